@@ -1,0 +1,28 @@
+"""Conv4 (2,425,024 weights) on CIFAR-10.
+
+  python experiments/main.py --config=configs/conv4.py --config.protocol=paper
+
+Source: Koster et al., 2022, table 1: 77.40 % [76.7, 78.3] at 2.91 % [2.9, 3.0] remaining
+weights; dense baseline 74.50 %.
+
+Variants (`--config=configs/conv4.py:released`):
+  published  The best candidate for the row: absolute threshold 0.01, weights +-sqrt(3 / fan_in).
+             The default.
+  released   The released code: threshold 0.4 of the layer's largest score, same weights.
+  baseline   Dense.
+  extreme    The "prune to the extreme" settings: threshold 0.6, small learning rate.
+"""
+
+from ml_collections import ConfigDict
+
+from supermask_jax.config import conv_on_cifar10
+
+
+def get_config(variant: str = "published") -> ConfigDict:
+    return conv_on_cifar10(
+        "conv4",
+        variant,
+        learning_rate=0.05,
+        baseline_learning_rate=0.008,
+        extreme_epochs=100,
+    )

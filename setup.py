@@ -1,0 +1,45 @@
+"""Package metadata. Tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="supermask-jax",
+    version="0.1.0",
+    description="Train, study and ship supermasks in JAX: networks that learn by keeping, hiding or "
+    "inverting random weights that never change.",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["supermask_jax", "supermask_jax.*"]),
+    install_requires=[
+        "absl-py>=2.0",
+        "array_record>=0.5",
+        "flax>=0.10",
+        "jax>=0.10",
+        "jaxlib>=0.10",
+        "ml-collections>=1.0",
+        "numpy>=2.0",
+        "optax>=0.2.4",
+        # 1.0 replaces the API used here.
+        "orbax-checkpoint>=0.11,<1",
+        "pillow>=10",
+        "scikit-learn>=1.5",
+        "tensorflow-datasets>=4.9.7",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-randomly>=3.15", "ruff>=0.8"],
+        "tensorboard": ["tensorboardX>=2.6"],
+        # importlib_resources: TFDS needs it to prepare, and does not install it.
+        "tfds": ["tensorflow>=2.18", "importlib_resources>=6"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+    ],
+)

@@ -1,0 +1,222 @@
+"""The defaults of every run, in one place, and the pieces that config files are made of."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from supermask_jax.data import DATASETS
+from supermask_jax.errors import UserError, unknown_name
+
+# Entries that do not change what is computed: a run may be resumed with other values.
+NOT_IDENTITY = ("data.data_dir", "data.cache_dir", "tensorboard", "steps_per_call")
+
+
+def default_config() -> ConfigDict:
+    """Returns a signed supermask of the FCN on MNIST: every entry there is, with its default."""
+    config = ConfigDict()
+    config.name = "default"
+    config.seed = 0
+    # 'validation': every k-th training example is held out and the test set is touched once, at
+    # the end. 'paper': train on all, evaluate on test after every epoch, as the originals did.
+    config.protocol = "validation"
+    config.validation_fraction = 0.1
+    config.epochs = 100
+    config.batch_size = 128
+    config.eval_batch_size = 500
+    config.data = ConfigDict({"name": "mnist", "shuffle": True, "data_dir": "", "cache_dir": ""})
+    config.model = ConfigDict({"name": "fcn", "width": 1.0, "activation": "elu"})
+    config.weight_init = weight_init("signed_constant", "elus_sqrt3")
+    config.method = signed("absolute", value=0.01)
+    config.optimizer = sgdw(0.05, 5e-4)
+    config.schedule = exponential(0.9, 10.0)
+    config.checkpoints_to_keep = 3
+    config.steps_per_call = 0  # steps in one dispatch; 0 chooses by model and backend
+    config.tensorboard = False
+    return config
+
+
+def weight_init(distribution: str, scale: str, gain: float = 1.0) -> ConfigDict:
+    """Initialiser of the weights, frozen or trained: names in `core.initializers`."""
+    return ConfigDict({"distribution": distribution, "scale": scale, "gain": gain})
+
+
+def signed(rule: str, **options: float) -> ConfigDict:
+    """The signed supermask with uniform Xavier scores under a threshold rule."""
+    return ConfigDict(
+        {
+            "name": "signed",
+            "score_init": {"distribution": "uniform", "scale": "xavier", "gain": 1.0},
+            "threshold": {"rule": rule, **options},
+        }
+    )
+
+
+def dense() -> ConfigDict:
+    """The dense baseline."""
+    return ConfigDict({"name": "dense"})
+
+
+def sgdw(learning_rate: float, weight_decay: float) -> ConfigDict:
+    """The originals' optimiser: Nesterov momentum 0.9, decay not multiplied by the rate."""
+    return ConfigDict(
+        {
+            "name": "sgdw",
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "momentum": 0.9,
+            "nesterov": True,
+        }
+    )
+
+
+def exponential(rate: float, every: float, staircase: bool = False) -> ConfigDict:
+    """Factor `rate` every so many epochs, continuous or in steps."""
+    return ConfigDict({"name": "exponential", "rate": rate, "every": every, "staircase": staircase})
+
+
+def use_variant(
+    config: ConfigDict, variant: str, variants: Mapping[str, Mapping[str, Any]]
+) -> ConfigDict:
+    """Returns `config` with the entries of one variant replaced, and its name extended by it.
+
+    Raises:
+      UserError: there is no such variant.
+    """
+    if variant not in variants:
+        raise unknown_name("variant", variant, variants)
+    for key, value in variants[variant].items():
+        config[key] = value
+    config.name = f"{config.name}-{variant}"
+    return config
+
+
+def conv_on_cifar10(
+    name: str,
+    variant: str,
+    *,
+    learning_rate: float,
+    baseline_learning_rate: float,
+    extreme_epochs: int = 110,
+    extreme_every: float = 10.0,
+) -> ConfigDict:
+    """Returns a variant of Conv2, Conv4, Conv6 or Conv8 on CIFAR-10 (Koster et al., 2022).
+
+    Raises:
+      UserError: there is no such variant.
+    """
+    config = default_config()
+    config.name = config.model.name = name
+    config.data.name = "cifar10"
+    config.epochs = 100
+    config.schedule = exponential(0.9, 10.0)
+    return use_variant(
+        config,
+        variant,
+        {
+            "published": {
+                "method": signed("absolute", value=0.01),
+                "optimizer": sgdw(learning_rate, 5e-4),
+            },
+            "released": {
+                "method": signed("fraction_of_max", fraction=0.4),
+                "optimizer": sgdw(learning_rate, 5e-4),
+            },
+            "baseline": {
+                "epochs": 50,
+                "weight_init": weight_init("uniform", "elu"),
+                "method": dense(),
+                "optimizer": sgdw(baseline_learning_rate, 7e-4),
+                "schedule": exponential(0.9, 5.0),
+            },
+            "extreme": {
+                "epochs": extreme_epochs,
+                "method": signed("fraction_of_max", fraction=0.6),
+                "optimizer": sgdw(0.01, 5e-4),
+                "schedule": exponential(0.9, extreme_every),
+            },
+        },
+    )
+
+
+def load_config(spec: str) -> ConfigDict:
+    """Returns the config of a file: ``configs/fcn.py``, or ``configs/fcn.py:released``.
+
+    Raises:
+      UserError: there is no such file or variant, or the file cannot be run.
+    """
+    path, _, variant = spec.partition(":")
+    if not Path(path).is_file():
+        near = difflib.get_close_matches(Path(path).stem, _stems(Path(path).parent), n=1)
+        hint = f"; did you mean {Path(path).parent / near[0]}.py?" if near else ""
+        raise UserError(f"there is no config file {path}{hint}")
+    module_spec = importlib.util.spec_from_file_location(f"config_{Path(path).stem}", path)
+    if module_spec is None or module_spec.loader is None:
+        raise UserError(f"config file {path} is not a Python file")
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+        config = module.get_config(variant) if variant else module.get_config()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except Exception as error:
+        raise UserError(f"config file {path}: {type(error).__name__}: {error}") from error
+    return config
+
+
+def _stems(folder: Path) -> list[str]:
+    return [path.stem for path in folder.glob("*.py")] if folder.is_dir() else []
+
+
+def check_config(config: ConfigDict) -> None:
+    """Checks every entry that no factory checks.
+
+    Raises:
+      UserError: an entry is missing, unknown, of the wrong type, or out of range.
+    """
+    _check_entries(config, default_config(), "")
+    for name in ("epochs", "batch_size", "eval_batch_size", "checkpoints_to_keep"):
+        if config[name] < 1:
+            raise UserError(f"config.{name} must be at least 1, got {config[name]}")
+    for name in ("steps_per_call", "seed"):
+        if config[name] < 0:
+            raise UserError(f"config.{name} must be at least 0, got {config[name]}")
+    if config.protocol not in ("validation", "paper"):
+        raise unknown_name("protocol", config.protocol, ("validation", "paper"))
+    if not 0 < config.validation_fraction <= 0.5:
+        raise UserError(
+            f"config.validation_fraction must be in (0, 0.5], got {config.validation_fraction}"
+        )
+    if config.model.width <= 0:
+        raise UserError(f"config.model.width must be positive, got {config.model.width}")
+    if config.data.name not in DATASETS:
+        raise unknown_name("data set", config.data.name, DATASETS)
+
+
+# Their entries are options of a factory, which names the unknown ones itself.
+_FACTORIES = ("model", "weight_init", "method", "optimizer", "schedule")
+
+
+def _check_entries(config: ConfigDict, default: ConfigDict, prefix: str) -> None:
+    for key in config:
+        if key not in default:
+            near = difflib.get_close_matches(key, default.keys(), n=1)
+            hint = f": did you mean config.{prefix}{near[0]}?" if near else ""
+            raise UserError(f"unknown config entry config.{prefix}{key}{hint}")
+    for key, value in default.items():
+        name = f"config.{prefix}{key}"
+        if key not in config:
+            raise UserError(f"{name} is missing: start from supermask_jax.config.default_config()")
+        if isinstance(value, ConfigDict):
+            if not isinstance(config[key], ConfigDict):
+                raise UserError(f"{name} must hold entries, got {config[key]!r}")
+            if key not in _FACTORIES:
+                _check_entries(config[key], value, f"{prefix}{key}.")
+        elif type(config[key]) is not type(value):
+            expected = type(value).__name__
+            raise UserError(f"{name} must be of type {expected}, got {config[key]!r}")

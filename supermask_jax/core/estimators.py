@@ -1,0 +1,61 @@
+"""The straight-through estimator: the one `jax.custom_vjp` of the project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+def _zero_cotangent(x: Any) -> Any:
+    x = jnp.asarray(x)
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return jnp.zeros_like(x)
+    return None
+
+
+def straight_through(
+    hard: Callable[..., Array], soft: Callable[[Array], Array]
+) -> Callable[..., Array]:
+    r"""Builds a masked-weight function whose gradient passes straight through the mask.
+
+    The function returned computes ``hard(weights, scores, *aux)`` exactly. In the backward pass
+
+    .. math::
+      \frac{dL}{ds} = \Big(\frac{dL}{dw_\text{eff}} \odot w\Big) \odot \varphi(s),
+      \qquad \varphi = \text{soft}',
+
+    for **every** entry, hidden ones included, while the gradient to the weights is the exact one
+    of `hard` (not used when weights are frozen; XLA then drops it).
+
+    Args:
+      hard: (weights [*s], scores [*s], *aux) -> effective weights [*s].
+      soft: elementwise function of the scores [*s] whose derivative is the estimator's factor:
+        identity for signed supermasks, sigmoid for learned (Bernoulli) ones, abs for edge-popup.
+
+    Returns:
+      f(weights, scores, *aux) -> [*s]. Thresholds, densities and noise are operands (`aux`), not
+      closures; they receive zero gradient. Reverse mode only: `jax.jvp` raises.
+
+    Reference: Bengio et al., 2013, https://arxiv.org/abs/1308.3432; Koster et al., 2022, sec. 3.
+    """
+
+    @jax.custom_vjp
+    def effective(weights: Array, scores: Array, *aux: Any) -> Array:
+        return hard(weights, scores, *aux)
+
+    def forward(weights: Array, scores: Array, *aux: Any) -> tuple[Array, tuple[Any, ...]]:
+        return hard(weights, scores, *aux), (weights, scores, aux)
+
+    def backward(residuals: tuple[Any, ...], g: Array) -> tuple[Any, ...]:
+        weights, scores, aux = residuals
+        (d_weights,) = jax.vjp(lambda w: hard(w, scores, *aux), weights)[1](g)
+        (d_scores,) = jax.vjp(lambda s: weights * soft(s), scores)[1](g)
+        return d_weights, d_scores, *jax.tree.map(_zero_cotangent, aux)
+
+    effective.defvjp(forward, backward)
+    return effective

@@ -1,0 +1,119 @@
+"""Initialisers of frozen weights and of scores.
+
+Each one has the signature of `jax.nn.initializers`: ``(key, shape, dtype=float32) -> array``, so it
+serves as `kernel_init` of any Flax module. Shapes end in (fan-in channels, fan-out channels): dense
+[in, out], convolution [height, width, in, out].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from supermask_jax.errors import unknown_name
+from supermask_jax.registry import make
+
+Array = jax.Array
+Initializer = Callable[..., Array]
+
+
+def fans(shape: Sequence[int]) -> tuple[int, int]:
+    """Returns (fan-in, fan-out) of a dense [in, out] or convolution [..., in, out] kernel shape.
+
+    Raises:
+      ValueError: the shape has fewer than two axes.
+    """
+    if len(shape) < 2:
+        raise ValueError(f"a kernel shape needs at least 2 axes, got {tuple(shape)}")
+    receptive = math.prod(shape[:-2])
+    return shape[-2] * receptive, shape[-1] * receptive
+
+
+# Variance of a weight by scale name. ELU: 1.5 / fan_in preserves variance through ELU networks
+# (Koster et al., 2022, sec. 3.1). "ELUS" (scaled ELU) has two definitions in the originals, named
+# here by the constant each gives a signed-constant weight.
+SCALES: dict[str, Callable[[int, int], float]] = {
+    "he": lambda fan_in, fan_out: 2 / fan_in,
+    "xavier": lambda fan_in, fan_out: 2 / (fan_in + fan_out),
+    "elu": lambda fan_in, fan_out: 1.5 / fan_in,
+    "elus_sqrt3": lambda fan_in, fan_out: 3 / fan_in,
+    "elus_sqrt6": lambda fan_in, fan_out: 6 / fan_in,
+    "unit": lambda fan_in, fan_out: 1.0,
+}
+
+
+def _std(scale: str, gain: float) -> Callable[[Sequence[int]], float]:
+    """Returns shape -> standard deviation; an unknown scale fails here, not at the first draw."""
+    if scale not in SCALES:
+        raise unknown_name("scale", scale, SCALES)
+    return lambda shape: gain * math.sqrt(SCALES[scale](*fans(shape)))
+
+
+def uniform(scale: str = "he", gain: float = 1.0) -> Initializer:
+    """U(-b, b) with the standard deviation of `scale`: b = sqrt(3) * std.
+
+    Args:
+      scale: a name in `SCALES`.
+      gain: multiplies the bound.
+    """
+    std = _std(scale, gain)
+
+    def init(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
+        bound = math.sqrt(3) * std(shape)
+        return jax.random.uniform(key, tuple(shape), dtype, -bound, bound)
+
+    return init
+
+
+def normal(scale: str = "he", gain: float = 1.0) -> Initializer:
+    """N(0, std^2), not truncated, with the standard deviation of `scale` times `gain`."""
+    std = _std(scale, gain)
+
+    def init(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
+        return std(shape) * jax.random.normal(key, tuple(shape), dtype)
+
+    return init
+
+
+def constant(scale: str = "he", gain: float = 1.0) -> Initializer:
+    """Every entry +c, c = the standard deviation of `scale` times `gain`."""
+    std = _std(scale, gain)
+
+    def init(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
+        del key
+        return jnp.full(tuple(shape), std(shape), dtype)
+
+    return init
+
+
+def signed_constant(scale: str = "he", gain: float = 1.0) -> Initializer:
+    """Every entry +c or -c with equal chance, c = the standard deviation of `scale` times `gain`.
+
+    Reference: Zhou et al., 2019, sec. 5 ("signed constants"); Koster et al., 2022, sec. 3.1.
+    """
+    std = _std(scale, gain)
+
+    def init(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
+        return std(shape) * jax.random.rademacher(key, tuple(shape), dtype)
+
+    return init
+
+
+INITIALIZERS: dict[str, Callable[..., Initializer]] = {
+    "uniform": uniform,
+    "normal": normal,
+    "constant": constant,
+    "signed_constant": signed_constant,
+}
+
+
+def get(distribution: str, **options: object) -> Initializer:
+    """Returns an initialiser by the name of its distribution.
+
+    Raises:
+      UserError: the name or an option is unknown.
+    """
+    return make("initializer", INITIALIZERS, distribution, **options)

@@ -1,0 +1,67 @@
+"""Densities, counts and sign flips, computed from masks and never assumed.
+
+Density is the kept fraction, in [0, 1]: the share of non-zero entries of a mask.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from supermask_jax.core.trees import named_leaves, num_params
+
+Array = jax.Array
+PyTree = Any
+
+
+class MaskCounts(NamedTuple):
+    """How many weights of a layer are kept, inverted and hidden: Python integers."""
+
+    kept: int
+    inverted: int
+    hidden: int
+
+    @property
+    def density(self) -> float:
+        """Kept or inverted fraction, in [0, 1]."""
+        return (self.kept + self.inverted) / max(sum(self), 1)
+
+
+def density(masks: PyTree) -> Array:
+    """Returns the fraction of non-zero mask entries over all layers: float32 []; 1 without masks.
+
+    Works inside `jax.jit`. Counts are exact integers, the quotient is rounded once.
+    """
+    leaves = jax.tree.leaves(masks)
+    if not leaves:
+        return jnp.float32(1)
+    remaining = sum(jnp.count_nonzero(leaf) for leaf in leaves)
+    return remaining.astype(jnp.float32) / num_params(masks)
+
+
+def layer_counts(masks: PyTree) -> dict[str, MaskCounts]:
+    """Returns {layer name: counts} of int8 masks, in tree order."""
+    counts = {}
+    for name, mask in named_leaves(masks).items():
+        kept, inverted = int(jnp.sum(mask == 1)), int(jnp.sum(mask == -1))
+        counts[name] = MaskCounts(kept, inverted, mask.size - kept - inverted)
+    return counts
+
+
+def layer_densities(masks: PyTree) -> dict[str, float]:
+    """Returns {layer name: density in [0, 1]}, in tree order."""
+    return {name: counts.density for name, counts in layer_counts(masks).items()}
+
+
+def sign_flips(before: PyTree, after: PyTree) -> Array:
+    """Returns the fraction of all weights whose mask went from 1 to -1 or back: float32 [].
+
+    Args:
+      before: tree of int8 masks, entries in {-1, 0, 1}.
+      after: tree of the same structure and shapes.
+    """
+    flips = jax.tree.map(lambda a, b: jnp.sum(a * b == -1), before, after)
+    total = max(num_params(before), 1)
+    return sum(jax.tree.leaves(flips), jnp.int32(0)).astype(jnp.float32) / total

@@ -1,0 +1,106 @@
+"""Parameter trees: names of leaves, and splitting a tree into parts of the same structure.
+
+A part holds `None` where a leaf belongs to another part. `jax.tree` skips `None`, so optimisers,
+Orbax and `jax.grad` see only the leaves that are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+PyTree = Any
+Label = Literal["mask", "train", "freeze"]
+LabelFn = Callable[[str, jax.Array], Label]
+
+LABELS = ("mask", "train", "freeze")
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """Returns the slash-separated name of a tree path, e.g. ``conv1/kernel``."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def named_leaves(tree: PyTree) -> dict[str, Any]:
+    """Returns {name: leaf} in tree order; `None` leaves are left out."""
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def mask_kernels(name: str, leaf: jax.Array) -> Label:
+    """The default label rule: every leaf called ``kernel`` is masked, every other one trained."""
+    del leaf
+    return "mask" if name.rsplit("/", 1)[-1] == "kernel" else "train"
+
+
+def partition(params: PyTree, label_fn: LabelFn) -> dict[Label, PyTree]:
+    """Splits a parameter tree by label.
+
+    Args:
+      params: tree of arrays.
+      label_fn: (name, leaf) -> "mask", "train" or "freeze".
+
+    Returns:
+      {label: tree of the structure of `params` with `None` where a leaf has another label}.
+
+    Raises:
+      ValueError: no leaf is labelled "mask", or a label is none of the three.
+    """
+    labels = jax.tree.map_with_path(lambda p, leaf: label_fn(path_name(p), leaf), params)
+    found = set(jax.tree.leaves(labels))
+    if not found <= set(LABELS):
+        raise ValueError(f"labels must be among {LABELS}, got {sorted(found - set(LABELS))}")
+    if "mask" not in found:
+        names = ", ".join(named_leaves(params)) or "no leaf at all"
+        raise ValueError(f"the label rule masks no leaf of: {names}")
+    return {
+        label: jax.tree.map(lambda own, leaf, label=label: leaf if own == label else None,
+                            labels, params)
+        for label in LABELS
+    }  # fmt: skip
+
+
+def merge(*parts: PyTree) -> PyTree:
+    """Puts parts of one structure back together.
+
+    Raises:
+      ValueError: a leaf is filled in two parts, or in none.
+    """
+
+    def pick(path: tuple[Any, ...], *leaves: Any) -> Any:
+        filled = [leaf for leaf in leaves if leaf is not None]
+        if len(filled) != 1:
+            raise ValueError(f"leaf {path_name(path)!r} is filled in {len(filled)} parts, not in 1")
+        return filled[0]
+
+    return jax.tree.map_with_path(pick, *parts, is_leaf=lambda leaf: leaf is None)
+
+
+def split_key_like(key: jax.Array, tree: PyTree) -> PyTree:
+    """Returns a tree of independent keys, one for each leaf of `tree`."""
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef.unflatten(jax.random.split(key, len(leaves))) if leaves else tree
+
+
+def num_params(tree: PyTree) -> int:
+    """Returns the number of array elements in a tree (arrays or shape structs)."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
+
+
+def digest(tree: PyTree) -> str:
+    """Returns the SHA-256 of a tree's names, dtypes, shapes and values, as hexadecimal digits.
+
+    Typed PRNG keys count by their key data. Two trees have one digest only if they are equal bit
+    for bit.
+    """
+    sha = hashlib.sha256()
+    for name, leaf in named_leaves(tree).items():
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        array = np.ascontiguousarray(jax.device_get(leaf))
+        sha.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
+        sha.update(array.reshape(-1).view(np.uint8).data)
+    return sha.hexdigest()

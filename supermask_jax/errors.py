@@ -1,0 +1,22 @@
+"""The one exception type for input that a user can mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input. Its message is one line that says what was found and what to change.
+
+    The command-line doorways print the message alone and exit with a non-zero status; used as a
+    library, it is an ordinary exception.
+    """
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> UserError:
+    """Returns the error for a `name` that is not among the `known` ones, with the nearest first."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UserError(f"unknown {kind} {name!r}: {hint}known: {', '.join(names)}")

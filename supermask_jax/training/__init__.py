@@ -1,0 +1,1 @@
+"""Training: optimisers, the train step, the loop, checkpoints and work folders."""

@@ -1,0 +1,140 @@
+"""Optimisers: the signed supermask's SGDW, and optax's by name.
+
+Every factory takes `factor`, a function of the step (int32 []) that scales the learning rate, and
+the hyperparameters; it returns an `optax.GradientTransformation` that gives updates to be added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from supermask_jax.registry import make
+
+Array = jax.Array
+Factor = Callable[[Array], Array]
+
+
+class SgdwState(NamedTuple):
+    """State of `sgdw`."""
+
+    count: Array  # int32 [], steps taken
+    trace: Any  # tree of the parameters: momentum, learning rate included
+
+
+def sgdw(
+    factor: Factor,
+    *,
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    nesterov: bool = True,
+) -> optax.GradientTransformation:
+    r"""SGD with decoupled weight decay as the signed supermask uses it.
+
+    With the gradient g taken at s, and :math:`f_t` the schedule's factor:
+
+    .. math::
+      s &\leftarrow s - \lambda_t s, & \lambda_t &= \lambda_0 f_t \\
+      a &\leftarrow \mu a - \eta_t g, & \eta_t &= \eta_0 f_t \\
+      s &\leftarrow s + \mu a - \eta_t g & &\text{(Nesterov; else } s + a\text{)}
+
+    The decay is *not* multiplied by the learning rate, and the learning rate is inside the momentum
+    buffer: both differ from ``optax.chain(add_decayed_weights, sgd)``. Decays every trained leaf.
+
+    Reference: Koster et al., 2022 (released code, tensorflow_addons' SGDW); Loshchilov and Hutter,
+    2019, https://arxiv.org/abs/1711.05101.
+    """
+
+    def init(params: optax.Params) -> SgdwState:
+        return SgdwState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params))
+
+    def update(
+        grads: optax.Updates, state: SgdwState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, SgdwState]:
+        if params is None:
+            raise ValueError("sgdw decays the parameters, so update() needs them")
+        scale = factor(state.count)
+        eta, decay = learning_rate * scale, weight_decay * scale
+        trace = jax.tree.map(lambda a, g: momentum * a - eta * g, state.trace, grads)
+        if nesterov:
+            moves = jax.tree.map(lambda a, g: momentum * a - eta * g, trace, grads)
+        else:
+            moves = trace
+        updates = jax.tree.map(lambda s, move: move - decay * s, params, moves)
+        return updates, SgdwState(state.count + 1, trace)
+
+    return optax.GradientTransformation(init, update)
+
+
+def sgd(
+    factor: Factor,
+    *,
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+) -> optax.GradientTransformation:
+    """SGD with coupled L2 decay (added to the gradient), PyTorch's and edge-popup's kind."""
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay),
+        optax.sgd(lambda count: learning_rate * factor(count), momentum or None, nesterov),
+    )
+
+
+def adam(
+    factor: Factor, *, learning_rate: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """Adam without decay."""
+    return optax.adam(lambda count: learning_rate * factor(count), b1, b2, eps)
+
+
+def adamw(
+    factor: Factor,
+    *,
+    learning_rate: float,
+    weight_decay: float = 1e-4,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+) -> optax.GradientTransformation:
+    """AdamW: decay decoupled from the moments, multiplied by the learning rate."""
+    return optax.adamw(
+        lambda count: learning_rate * factor(count), b1, b2, eps, weight_decay=weight_decay
+    )
+
+
+def rmsprop(
+    factor: Factor,
+    *,
+    learning_rate: float,
+    decay: float = 0.9,
+    momentum: float = 0.0,
+    eps: float = 1e-8,
+) -> optax.GradientTransformation:
+    """RMSprop."""
+    return optax.rmsprop(
+        lambda count: learning_rate * factor(count), decay, eps, momentum=momentum or None
+    )
+
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "sgdw": sgdw,
+    "sgd": sgd,
+    "adam": adam,
+    "adamw": adamw,
+    "rmsprop": rmsprop,
+}
+
+
+def get(name: str, factor: Factor, **options: float | bool) -> optax.GradientTransformation:
+    """Returns an optimiser by name.
+
+    Raises:
+      UserError: the name or an option is unknown.
+    """
+    return make("optimizer", OPTIMIZERS, name, factor=factor, **options)

@@ -1,0 +1,75 @@
+"""The train state: arrays only, so it jits, shards and checkpoints without special cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+from supermask_jax.methods import Method
+
+Array = jax.Array
+PyTree = Any
+
+
+@flax.struct.dataclass
+class TrainState:
+    """What training changes. Frozen weights are not in it, so no step can return other ones.
+
+    Attributes:
+      step: int32 [], optimiser steps taken.
+      key: typed PRNG key []; step t uses ``fold_in(key, t)``.
+      trainable: what the optimiser sees: ``{"scores": ..., "params": ...}``.
+      batch_stats: running statistics of the model, {} without batch norm.
+      opt_state: the optimiser's.
+      sums: loss, correct and count summed over the epoch so far, float32 [] each, so that a run
+        resumed inside an epoch reports the whole epoch.
+    """
+
+    step: Array
+    key: Array
+    trainable: PyTree
+    batch_stats: PyTree
+    opt_state: optax.OptState
+    sums: dict[str, Array]
+
+
+def create_state(
+    key: Array,
+    *,
+    init_fn: Callable[[Array], PyTree],
+    method: Method,
+    tx: optax.GradientTransformation,
+) -> tuple[TrainState, PyTree]:
+    """Draws a model and a method's variables.
+
+    Args:
+      key: typed PRNG key []; the run is a function of it.
+      init_fn: key -> variables {"params": ..., "batch_stats": ...} of the model.
+      method: what is masked, trained and frozen.
+      tx: optimiser of the trained part.
+
+    Returns:
+      (state, frozen). `frozen` never changes.
+    """
+    model_key, method_key, train_key = jax.random.split(key, 3)
+    variables = init_fn(model_key)
+    trainable, frozen = method.init(method_key, variables["params"])
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        key=train_key,
+        trainable=trainable,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=tx.init(trainable),
+        sums=zero_sums(),
+    )
+    return state, frozen
+
+
+def zero_sums() -> dict[str, Array]:
+    """Returns empty metric sums."""
+    return {name: jnp.zeros((), jnp.float32) for name in ("loss", "correct", "count")}

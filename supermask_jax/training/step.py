@@ -1,0 +1,112 @@
+"""The train step and the evaluation step: pure, and not yet jitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from supermask_jax.data.pipeline import Batch
+from supermask_jax.methods import Method
+from supermask_jax.training.state import TrainState, zero_sums
+
+Array = jax.Array
+PyTree = Any
+
+
+class ApplyFn(Protocol):
+    """A model as the steps see it."""
+
+    def __call__(
+        self, params: PyTree, batch_stats: PyTree, image: Array, *, train: bool
+    ) -> tuple[Array, PyTree]:
+        """Maps images [B, H, W, C] to (logits [B, K], new batch statistics)."""
+
+
+def linen_apply(model: nn.Module) -> ApplyFn:
+    """Adapts a Flax Linen module; batch statistics are updated in training only."""
+
+    def apply_fn(
+        params: PyTree, batch_stats: PyTree, image: Array, *, train: bool
+    ) -> tuple[Array, PyTree]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        if not (train and batch_stats):
+            return model.apply(variables, image, train=train), batch_stats
+        logits, updated = model.apply(variables, image, train=train, mutable=["batch_stats"])
+        return logits, updated["batch_stats"]
+
+    return apply_fn
+
+
+def batch_sums(logits: Array, batch: Batch) -> dict[str, Array]:
+    """Returns cross-entropy, correct predictions and examples, summed over rows of weight 1."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+    correct = jnp.argmax(logits, -1) == batch["label"]
+    return {
+        "loss": jnp.sum(losses * batch["weight"]),
+        "correct": jnp.sum(correct * batch["weight"]),
+        "count": jnp.sum(batch["weight"]),
+    }
+
+
+def make_train_step(
+    apply_fn: ApplyFn,
+    method: Method,
+    tx: optax.GradientTransformation,
+    *,
+    steps_per_epoch: int,
+    total_steps: int,
+) -> Callable[[TrainState, PyTree, Batch], tuple[TrainState, Array]]:
+    """Builds ``step(state, frozen, batch) -> (state, loss [])``.
+
+    The loss is the mean cross-entropy over the rows of weight 1. `total_steps` tells annealing
+    methods how far training is; at the first step of an epoch the metric sums restart.
+    """
+
+    def step(state: TrainState, frozen: PyTree, batch: Batch) -> tuple[TrainState, Array]:
+        key = jax.random.fold_in(state.key, state.step)
+        progress = state.step / total_steps
+
+        def loss_fn(trainable: PyTree) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
+            params = method.apply(trainable, frozen, key, progress)
+            logits, batch_stats = apply_fn(params, state.batch_stats, batch["image"], train=True)
+            sums = batch_sums(logits, batch)
+            return sums["loss"] / sums["count"], (batch_stats, sums)
+
+        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, (batch_stats, sums)), grads = grad_fn(state.trainable)
+        updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
+        first = state.step % steps_per_epoch == 0
+        return state.replace(
+            step=state.step + 1,
+            trainable=optax.apply_updates(state.trainable, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            sums=jax.tree.map(lambda old, new: jnp.where(first, 0, old) + new, state.sums, sums),
+        ), loss
+
+    return step
+
+
+def make_eval_step(
+    apply_fn: ApplyFn,
+) -> Callable[[PyTree, PyTree, Batch, dict[str, Array]], dict[str, Array]]:
+    """Builds ``step(params, batch_stats, batch, sums) -> sums`` with the batch added."""
+
+    def step(
+        params: PyTree, batch_stats: PyTree, batch: Batch, sums: dict[str, Array]
+    ) -> dict[str, Array]:
+        logits, _ = apply_fn(params, batch_stats, batch["image"], train=False)
+        return jax.tree.map(jnp.add, sums, batch_sums(logits, batch))
+
+    return step
+
+
+def mean_metrics(sums: dict[str, Array], prefix: str) -> dict[str, float]:
+    """Returns {prefix_loss, prefix_accuracy} from sums, as Python floats; accuracy in [0, 1]."""
+    loss, correct, count = (float(sums[name]) for name in zero_sums())
+    return {f"{prefix}_loss": loss / count, f"{prefix}_accuracy": correct / count}

@@ -1,0 +1,179 @@
+"""The files of a work folder: names, formats, and nothing else.
+
+``config.json``, ``env.json``, ``metrics.jsonl`` (one object an epoch), ``summary.json`` (written
+last: its presence says the run is finished), ``masks.npz`` (int8), ``checkpoints/``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from supermask_jax.core.trees import named_leaves
+from supermask_jax.errors import UserError
+
+PyTree = Any
+
+_PACKAGES = ("supermask-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def config_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Returns the differing entries of two nested configs as ``key: old -> new``, "" if equal."""
+    a, b = _flatten(old), _flatten(new)
+    absent = "absent"
+    return ", ".join(
+        f"{key}: {a.get(key, absent)!r} -> {b.get(key, absent)!r}"
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key, absent) != b.get(key, absent)
+    )
+
+
+def environment() -> dict[str, Any]:
+    """Returns versions, device and git revision of this process."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    device = jax.devices()[0]
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "backend": device.platform,
+        "device": device.device_kind,
+        "num_devices": jax.device_count(),
+        "cpu_count": os.cpu_count(),
+        "git_revision": _git_revision(),
+    }
+
+
+def _git_revision() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+class Workdir:
+    """One run's folder. Constructing it reads and writes nothing."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).expanduser().resolve()
+        self.config = self.path / "config.json"
+        self.env = self.path / "env.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.summary = self.path / "summary.json"
+        self.masks = self.path / "masks.npz"
+        self.checkpoints = self.path / "checkpoints"
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Checks, without writing, that this folder is new or holds a run of `config`.
+
+        Raises:
+          UserError: it holds a run of another config, or something that is no run.
+        """
+        if not self.config.exists():
+            if self.path.is_dir() and any(self.path.iterdir()):
+                raise UserError(
+                    f"work folder {self.path} is not empty and holds no run: choose another"
+                )
+            return
+        try:
+            old = json.loads(self.config.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {self.config}: {error}") from error
+        # Through JSON, so that tuples compare equal to what was written.
+        if difference := config_difference(old, json.loads(json.dumps(config))):
+            raise UserError(
+                f"work folder {self.path} holds a run of another config ({difference}): choose "
+                "another --workdir, or undo the difference"
+            )
+
+    def create(self, config: Mapping[str, Any]) -> None:
+        """Makes the folder and writes ``config.json`` and ``env.json``.
+
+        Raises:
+          UserError: the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.write_json(self.config, config)
+            self.write_json(self.env, environment())
+        except OSError as error:
+            raise UserError(
+                f"cannot write to work folder {self.path}: {error.strerror or error}: choose "
+                "another --workdir"
+            ) from error
+
+    def finished_summary(self) -> dict[str, Any] | None:
+        """Returns the summary of a finished run, or None."""
+        return json.loads(self.summary.read_text()) if self.summary.exists() else None
+
+    @staticmethod
+    def write_json(path: Path, value: Any) -> None:
+        """Writes JSON so that a reader sees the old file or the new one, never half of it."""
+        _replace(path, (json.dumps(value, indent=2) + "\n").encode())
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Appends one line to ``metrics.jsonl`` and waits until it is on disk."""
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Returns the whole lines of ``metrics.jsonl``; a line torn by a kill is left out."""
+        lines = []
+        for text in self.metrics.read_text().splitlines() if self.metrics.exists() else []:
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                continue
+        return lines
+
+    def keep_metrics(self, epochs: int) -> None:
+        """Drops the lines of epochs after `epochs`: a resumed run writes them again."""
+        if self.metrics.exists():
+            kept = [line for line in self.read_metrics() if line["epoch"] <= epochs]
+            _replace(self.metrics, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def write_masks(self, masks: PyTree) -> None:
+        """Writes ``masks.npz``: one int8 array a layer, named by its path, in {-1, 0, 1}."""
+        temporary = self.masks.with_suffix(".tmp.npz")
+        arrays = {name: np.asarray(mask) for name, mask in named_leaves(masks).items()}
+        np.savez_compressed(temporary, **arrays)
+        os.replace(temporary, self.masks)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

@@ -1,0 +1,78 @@
+"""Shared by the tests: tree assertions, a tiny run, and the command line as a subprocess."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from supermask_jax.config import default_config
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def assert_trees_equal(a: Any, b: Any) -> None:
+    """Asserts the same structure, dtypes and bits; typed keys compare by their data."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert x.dtype == y.dtype
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x, y = jax.random.key_data(x), jax.random.key_data(y)
+        np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
+
+
+def assert_trees_close(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
+    """Asserts the same structure, and values within tolerance."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol=rtol, atol=atol)
+
+
+def tiny_config(**entries: Any) -> ConfigDict:
+    """A run of a small FCN on the embedded digits: three epochs of twelve steps."""
+    config = default_config()
+    config.name = "tiny"
+    config.epochs = 3
+    config.data.name = "digits"
+    config.model.width = 0.1
+    config.update_from_flattened_dict(entries)
+    return config
+
+
+def main_command(*argv: str) -> list[str]:
+    """The command line of the training doorway."""
+    return [sys.executable, str(ROOT / "experiments" / "main.py"), *argv]
+
+
+def tiny_argv(*more: str) -> list[str]:
+    """Arguments of the tiny run on the quick-start config."""
+    return [
+        f"--config={ROOT / 'configs' / 'quickstart.py'}",
+        "--config.model.width=0.1",
+        "--config.epochs=3",
+        *more,
+    ]
+
+
+def run_main(*argv: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Runs the training doorway as a process of its own."""
+    return subprocess.run(
+        main_command(*argv),
+        capture_output=True, text=True, timeout=120, env=single_threaded(), **kwargs,
+    )  # fmt: skip
+
+
+def single_threaded() -> dict[str, str]:
+    """The environment of a child whose results are stable bit for bit: one thread, one device."""
+    flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    return os.environ | {
+        "XLA_FLAGS": flags,
+        "JAX_NUM_CPU_DEVICES": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
