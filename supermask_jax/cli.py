@@ -12,7 +12,8 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from absl import flags
@@ -34,10 +35,11 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see --help")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="main.py", description="Trains one network.", epilog=_EPILOG, allow_abbrev=False
-    )
+def make_parser(
+    prog: str = "main.py", description: str = "Trains one network."
+) -> argparse.ArgumentParser:
+    """Makes the parser of a doorway; what is wrong on its command line is a UserError."""
+    parser = _Parser(prog=prog, description=description, epilog=_EPILOG, allow_abbrev=False)
     parser.add_argument(
         "--config", required=True, metavar="FILE[:VARIANT]",
         help="config file, e.g. configs/conv8.py or configs/fcn.py:released",
@@ -53,16 +55,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, ConfigDict]:
+def parse(
+    argv: Sequence[str],
+    parser: argparse.ArgumentParser | None = None,
+    check: Callable[[ConfigDict], None] = check_config,
+) -> tuple[argparse.Namespace, ConfigDict]:
     """Returns the flags and the config with its overrides applied.
 
     Args:
       argv: the command line without the program's name.
+      parser: from `make_parser`, with more flags; None is that of training.
+      check: raises UserError where the config is wrong.
 
     Raises:
       UserError: a flag, the config file or an override is wrong.
     """
-    args, overrides = _parser().parse_known_args(argv)
+    args, overrides = (parser or make_parser()).parse_known_args(argv)
     config = load_config(args.config)
     for override in overrides:
         if override.startswith("--config."):
@@ -75,7 +83,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, ConfigDict]:
         raise UserError(_one_line(error)) from error
     if rest:
         raise UserError(f"unexpected argument {rest[0]!r}; overrides look like --config.epochs=3")
-    check_config(config)
+    check(config)
     return args, config
 
 
@@ -117,34 +125,51 @@ def _run(args: argparse.Namespace, config: ConfigDict) -> None:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line `argv` (default: the process's) and returns the exit status."""
+def _act(args: argparse.Namespace, config: ConfigDict) -> None:
+    if args.print_config:
+        print(config)
+    elif args.dry_run:
+        from supermask_jax.dry_run import describe
+
+        print(describe(config))
+    else:
+        _run(args, config)
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    parse: Callable[[Sequence[str]], tuple[argparse.Namespace, ConfigDict]] = parse,
+    act: Callable[[argparse.Namespace, ConfigDict], None] = _act,
+) -> int:
+    """Runs the command line `argv` (default: the process's) and returns the exit status.
+
+    `parse` and `act` are those of training; another doorway gives its own.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("supermask_jax")
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.INFO)
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells every detail otherwise.
+    # A failed background save is raised again where it is waited for, and reported there.
+    threading.excepthook = lambda args: logger.debug("in %s: %s", args.thread, args.exc_value)
     try:
         args, config = parse(sys.argv[1:] if argv is None else argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return _guarded(args, config)
+    return _guarded(act, args, config)
 
 
-def _guarded(args: argparse.Namespace, config: ConfigDict) -> int:
+def _guarded(
+    act: Callable[[argparse.Namespace, ConfigDict], None],
+    args: argparse.Namespace,
+    config: ConfigDict,
+) -> int:
     from supermask_jax.training.loop import Interrupted
 
     try:
-        if args.print_config:
-            print(config)
-        elif args.dry_run:
-            from supermask_jax.dry_run import describe
-
-            print(describe(config))
-        else:
-            _run(args, config)
+        act(args, config)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

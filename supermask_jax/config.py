@@ -53,6 +53,8 @@ def signed(rule: str, **options: float) -> ConfigDict:
             "name": "signed",
             "score_init": {"distribution": "uniform", "scale": "xavier", "gain": 1.0},
             "threshold": {"rule": rule, **options},
+            "density": 0.0,
+            "anneal": 0.5,
         }
     )
 
@@ -60,6 +62,31 @@ def signed(rule: str, **options: float) -> ConfigDict:
 def dense() -> ConfigDict:
     """The dense baseline."""
     return ConfigDict({"name": "dense"})
+
+
+def lottery(**entries: Any) -> ConfigDict:
+    """Rounds of pruning, for `experiments/lottery.py`: entries of `core.recipes.Recipe`, and more.
+
+    `criterion`, `mask1` and `mask0` may each be several names with commas: a grid.
+    """
+    section = ConfigDict()
+    section.levels = 10
+    section.keep = 0.8  # share of the remaining weights that stays in a round
+    section.keep_layers = ConfigDict()  # shares of single layers, by name or glob
+    section.scope = "layer"
+    section.mode = "iterative"
+    section.criterion = "large_final"
+    section.mask1 = "rewind"
+    section.mask0 = "zero"
+    section.rewind_steps = 0  # tickets start from the weights of level 0 after so many steps
+    section.prune_at_init = False  # prune before any training: level 0 is not trained
+    section.counting = "nearest"
+    section.rescale = False
+    section.sigma = 0.0  # of signed constants; 0 is the standard deviation of the layer
+    section.original_quirks = False
+    section.untrained = False  # evaluate one-shot masks on untrained weights instead of training
+    section.update(entries)
+    return section
 
 
 def sgdw(learning_rate: float, weight_decay: float) -> ConfigDict:
@@ -179,7 +206,7 @@ def check_config(config: ConfigDict) -> None:
     Raises:
       UserError: an entry is missing, unknown, of the wrong type, or out of range.
     """
-    _check_entries(config, default_config(), "")
+    check_entries(config, default_config(), "")
     for name in ("epochs", "batch_size", "eval_batch_size", "checkpoints_to_keep"):
         if config[name] < 1:
             raise UserError(f"config.{name} must be at least 1, got {config[name]}")
@@ -198,11 +225,12 @@ def check_config(config: ConfigDict) -> None:
         raise unknown_name("data set", config.data.name, DATASETS)
 
 
-# Their entries are options of a factory, which names the unknown ones itself.
-_FACTORIES = ("model", "weight_init", "method", "optimizer", "schedule")
+# Their entries are checked by who takes them: a factory, which names the unknown ones itself.
+_FACTORIES = ("model", "weight_init", "method", "optimizer", "schedule", "keep_layers")
 
 
-def _check_entries(config: ConfigDict, default: ConfigDict, prefix: str) -> None:
+def check_entries(config: ConfigDict, default: ConfigDict, prefix: str) -> None:
+    """Raises a UserError unless `config` has exactly the entries of `default`, of their types."""
     for key in config:
         if key not in default:
             near = difflib.get_close_matches(key, default.keys(), n=1)
@@ -216,7 +244,7 @@ def _check_entries(config: ConfigDict, default: ConfigDict, prefix: str) -> None
             if not isinstance(config[key], ConfigDict):
                 raise UserError(f"{name} must hold entries, got {config[key]!r}")
             if key not in _FACTORIES:
-                _check_entries(config[key], value, f"{prefix}{key}.")
+                check_entries(config[key], value, f"{prefix}{key}.")
         elif type(config[key]) is not type(value):
             expected = type(value).__name__
             raise UserError(f"{name} must be of type {expected}, got {config[key]!r}")

@@ -20,6 +20,7 @@ from supermask_jax.config import NOT_IDENTITY, check_config
 from supermask_jax.core import initializers, stats, thresholds, trees
 from supermask_jax.data import DATASETS, Dataset, load
 from supermask_jax.data.pipeline import hold_out, num_batches
+from supermask_jax.errors import UserError
 from supermask_jax.methods import Method
 from supermask_jax.training import optimizers, schedules
 from supermask_jax.training.job import Job, Splits, Trained, train
@@ -74,7 +75,14 @@ def build(config: ConfigDict) -> Job:
         tensorboard=config.tensorboard,
     )
     # Traced now: what cannot work fails here, and not after the data is loaded.
-    state, frozen = jax.eval_shape(job.create, jax.random.key(0))
+    try:
+        state, frozen = jax.eval_shape(job.create, jax.random.key(0))
+    except (TypeError, ValueError) as error:
+        size = " x ".join(map(str, spec.image_shape))
+        raise UserError(
+            f"model {config.model.name!r} of width {config.model.width} cannot be built for "
+            f"{config.data.name} ({size}): {error}"
+        ) from error
     if not config.steps_per_call:
         per_call = steps_per_epoch if use_device_loop((state.trainable, frozen)) else 1
         job = job._replace(plan=job.plan._replace(steps_per_call=per_call))

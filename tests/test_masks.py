@@ -96,6 +96,8 @@ def test_estimator_is_exact_where_the_additive_form_is_not():
     assert effective[0] == 1.0
 
 
+# XLA takes subnormal numbers for zero: they tie with it.
+NORMAL = st.floats(-5, 5, width=32, allow_subnormal=False)
 FLOATS = hnp.arrays(
     np.float32,
     st.sampled_from([1, 2, 17]),
@@ -133,9 +135,7 @@ def test_fraction_of_max_leaves_its_complement_of_uniform_scores():
 
 
 @given(
-    hnp.arrays(
-        np.float32, st.sampled_from([1, 16, 25]), elements=st.floats(-5, 5, width=32), unique=True
-    ),
+    hnp.arrays(np.float32, st.sampled_from([1, 16, 25]), elements=NORMAL, unique=True),
     st.sampled_from([0.0, 0.1, 0.25, 0.33, 0.5]),
 )
 def test_top_fraction_keeps_exactly_k_of_each_sign_without_ties(scores, fraction):

@@ -24,10 +24,12 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
     """Returns (fan-in, fan-out) of a dense [in, out] or convolution [..., in, out] kernel shape.
 
     Raises:
-      ValueError: the shape has fewer than two axes.
+      ValueError: the shape has fewer than two axes, or an empty one.
     """
     if len(shape) < 2:
         raise ValueError(f"a kernel shape needs at least 2 axes, got {tuple(shape)}")
+    if 0 in shape:
+        raise ValueError(f"a layer of shape {tuple(shape)} holds no weight")
     receptive = math.prod(shape[:-2])
     return shape[-2] * receptive, shape[-1] * receptive
 

@@ -56,3 +56,90 @@ def signed_weights(weights: Array, scores: Array, bounds: Bounds) -> Array:
     Reference: Koster et al., 2022, sec. 3, eq. 2 and 3.
     """
     return _signed_straight_through(weights, scores, bounds)
+
+
+def _hide(weights: Array, scores: Array, mask: Array) -> Array:
+    del scores
+    return jnp.where(mask, weights, jnp.zeros((), weights.dtype))
+
+
+def _sign_by(weights: Array, scores: Array, mask: Array) -> Array:
+    return _hide(jnp.where(scores < 0, -weights, weights), scores, mask)
+
+
+def _binarize(weights: Array, scores: Array, mask: Array) -> Array:
+    del scores
+    magnitude = jnp.sum(jnp.where(mask, jnp.abs(weights), 0))
+    alpha = magnitude / jnp.maximum(jnp.sum(mask), 1)
+    return jnp.where(mask, jnp.sign(weights) * alpha, 0).astype(weights.dtype)
+
+
+_kept_by_magnitude = straight_through(_hide, jnp.abs)
+_kept_by_value = straight_through(_hide, lambda scores: scores)
+_signed_by_score = straight_through(_sign_by, lambda scores: scores)
+_binarized = straight_through(_binarize, jnp.abs)
+
+
+def kept_weights(weights: Array, scores: Array, mask: Array, *, magnitude: bool = True) -> Array:
+    r"""Returns the weights that `mask` keeps, with edge-popup's gradient to the scores: [*s].
+
+    .. math:: \frac{dL}{ds} = \frac{dL}{dw_\text{eff}} \odot w \odot \varphi(s), \qquad
+      \varphi = \text{sign}(s)\ \text{where masks rank } |s|\ \text{(magnitude)},\ 1\ \text{else}
+
+    for every entry, hidden ones included; the factor is 0 at s = 0 for magnitudes.
+
+    Args:
+      weights: frozen weights, float [*s].
+      scores: float32 [*s].
+      mask: bool [*s], computed from the scores.
+      magnitude: whether the mask ranks the scores' magnitudes.
+
+    Reference: Ramanujan et al., 2020, https://arxiv.org/abs/1911.13299, eq. 5.
+    """
+    rule = _kept_by_magnitude if magnitude else _kept_by_value
+    return rule(weights, scores, mask)
+
+
+def signed_kept_weights(weights: Array, scores: Array, mask: Array) -> Array:
+    """Returns ``weights * sign(scores)`` where `mask` keeps, 0 elsewhere: [*s].
+
+    The gradient to the scores is that of `signed_weights`. A score of 0 keeps its weight's sign.
+    """
+    return _signed_by_score(weights, scores, mask)
+
+
+def binarized_weights(weights: Array, scores: Array, mask: Array) -> Array:
+    r"""Returns biprop's weights :math:`\alpha\, \text{sign}(w) \odot m`, [*s].
+
+    .. math:: \alpha = \frac{\sum |w| \odot m}{\sum m}, \qquad
+      \frac{dL}{ds} = \frac{dL}{dw_\text{eff}} \odot w \odot \text{sign}(s)
+
+    :math:`\alpha` is a constant of the gradient and not a factor of it. A layer that keeps nothing
+    is 0.
+
+    Reference: Diffenderfer and Kailkhura, 2021, https://arxiv.org/abs/2103.09377, sec. 3.
+    """
+    return _binarized(weights, scores, mask)
+
+
+def _bernoulli(weights: Array, scores: Array, uniform: Array) -> Array:
+    return jnp.where(uniform < jax.nn.sigmoid(scores), weights, jnp.zeros((), weights.dtype))
+
+
+_bernoulli_straight_through = straight_through(_bernoulli, jax.nn.sigmoid)
+
+
+def bernoulli_weights(weights: Array, scores: Array, uniform: Array) -> Array:
+    r"""Returns weights under a mask sampled from Bernoulli(sigmoid(scores)): [*s].
+
+    .. math:: m = 1[u < \sigma(s)], \qquad
+      \frac{dL}{ds} = \frac{dL}{dw_\text{eff}} \odot w \odot \sigma'(s)
+
+    Args:
+      weights: frozen weights, float [*s].
+      scores: float32 [*s].
+      uniform: noise in [0, 1), float32 [*s].
+
+    Reference: Zhou et al., 2019, https://arxiv.org/abs/1905.01067, sec. 5.1.
+    """
+    return _bernoulli_straight_through(weights, scores, uniform)

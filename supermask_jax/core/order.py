@@ -1,4 +1,4 @@
-"""Exact order statistics without sorting.
+"""Exact order statistics and top-k masks without sorting.
 
 Sorting millions of scores takes about a second on a CPU. Floats order like suitably mapped bit
 patterns, so the k-th largest value is found by 32 halvings of the range of patterns, each one a
@@ -6,6 +6,8 @@ count: exact for any input, and about ten times faster there.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -37,11 +39,16 @@ def from_sortable(key: Array) -> Array:
     return lax.bitcast_convert_type(bits, jnp.float32)
 
 
-@jax.jit  # Called eagerly, the loop would compile anew each time.
-def kth_largest_key(keys: Array, k: ArrayLike) -> Array:
-    """Returns the k-th largest of uint32 `keys` [*s], counted from k = 1; 0 where k > n.
+def _count(predicates: Sequence[Array]) -> Array:
+    return sum(jnp.sum(p, dtype=jnp.int32) for p in predicates)
 
-    `k` may be traced. k <= 0 gives the largest uint32.
+
+@jax.jit  # Called eagerly, the loop would compile anew each time.
+def kth_largest_key(keys: Sequence[Array], k: ArrayLike) -> Array:
+    """Returns the k-th largest entry of several uint32 arrays together, counted from k = 1.
+
+    Gives the largest uint32 for k <= 0, and 0 for k beyond the number of entries. `k` may be
+    traced.
     """
     k = jnp.asarray(k, jnp.int32)
 
@@ -50,7 +57,7 @@ def kth_largest_key(keys: Array, k: ArrayLike) -> Array:
         low, high = bounds
         # Rounded up, without overflow of low + high.
         middle = low + (high - low) // 2 + (high - low) % 2
-        enough = jnp.sum(keys >= middle, dtype=jnp.int32) >= k
+        enough = _count([key >= middle for key in keys]) >= k
         return jnp.where(enough, middle, low), jnp.where(enough, high, middle - 1)
 
     low, _ = lax.fori_loop(0, 32, halve, (jnp.uint32(0), jnp.asarray(_ALL_BITS)))
@@ -63,4 +70,54 @@ def kth_largest(x: Array, k: ArrayLike) -> Array:
     NaN entries rank lowest. `k` may be traced; it is clipped to 1 ... n.
     """
     k = jnp.clip(jnp.asarray(k, jnp.int32), 1, x.size)
-    return from_sortable(kth_largest_key(sortable(x), k))
+    return from_sortable(kth_largest_key([sortable(x)], k))
+
+
+def topk_masks(scores: Sequence[Array], k: ArrayLike) -> list[Array]:
+    """Returns masks that keep the `k` largest of all scores together: bool, shapes of `scores`.
+
+    Exactly k entries are kept, k clipped to 0 ... n. Among equal scores the first array, and in it
+    the lowest index, is kept first. NaN ranks lowest; 0 and -0 are equal.
+
+    Args:
+      scores: float32 arrays of any shapes.
+      k: int32 [], may be traced.
+    """
+    total = sum(x.size for x in scores)
+    k = jnp.clip(jnp.asarray(k, jnp.int32), 0, total)
+    keys = [sortable(x) for x in scores]
+    cut = kth_largest_key(keys, k)
+    above = [key > cut for key in keys]
+    tied = [key == cut for key in keys]
+    wanted = k - _count(above)
+    starts = np.cumsum([0, *(x.size for x in scores)])[:-1]
+    places = [
+        start + lax.iota(jnp.int32, x.size).reshape(x.shape)
+        for start, x in zip(starts.tolist(), scores, strict=True)
+    ]
+    # Ties at the cut are rare: only then is the place found up to which they are kept.
+    end = lax.cond(
+        _count(tied) == wanted, lambda: jnp.int32(total), lambda: _nth_place(tied, places, wanted)
+    )
+    return [a | (t & (place < end)) for a, t, place in zip(above, tied, places, strict=True)]
+
+
+def _nth_place(flags: Sequence[Array], places: Sequence[Array], n: Array) -> Array:
+    """Returns the smallest place before which `n` flags are set: int32 []."""
+    total = sum(flag.size for flag in flags)
+
+    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = (low + high) // 2
+        counted = _count([f & (p < middle) for f, p in zip(flags, places, strict=True)])
+        enough = counted >= n
+        return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
+
+    steps = max(int(total).bit_length(), 1)
+    _, end = lax.fori_loop(0, steps + 1, halve, (jnp.int32(0), jnp.int32(total)))
+    return end
+
+
+def topk_mask(scores: Array, k: ArrayLike) -> Array:
+    """Returns the mask that keeps the `k` largest of `scores`: bool [*s]; see `topk_masks`."""
+    return topk_masks([scores], k)[0]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.trees import LabelFn, mask_kernels, merge, partition, split_key_like
@@ -16,7 +17,7 @@ PyTree = Any
 
 
 class Method(NamedTuple):
-    """A triple of pure functions. Hyperparameters live in the factory that made it.
+    """A few pure functions. Hyperparameters live in the factory that made it.
 
     Attributes:
       init: (key, params) -> (trainable, frozen). `params` is the tree a model's `init` returns; its
@@ -25,32 +26,65 @@ class Method(NamedTuple):
       apply: (trainable, frozen, key=None, progress=1.0) -> effective params for `model.apply`.
         `key` feeds methods that sample; None is deterministic. `progress` in [0, 1] is the
         fraction of training done, for methods that anneal.
-      masks: (trainable, frozen, key=None, progress=1.0) -> int8 tree in {-1, 0, 1} over the masked
-        leaves; an empty dict for methods without masks.
+      masks: (trainable, frozen, key=None, progress=1.0) -> int8 tree over the masked leaves: 0
+        hides, 1 keeps, -1 inverts (multicoated masks count coats); an empty dict without masks.
+      project: None, or (trainable, frozen, progress) -> trainable, called after every optimiser
+        step: how a method holds a constraint, such as a density.
+      report: None, or (trainable, frozen) -> {name: float32 []}, further numbers for the metrics.
+      eval_samples: how many sampled masks an evaluation averages over; 0 evaluates
+        ``apply(key=None)``.
     """
 
     init: Callable[[Array, PyTree], tuple[PyTree, PyTree]]
     apply: Callable[..., PyTree]
     masks: Callable[..., PyTree]
+    project: Callable[[PyTree, PyTree, ArrayLike], PyTree] | None = None
+    report: Callable[[PyTree, PyTree], dict[str, Array]] | None = None
+    eval_samples: int = 0
+
+
+class Context(NamedTuple):
+    """What a layer's mask may depend on beside its scores.
+
+    Attributes:
+      aux: the layer's constants, from `aux_fn` at initialisation.
+      progress: fraction of training done, in [0, 1].
+      key: the layer's own PRNG key [], or None for the deterministic mask.
+      shared: the layer's part of what `shared_fn` computed from the scores of all layers.
+    """
+
+    aux: Any
+    progress: ArrayLike
+    key: Array | None
+    shared: Any
 
 
 def supermask(
     *,
-    weights_fn: Callable[[Array, Array, Any], Array],
-    mask_fn: Callable[[Array, Any], Array],
+    weights_fn: Callable[[Array, Array, Context], Array],
+    mask_fn: Callable[[Array, Context], Array],
     score_init: Initializer,
     aux_fn: Callable[[Array], Any] = lambda scores: (),
+    shared_fn: Callable[[PyTree, ArrayLike], PyTree] | None = None,
     label_fn: LabelFn = mask_kernels,
+    project: Callable[[PyTree, PyTree, ArrayLike], PyTree] | None = None,
+    report: Callable[[PyTree, PyTree], dict[str, Array]] | None = None,
+    eval_samples: int = 0,
 ) -> Method:
-    """Builds a method whose masks come leaf by leaf from one score for every weight.
+    """Builds a method whose masks come from one score for every weight.
 
     Args:
-      weights_fn: (weights [*s], scores [*s], aux) -> effective weights [*s], differentiable with
-        respect to the scores.
-      mask_fn: (scores [*s], aux) -> int8 mask [*s].
+      weights_fn: (weights [*s], scores [*s], context) -> effective weights [*s], differentiable
+        with respect to the scores.
+      mask_fn: (scores [*s], context) -> int8 mask [*s].
       score_init: initialiser of the scores.
       aux_fn: first scores [*s] of a layer -> its constants (thresholds); frozen with the weights.
+      shared_fn: (tree of scores, progress) -> tree with an entry for each layer, for rules over
+        all layers at once.
       label_fn: (name, leaf) -> "mask", "train" or "freeze".
+      project: see `Method`.
+      report: see `Method`.
+      eval_samples: see `Method`.
     """
 
     def init(key: Array, params: PyTree) -> tuple[PyTree, PyTree]:
@@ -67,17 +101,28 @@ def supermask(
         }
         return trainable, frozen
 
+    def contexts(scores: PyTree, frozen: PyTree, key: Array | None, progress: ArrayLike) -> PyTree:
+        """Returns a function of a leaf's parts for each layer, in a tree like `scores`."""
+        leaves, treedef = jax.tree.flatten(scores)
+        keys = [None] * len(leaves) if key is None else list(jax.random.split(key, len(leaves)))
+        shared = scores if shared_fn is None else shared_fn(scores, progress)
+        parts = zip(
+            treedef.flatten_up_to(frozen["aux"]), keys, treedef.flatten_up_to(shared), strict=True
+        )
+        return treedef.unflatten([Context(aux, progress, k, share) for aux, k, share in parts])
+
     def apply(
-        trainable: PyTree, frozen: PyTree, key: Array | None = None, progress: float = 1.0
+        trainable: PyTree, frozen: PyTree, key: Array | None = None, progress: ArrayLike = 1.0
     ) -> PyTree:
-        del key, progress
-        effective = jax.tree.map(weights_fn, frozen["weights"], trainable["scores"], frozen["aux"])
+        scores = trainable["scores"]
+        context = contexts(scores, frozen, key, progress)
+        effective = jax.tree.map(weights_fn, frozen["weights"], scores, context)
         return merge(effective, trainable["params"], frozen["params"])
 
     def masks(
-        trainable: PyTree, frozen: PyTree, key: Array | None = None, progress: float = 1.0
+        trainable: PyTree, frozen: PyTree, key: Array | None = None, progress: ArrayLike = 1.0
     ) -> PyTree:
-        del key, progress
-        return jax.tree.map(mask_fn, trainable["scores"], frozen["aux"])
+        scores = trainable["scores"]
+        return jax.tree.map(mask_fn, scores, contexts(scores, frozen, key, progress))
 
-    return Method(init, apply, masks)
+    return Method(init, apply, masks, project, report, eval_samples)

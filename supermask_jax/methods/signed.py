@@ -6,17 +6,30 @@ https://openreview.net/forum?id=e0jtGTfPihs.
 
 from __future__ import annotations
 
-from supermask_jax.core import initializers
+from typing import Any
+
+import jax
+from jax.typing import ArrayLike
+
+from supermask_jax.core import initializers, stats
+from supermask_jax.core.density import check_density, log_path, scale_to_density
 from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.masks import signed_mask, signed_weights
-from supermask_jax.core.thresholds import ThresholdRule, absolute
+from supermask_jax.core.thresholds import Bounds, ThresholdRule, absolute
 from supermask_jax.core.trees import LabelFn, mask_kernels
-from supermask_jax.methods.base import Method, supermask
+from supermask_jax.methods.base import Context, Method, supermask
+
+Array = jax.Array
+PyTree = Any
+
+_GAIN = 0.1  # of the density controller
 
 
 def signed(
     *,
     threshold: ThresholdRule | None = None,
+    density: float = 0.0,
+    anneal: float = 0.5,
     score_init: Initializer | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
@@ -29,23 +42,34 @@ def signed(
     Args:
       threshold: where the mask cuts; default `absolute(0.01)`, the rule that reproduces the
         published FCN.
+      density: 0 lets the density emerge from decay and gradient, as the paper does. Otherwise the
+        scores are scaled after every step so that this fraction of all weights remains, within
+        2 % of it: see `core.density.scale_to_density`. Needs a threshold that is fixed.
+      anneal: fraction of training over which the target falls from the density at the start to
+        `density`, linearly in its logarithm.
       score_init: initialiser of the scores; default uniform Xavier.
       label_fn: which leaves are masked, trained or frozen; default: kernels are masked, all other
         leaves trained.
     """
     threshold = absolute(0.01) if threshold is None else threshold
-    score_init = initializers.uniform("xavier") if score_init is None else score_init
-    if threshold.fixed:
-        return supermask(
-            weights_fn=signed_weights,
-            mask_fn=signed_mask,
-            score_init=score_init,
-            aux_fn=threshold.bounds,
-            label_fn=label_fn,
-        )
+    check_density(density)
+    if density and not threshold.fixed:
+        raise ValueError("a density cannot be set where the threshold follows the scores")
+
+    def bounds(scores: Array, context: Context) -> Bounds:
+        return context.aux if threshold.fixed else threshold.bounds(scores)
+
+    def project(trainable: PyTree, frozen: PyTree, progress: ArrayLike) -> PyTree:
+        scores = trainable["scores"]
+        found = stats.density(jax.tree.map(signed_mask, scores, frozen["aux"]))
+        target = log_path(1.0, density, progress, anneal)
+        return trainable | {"scores": scale_to_density(scores, found, target, _GAIN)}
+
     return supermask(
-        weights_fn=lambda w, s, _: signed_weights(w, s, threshold.bounds(s)),
-        mask_fn=lambda s, _: signed_mask(s, threshold.bounds(s)),
-        score_init=score_init,
+        weights_fn=lambda w, s, context: signed_weights(w, s, bounds(s, context)),
+        mask_fn=lambda s, context: signed_mask(s, bounds(s, context)),
+        score_init=initializers.uniform("xavier") if score_init is None else score_init,
+        aux_fn=threshold.bounds if threshold.fixed else lambda scores: (),
         label_fn=label_fn,
+        project=project if density else None,
     )

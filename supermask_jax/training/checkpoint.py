@@ -55,6 +55,7 @@ class Checkpoints:
     def __init__(self, directory: Path, *, max_to_keep: int = 3) -> None:
         self.directory = Path(directory).resolve()  # Orbax takes absolute paths only.
         self._frozen = self.directory / "frozen"
+        self._frozen_sha256: str | None = None
         self._manager = ocp.CheckpointManager(
             self.directory / "steps",
             options=ocp.CheckpointManagerOptions(max_to_keep=max_to_keep, create=True),
@@ -81,6 +82,22 @@ class Checkpoints:
                 "checkpoints are intact: free some space, then run the same command to go on"
             ) from error
 
+    def start(self, frozen: PyTree) -> None:
+        """Saves the frozen weights of a run that has no step saved yet.
+
+        Raises:
+          UserError: they could not be saved.
+        """
+        self._frozen_sha256 = digest(frozen)
+        items = ocp_args.Composite(
+            # In a dict of its own: a method without frozen arrays has an empty tree.
+            frozen=ocp_args.StandardSave({"tree": frozen}),
+            meta=ocp_args.JsonSave({"sha256": self._frozen_sha256}),
+        )
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            # Forced: a start that was killed may have left them.
+            self._guard(lambda: checkpointer.save(self._frozen, args=items, force=True))
+
     def save(self, step: int, state: PyTree) -> None:
         """Starts saving `state` as of `step`; a step that is there already is left alone.
 
@@ -89,33 +106,40 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
-        items = ocp_args.Composite(
-            state=ocp_args.StandardSave(state), meta=ocp_args.JsonSave({"sha256": digest(state)})
-        )
+        meta = {"sha256": digest(state), "frozen_sha256": self._frozen_sha256}
+        items = ocp_args.Composite(state=ocp_args.StandardSave(state), meta=ocp_args.JsonSave(meta))
         if not self._guard(lambda: self._manager.save(step, args=items)):
             raise UserError(f"Orbax refused to save step {step} in {self.directory}")
 
-    def restore_latest(self, like: PyTree) -> tuple[int, PyTree] | None:
-        """Returns (step, state) of the newest checkpoint that is whole; None if there is none.
+    def restore(self, like_state: PyTree, like_frozen: PyTree) -> tuple[int, PyTree, PyTree] | None:
+        """Returns (step, state, frozen) of the newest checkpoint that is whole; None if none is.
 
         A broken checkpoint is reported, removed, and the one before it taken.
 
         Args:
-          like: a state of the wanted structure, shapes, dtypes and shardings.
+          like_state: a state of the wanted structure, shapes, dtypes and shardings.
+          like_frozen: the same of the frozen weights.
+
+        Raises:
+          UserError: the frozen weights are broken, or not those the state was trained with.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                return step, self._restore(step, like)
+                state, frozen_sha256 = self._restore_step(step, like_state)
             except Exception as error:  # Orbax and tensorstore raise many kinds on broken files.
                 _log.warning(
                     "checkpoint of step %d in %s is broken (%s): falling back to the one before",
-                    step, self.directory, _one_line(error),
-                )  # fmt: skip
+                    step,
+                    self.directory,
+                    _one_line(error),
+                )
                 shutil.rmtree(self.directory / "steps" / str(step), ignore_errors=True)
                 self._manager.reload()
+                continue
+            return step, state, self._restore_frozen(like_frozen, frozen_sha256)
         return None
 
-    def _restore(self, step: int, like: PyTree) -> PyTree:
+    def _restore_step(self, step: int, like: PyTree) -> tuple[PyTree, str]:
         items = self._manager.restore(
             step,
             args=ocp_args.Composite(
@@ -124,41 +148,19 @@ class Checkpoints:
         )
         if digest(items["state"]) != items["meta"]["sha256"]:
             raise CorruptCheckpoint("its SHA-256 is not the one saved with it")
-        return items["state"]
+        return items["state"], items["meta"]["frozen_sha256"]
 
-    def save_frozen(self, frozen: PyTree) -> str:
-        """Saves the frozen weights unless they are there; returns their SHA-256."""
-        found = digest(frozen)
-        if not self._frozen.exists():
-            with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-                items = ocp_args.Composite(
-                    frozen=ocp_args.StandardSave({"tree": frozen}),
-                    meta=ocp_args.JsonSave({"sha256": found}),
-                )
-                self._guard(lambda: checkpointer.save(self._frozen, args=items))
-        return found
-
-    def restore_frozen(self, like: PyTree) -> PyTree:
-        """Returns the frozen weights of the run.
-
-        Raises:
-          UserError: they are missing, unreadable, or not those that were saved.
-        """
+    def _restore_frozen(self, like: PyTree, sha256: str) -> PyTree:
+        items = ocp_args.Composite(frozen=ocp_args.StandardRestore(_abstract({"tree": like})))
         try:
             with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-                items = checkpointer.restore(
-                    self._frozen,
-                    args=ocp_args.Composite(
-                        frozen=ocp_args.StandardRestore(_abstract({"tree": like})),
-                        meta=ocp_args.JsonRestore(),
-                    ),
-                )
-            frozen = items["frozen"]["tree"]
-            if digest(frozen) != items["meta"]["sha256"]:
-                raise CorruptCheckpoint("their SHA-256 is not the one saved with them")
+                frozen = checkpointer.restore(self._frozen, args=items)["frozen"]["tree"]
+            if digest(frozen) != sha256:
+                raise CorruptCheckpoint("their SHA-256 is not the one saved with the state")
         except Exception as error:
             raise UserError(
-                f"the frozen weights in {self._frozen} cannot be restored ({_one_line(error)}): "
-                "the run cannot go on; start again in another work folder"
+                f"the frozen weights in {self._frozen} are not those of the run "
+                f"({_one_line(error)}): it cannot go on; start again in another work folder"
             ) from error
+        self._frozen_sha256 = sha256
         return frozen

@@ -63,15 +63,12 @@ class Job(NamedTuple):
         return jax.jit(lambda epoch: epoch_order(key, epoch, *size, shuffle=self.shuffle))
 
     def measure(self, frozen: PyTree) -> Callable[[TrainState, Examples, str], dict[str, float]]:
-        """Builds (state, examples, prefix) -> loss, accuracy and remaining weights."""
-        device_loop = self.plan.steps_per_call > 1
-        evaluate = make_evaluate(
-            self.apply_fn, self.method, self.eval_batch_size, device_loop=device_loop
-        )
+        """Builds (state, examples, prefix) -> loss, accuracy, remaining weights, and so on."""
+        evaluate = make_evaluate(self.apply_fn, self.method, self.plan, self.eval_batch_size)
 
         def measure(state: TrainState, examples: Examples, prefix: str) -> dict[str, float]:
-            sums, density = evaluate(state, frozen, examples)
-            return mean_metrics(sums, prefix) | {"remaining_weights": float(density)}
+            sums, numbers = evaluate(state, frozen, examples)
+            return mean_metrics(sums, prefix) | {name: float(x) for name, x in numbers.items()}
 
         return measure
 
@@ -122,14 +119,13 @@ def _start(checkpoints: Checkpoints, folder: Workdir, job: Job) -> tuple[TrainSt
     """Takes the newest checkpoint of the run, or draws its first state."""
     key = job.keys()[0]
     like_state, like_frozen = jax.eval_shape(job.create, key)
-    restored = checkpoints.restore_latest(like_state)
+    restored = checkpoints.restore(like_state, like_frozen)
     if restored is None:
         state, frozen = jax.jit(job.create)(key)
         folder.keep_metrics(0)
-        checkpoints.save_frozen(frozen)
+        checkpoints.start(frozen)
         return state, frozen
-    step, state = restored
-    frozen = checkpoints.restore_frozen(like_frozen)
+    step, state, frozen = restored
     epochs, inside = divmod(step, job.plan.steps_per_epoch)
     folder.keep_metrics(epochs)
     _log.info("resuming after epoch %d, step %d of the next one", epochs, inside)

@@ -123,15 +123,32 @@ def make_run_steps(step: Callable[..., Any], examples: Examples, plan: Plan) -> 
 
 
 def make_evaluate(
-    apply_fn: ApplyFn, method: Method, batch_size: int, *, device_loop: bool
-) -> Callable[[TrainState, PyTree, Examples], tuple[dict[str, Array], Array]]:
-    """Builds ``evaluate(state, frozen, examples) -> (sums, density [])`` over a whole split."""
+    apply_fn: ApplyFn, method: Method, plan: Plan, batch_size: int
+) -> Callable[[TrainState, PyTree, Examples], tuple[dict[str, Array], dict[str, Array]]]:
+    """Builds ``evaluate(state, frozen, examples) -> (sums, numbers)`` over a whole split.
+
+    Methods that sample are evaluated on several masks: the sums are over all of them, and
+    ``numbers["remaining_weights"]`` is the mean of their densities. `numbers` holds also what the
+    method reports.
+    """
     step = make_eval_step(apply_fn)
+    samples = max(method.eval_samples, 1)
 
     @jax.jit
-    def prepare(state: TrainState, frozen: PyTree) -> tuple[PyTree, Array]:
-        masks = method.masks(state.trainable, frozen)
-        return method.apply(state.trainable, frozen), stats.density(masks)
+    def prepare(
+        state: TrainState, frozen: PyTree, sample: Array
+    ) -> tuple[PyTree, dict[str, Array]]:
+        # Counted from the other end than the keys of the steps: never one of those.
+        key = jax.random.fold_in(jax.random.fold_in(state.key, -1 - state.step), sample)
+        operands = (
+            state.trainable,
+            frozen,
+            key if method.eval_samples else None,
+            state.step / plan.total_steps,
+        )
+        numbers = {} if method.report is None else method.report(state.trainable, frozen)
+        numbers["remaining_weights"] = stats.density(method.masks(*operands))
+        return method.apply(*operands), numbers
 
     def one(
         params: PyTree, batch_stats: PyTree, data: Examples, index: Array, sums: dict[str, Array]
@@ -148,16 +165,23 @@ def make_evaluate(
 
     one_jitted = jax.jit(one)
 
-    def evaluate(
-        state: TrainState, frozen: PyTree, data: Examples
-    ) -> tuple[dict[str, Array], Array]:
-        params, density = prepare(state, frozen)
-        if device_loop:
-            return whole(params, state.batch_stats, data), density
+    def evaluate_mask(params: PyTree, batch_stats: PyTree, data: Examples) -> dict[str, Array]:
+        if plan.steps_per_call > 1:
+            return whole(params, batch_stats, data)
         sums = zero_sums()
         for index in range(num_batches(data.images.shape[0], batch_size)):
-            sums = one_jitted(params, state.batch_stats, data, index, sums)
-        return sums, density
+            sums = one_jitted(params, batch_stats, data, index, sums)
+        return sums
+
+    def evaluate(
+        state: TrainState, frozen: PyTree, data: Examples
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        found = []
+        for sample in range(samples):
+            params, numbers = prepare(state, frozen, sample)
+            found.append((evaluate_mask(params, state.batch_stats, data), numbers))
+        total = jax.tree.map(lambda *leaves: sum(leaves), *found)
+        return total[0], jax.tree.map(lambda x: x / samples, total[1])
 
     return evaluate
 

@@ -80,10 +80,13 @@ def make_train_step(
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, (batch_stats, sums)), grads = grad_fn(state.trainable)
         updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
+        trainable = optax.apply_updates(state.trainable, updates)
+        if method.project is not None:
+            trainable = method.project(trainable, frozen, (state.step + 1) / total_steps)
         first = state.step % steps_per_epoch == 0
         return state.replace(
             step=state.step + 1,
-            trainable=optax.apply_updates(state.trainable, updates),
+            trainable=trainable,
             batch_stats=batch_stats,
             opt_state=opt_state,
             sums=jax.tree.map(lambda old, new: jnp.where(first, 0, old) + new, state.sums, sums),

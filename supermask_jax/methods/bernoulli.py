@@ -1,0 +1,128 @@
+"""Learned (Bernoulli) supermasks: every weight is kept with a trained probability.
+
+Reference: Zhou et al., "Deconstructing Lottery Tickets: Zeros, Signs, and the Supermask", NeurIPS
+2019, https://arxiv.org/abs/1905.01067, sec. 5.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from supermask_jax.core.density import check_density, log_path
+from supermask_jax.core.initializers import Initializer
+from supermask_jax.core.masks import bernoulli_weights
+from supermask_jax.core.trees import LabelFn, mask_kernels, num_params
+from supermask_jax.errors import unknown_name
+from supermask_jax.methods.base import Context, Method, supermask
+
+Array = jax.Array
+PyTree = Any
+
+_EVALUATIONS = ("sampled", "expected", "rounded")
+_GAIN = 0.1  # of the density controller
+
+
+def mean_probability(scores: PyTree) -> Array:
+    """Returns the mean of sigmoid(s) over all scores, the expected density: float32 []."""
+    total = sum(jnp.sum(jax.nn.sigmoid(leaf)) for leaf in jax.tree.leaves(scores))
+    return total / num_params(scores)
+
+
+def bernoulli(
+    *,
+    start_density: float = 0.5,
+    rescale: bool = False,
+    variant: str = "sampled",
+    evaluation: str = "sampled",
+    eval_samples: int = 10,
+    density: float = 0.0,
+    anneal: float = 0.5,
+    score_init: Initializer | None = None,
+    label_fn: LabelFn = mask_kernels,
+) -> Method:
+    r"""The learned supermask.
+
+    .. math::
+      w_\text{eff} = w \odot m, \quad m \sim \text{Bernoulli}(\sigma(s)), \quad
+      \frac{dL}{ds} = \frac{dL}{dw_\text{eff}} \odot w \odot \sigma'(s)
+
+    Args:
+      start_density: constant initial probability, in (0, 1): every score is its logit.
+      rescale: dynamic weight rescaling: a layer's weights are multiplied by n / sum(m) of the
+        current mask, and the gradient goes through that factor too.
+      variant: "sampled"; or "round", which in training sets a random half of the entries to the
+        rounded probability, without gradient, and the other half to the probability itself.
+      evaluation: "sampled" averages metrics over `eval_samples` masks, as the original does;
+        "expected" uses the probabilities as masks, "rounded" those above 1/2.
+      eval_samples: how many.
+      density: 0 lets the density emerge. Otherwise the mean probability is driven to it:
+        after every step :math:`s \leftarrow s + \gamma (\text{logit}\,d^* - \text{logit}\,d)`.
+      anneal: fraction of training over which the target falls to `density`, linearly in log d.
+      score_init: overrides `start_density`.
+      label_fn: which leaves are masked, trained or frozen (the original freezes biases at 0).
+
+    Raises:
+      ValueError: a fraction is impossible.
+      UserError: `variant` or `evaluation` is unknown.
+    """
+    if not 0 < start_density < 1:
+        raise ValueError(f"start_density must be in (0, 1), got {start_density}")
+    check_density(density)
+    if variant not in ("sampled", "round"):
+        raise unknown_name("variant", variant, ("sampled", "round"))
+    if evaluation not in _EVALUATIONS:
+        raise unknown_name("evaluation", evaluation, _EVALUATIONS)
+    if score_init is None:
+        constant = math.log(start_density / (1 - start_density))
+        score_init = lambda key, shape, dtype: jnp.full(shape, constant, dtype)  # noqa: E731
+
+    def soft_mask(scores: Array, key: Array | None) -> Array:
+        """Returns the mask that weights are multiplied by, as float [*s] with its gradient."""
+        probability = jax.nn.sigmoid(scores)
+        if key is None:
+            # Compared, not rounded: a NaN hides its weight.
+            return probability if evaluation == "expected" else (probability > 0.5) * 1.0
+        if variant == "round":
+            clamp = jax.random.bernoulli(key, 0.5, scores.shape)
+            return jnp.where(clamp, jnp.round(probability), probability)
+        uniform = jax.random.uniform(key, scores.shape)
+        return bernoulli_weights(jnp.ones_like(scores), scores, uniform)
+
+    def weights_fn(weights: Array, scores: Array, context: Context) -> Array:
+        mask = soft_mask(scores, context.key)
+        if rescale:
+            mask = mask * (mask.size / jnp.maximum(jnp.sum(mask), 1))
+        return weights * mask
+
+    def mask_fn(scores: Array, context: Context) -> Array:
+        if context.key is None or variant == "round":
+            return (jax.nn.sigmoid(scores) > 0.5).astype(jnp.int8)
+        return soft_mask(scores, context.key).astype(jnp.int8)
+
+    def project(trainable: PyTree, frozen: PyTree, progress: ArrayLike) -> PyTree:
+        del frozen
+        found = jnp.clip(mean_probability(trainable["scores"]), 1e-6, 1 - 1e-6)
+        wanted = log_path(start_density, density, progress, anneal)
+        shift = _GAIN * (_logit(wanted) - _logit(found))
+        return trainable | {"scores": jax.tree.map(lambda s: s + shift, trainable["scores"])}
+
+    return supermask(
+        weights_fn=weights_fn,
+        mask_fn=mask_fn,
+        score_init=score_init,
+        label_fn=label_fn,
+        project=project if density else None,
+        report=lambda trainable, frozen: {
+            "mean_probability": mean_probability(trainable["scores"])
+        },
+        eval_samples=eval_samples if evaluation == "sampled" and variant == "sampled" else 0,
+    )
+
+
+def _logit(p: Array) -> Array:
+    return jnp.log(p) - jnp.log1p(-p)

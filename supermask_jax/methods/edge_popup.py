@@ -1,0 +1,59 @@
+"""Edge-popup: the k weights of a layer with the largest scores.
+
+Reference: Ramanujan et al., "What's Hidden in a Randomly Weighted Neural Network?", CVPR 2020,
+https://arxiv.org/abs/1911.13299.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from supermask_jax.core import initializers
+from supermask_jax.core.initializers import Initializer
+from supermask_jax.core.masks import kept_weights
+from supermask_jax.core.trees import LabelFn, mask_kernels
+from supermask_jax.methods.base import Method, supermask
+from supermask_jax.methods.topk import topk_rule
+
+
+def edge_popup(
+    *,
+    density: float = 0.5,
+    magnitude: bool = True,
+    scope: str = "layer",
+    start_density: float = 1.0,
+    anneal: float = 0.0,
+    score_init: Initializer | None = None,
+    label_fn: LabelFn = mask_kernels,
+) -> Method:
+    r"""Edge-popup.
+
+    .. math::
+      w_\text{eff} = w \odot 1[\,|s| \text{ among the top } k\,], \qquad
+      \frac{dL}{ds} = \frac{dL}{dw_\text{eff}} \odot w \odot \text{sign}(s)
+
+    Args:
+      density: kept fraction; k = round(density * n) exactly, ties by index.
+      magnitude: rank |s| (the released code), or s itself (the paper; factor 1 for sign(s)).
+      scope: "layer" (the paper), or "global".
+      start_density: kept fraction at the start, where it is annealed.
+      anneal: fraction of training over which it is annealed; 0 does not.
+      score_init: default U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)), PyTorch's for linear layers.
+      label_fn: which leaves are masked, trained or frozen.
+    """
+    if score_init is None:
+        score_init = initializers.uniform("he", gain=6**-0.5)
+    rule = topk_rule(
+        density=density,
+        scope=scope,
+        start_density=start_density,
+        anneal=anneal,
+        rank=jnp.abs if magnitude else lambda scores: scores,
+    )
+    return supermask(
+        weights_fn=lambda w, s, context: kept_weights(w, s, context.shared, magnitude=magnitude),
+        mask_fn=lambda s, context: context.shared.astype(jnp.int8),
+        score_init=score_init,
+        shared_fn=rule,
+        label_fn=label_fn,
+    )

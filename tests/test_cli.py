@@ -1,0 +1,168 @@
+"""The command line: bad input is one clear line, a non-zero exit, and nothing written."""
+
+import json
+import os
+import threading
+
+import pytest
+from helpers import ROOT, run_main, tiny_argv
+
+from supermask_jax import cli
+from supermask_jax.core.trees import num_params
+
+FCN = f"--config={ROOT / 'configs' / 'fcn.py'}"
+QUICK = f"--config={ROOT / 'configs' / 'quickstart.py'}"
+
+
+@pytest.fixture(autouse=True)
+def undisturbed(monkeypatch, tmp_path):
+    """Runs in an empty folder with no data but the embedded set; undoes what `main` sets."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    for name in ("SUPERMASK_CACHE", "TFDS_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "absent"))
+    monkeypatch.setattr("shutil.which", lambda name: None)  # No npm: no network.
+
+
+BAD_INPUT = [
+    ([], "--config"),
+    (["--config=configs/nothing.py"], "there is no config file configs/nothing.py"),
+    ([f"--config={ROOT}/configs/fnc.py"], "did you mean"),
+    ([f"{FCN}:relesed"], "did you mean 'released'"),
+    ([f"{QUICK}:released"], "quickstart.py: TypeError"),
+    ([FCN, "--config.epohcs=3"], "did you mean 'epochs'"),
+    ([FCN, "--config.optimizer.momentun=0.5"], "did you mean 'momentum'"),
+    ([FCN, "--config.epochs.more=3"], "unknown entry of config.epochs 'more'"),
+    ([FCN, "--config.epochs=three"], "--config.epochs=three"),
+    ([FCN, "--config.epochs=2.5"], "--config.epochs=2.5"),
+    ([FCN, "--config.data.shuffle=perhaps"], "--config.data.shuffle=perhaps"),
+    ([FCN, "--config.epochs=-1"], "config.epochs must be at least 1, got -1"),
+    ([FCN, "--config.batch_size=0"], "config.batch_size must be at least 1, got 0"),
+    ([FCN, "--config.seed=-1"], "config.seed must be at least 0"),
+    ([FCN, "--config.protocol=test"], "unknown protocol 'test'"),
+    ([FCN, "--config.validation_fraction=0.0"], "validation_fraction must be in (0, 0.5]"),
+    ([FCN, "--config.model.name=resnet"], "unknown model 'resnet'"),
+    ([FCN, "--config.model.width=0.0"], "config.model.width must be positive"),
+    ([FCN, "--config.model.width=0.001"], "(784, 0) holds no weight"),
+    ([QUICK, "--config.model.name=conv8"], "cannot be built for digits (8 x 8 x 1)"),
+    ([FCN, "--config.data.name=cifar11"], "did you mean 'cifar10'"),
+    ([FCN, "--config.method.name=singed"], "did you mean 'signed'"),
+    ([FCN, "--config.method.threshold.rule=absolut"], "did you mean 'absolute'"),
+    ([FCN, "--config.method.threshold.value=-1"], "at least 0"),
+    ([FCN, "--config.method.name=dense"], "method 'dense' has no option"),
+    ([FCN, "--config.optimizer.name=sgdm"], "did you mean 'sgd"),
+    ([FCN, "--config.schedule.name=cosin"], "did you mean 'cosine'"),
+    ([FCN, "--config.weight_init.scale=hee"], "did you mean 'he'"),
+    ([FCN, "--confg.epochs=3"], "confg.epochs"),
+    ([FCN, "epochs=3"], "unexpected argument 'epochs=3'"),
+    ([FCN, "--config.data.data_dir=/nowhere"], "cannot load data set 'mnist'"),
+]
+
+
+@pytest.mark.parametrize(("argv", "words"), BAD_INPUT)
+def test_bad_input_is_one_line_and_writes_nothing(argv, words, capsys, tmp_path):
+    assert cli.main(argv) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert words in lines[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_that_cannot_be_had_names_every_source(capsys):
+    assert cli.main([FCN]) == 1
+    message = capsys.readouterr().err
+    for source in ("cache:", "tfds:", "npm:", "download:"):
+        assert source in message
+
+
+def test_bad_input_of_a_real_process_has_no_traceback(tmp_path):
+    done = run_main(FCN, "--config.epohcs=3", cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unwritable_work_folder(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert cli.main(tiny_argv(f"--workdir={tmp_path / 'file' / 'run'}")) == 1
+    assert "choose another --workdir" in capsys.readouterr().err
+
+
+def test_print_config(capsys, tmp_path):
+    assert cli.main([FCN, "--config.optimizer.learning_rate=1", "--print_config"]) == 0
+    out = capsys.readouterr().out
+    assert "learning_rate: 1.0" in out
+    assert "name: fcn-published" in out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("fcn", "266,200"), ("conv2", "4,300,992"), ("conv8", "5,275,840")]
+)
+def test_dry_run_counts_and_writes_nothing(name, count, capsys, tmp_path, monkeypatch):
+    # Compiling Conv8 is not what this test is for.
+    monkeypatch.setattr("supermask_jax.dry_run.step_memory", lambda job, shape: 2**20)
+    assert cli.main([f"--config={ROOT / 'configs' / name}.py", "--dry_run"]) == 0
+    out = capsys.readouterr().out
+    assert f"{count} masked" in out
+    assert "dense3/kernel" in out
+    assert "steps: 100 epochs of" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_dry_run_of_the_dense_baseline_plans_memory(capsys):
+    assert cli.main([f"{FCN}:baseline", "--dry_run"]) == 0
+    out = capsys.readouterr().out
+    assert "0 masked" in out
+    assert "MiB temporaries of a step" in out
+
+
+def test_help_is_complete(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    for flag in ("--config", "--workdir", "--print_config", "--dry_run"):
+        assert flag in out
+
+
+def test_default_work_folders(capsys, tmp_path):
+    assert cli.main(tiny_argv("--config.epochs=1")) == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    # The overrides are in the name: a run of other ones does not land in the same folder.
+    assert folder.name.startswith("quickstart-s0-")
+    assert cli.main(tiny_argv("--config.epochs=2")) == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+    config = cli.load_config(QUICK.removeprefix("--config="))
+    config.seed = 7
+    assert cli.default_workdir(config, QUICK.removeprefix("--config=")) == "runs/quickstart-s7"
+    assert "results in runs/quickstart-s0-" in capsys.readouterr().out
+
+
+def test_resuming_with_other_places_is_allowed(capsys, tmp_path):
+    assert cli.main(tiny_argv("--config.epochs=1", "--workdir=run")) == 0
+    again = tiny_argv("--config.epochs=1", "--workdir=run", "--config.data.cache_dir=elsewhere")
+    assert cli.main(again) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["epochs"] == 1
+
+
+def test_every_config_builds_with_the_papers_weights():
+    from supermask_jax.config import load_config
+    from supermask_jax.experiment import build
+
+    counts = {
+        "fcn": 266_200, "conv2": 4_300_992, "conv4": 2_425_024, "conv6": 2_261_184,
+        "conv8": 5_275_840,
+    }  # fmt: skip
+    import jax
+
+    for name, count in counts.items():
+        for variant in ("published", "released", "baseline", "extreme"):
+            job = build(load_config(os.fspath(ROOT / "configs" / f"{name}.py:{variant}")))
+            state, _ = jax.eval_shape(job.create, jax.random.key(0))
+            assert num_params(state.trainable) == count

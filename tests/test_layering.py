@@ -1,0 +1,84 @@
+"""A module imports only from the layers below its own."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT
+
+PACKAGE = ROOT / "supermask_jax"
+
+# Rows from the bottom: what each part of the package may import of the package, and of the stack.
+BASE = {"errors", "registry"}
+ALLOWED = {
+    "errors": set(),
+    "registry": {"errors"},
+    "core": BASE | {"core"},
+    "methods": BASE | {"core", "methods"},
+    "models": BASE | {"models"},
+    "modules": BASE | {"core"},
+    "data": BASE | {"data"},
+    "training": BASE | {"core", "methods", "data", "training"},
+    "config": BASE | {"data"},
+    "experiment": BASE | {"core", "methods", "models", "data", "training", "config"},
+}
+HEAVY = {
+    "flax": {"models", "modules", "training"},
+    "optax": {"training"},
+    "orbax": {"training/checkpoint"},
+    "tensorflow_datasets": {"data/sources"},
+    "ml_collections": {"config", "experiment", "cli", "dry_run"},
+}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE or p.stem != "__init__")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_downward(path):
+    name = str(path.relative_to(PACKAGE).with_suffix(""))
+    part = name.split("/")[0]
+    for module in imports(path):
+        root, *rest = module.split(".")
+        if root == "supermask_jax" and rest and part in ALLOWED:
+            assert rest[0] in ALLOWED[part], f"{name} imports {module}"
+        if root in HEAVY and part in ALLOWED:
+            places = HEAVY[root]
+            assert any(name == p or name.startswith(f"{p}/") for p in places), (
+                f"{name} imports {module}"
+            )
+
+
+def test_one_custom_vjp():
+    users = [p.stem for p in FILES if "custom_vjp" in p.read_text().replace("`jax.custom_vjp`", "")]
+    assert users == ["estimators"]
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = (
+        "import sys, supermask_jax; "
+        "print([m for m in ('flax', 'optax', 'orbax', 'tensorflow_datasets', 'sklearn') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_public_names_are_there():
+    import supermask_jax
+
+    for name in ("signed", "dense", "SignedDense", "SignedConv", "run", "load_config", "sgdw"):
+        assert callable(getattr(supermask_jax, name))
+    with pytest.raises(AttributeError, match="no attribute 'unsigned'"):
+        _ = supermask_jax.unsigned
