@@ -30,7 +30,9 @@ when the same command is given again; a finished one is left alone.
 """
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are UserErrors."""
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see --help")
 
@@ -39,7 +41,7 @@ def make_parser(
     prog: str = "main.py", description: str = "Trains one network."
 ) -> argparse.ArgumentParser:
     """Makes the parser of a doorway; what is wrong on its command line is a UserError."""
-    parser = _Parser(prog=prog, description=description, epilog=_EPILOG, allow_abbrev=False)
+    parser = Parser(prog=prog, description=description, epilog=_EPILOG, allow_abbrev=False)
     parser.add_argument(
         "--config", required=True, metavar="FILE[:VARIANT]",
         help="config file, e.g. configs/conv8.py or configs/fcn.py:released",

@@ -62,7 +62,7 @@ METHODS_UNDER_TEST = {
     ),
     "bernoulli_density": Row(lambda: methods.bernoulli(density=0.3), sigmoid),
     "edge_popup": Row(lambda: methods.edge_popup(density=0.3), by_sign),
-    "edge_popup_value": Row(lambda: methods.edge_popup(density=0.3, magnitude=False), straight),
+    "edge_popup_value": Row(lambda: methods.edge_popup(density=0.3, by_value=True), straight),
     "edge_popup_global": Row(lambda: methods.edge_popup(density=0.3, scope="global"), by_sign),
     "biprop": Row(lambda: methods.biprop(density=0.3), by_sign, ternary=False),
     "biprop_global": Row(

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from supermask_jax.core.order import from_sortable, kth_largest_key, sortable
+
 Array = jax.Array
 PyTree = Any
 
@@ -60,24 +62,45 @@ def log_path(start: ArrayLike, end: float, progress: ArrayLike, until: float) ->
     return jnp.exp((1 - done) * jnp.log(start) + done * jnp.log(jnp.float32(end)))
 
 
-def scale_to_density(scores: PyTree, density: Array, target: Array, gain: float) -> PyTree:
-    r"""One step of the density controller of thresholded masks.
+def scale_to_density(scores: PyTree, thresholds: PyTree, density: Array) -> PyTree:
+    r"""Scales all scores alike so that a fraction of all weights passes its layer's threshold.
 
-    .. math:: s \leftarrow s \cdot \Big(\frac{d^*}{d}\Big)^{\gamma}
+    .. math:: s \leftarrow s / q, \qquad q = \text{the } (k + 1)\text{-th largest of all }
+      |s_i| / \tau_{l(i)}, \quad k = \text{round}(d^* n)
 
-    Scaling all scores by c is the same as dividing every threshold by c, so this is integral
-    control, in logarithms, of the threshold; the controller's state is the scale of the scores.
-    With :math:`\varepsilon = \partial \log d / \partial \log c`, the error of log d shrinks by
-    :math:`1 - \gamma \varepsilon` a step; :math:`\varepsilon \approx -\log d` for scores with
-    exponential tails, so a gain of 0.1 is stable down to densities of about 1e-8.
+    Scaling the scores by 1/q is the same as multiplying every threshold by q: this controls the
+    threshold, and its state is the scale of the scores. Exactly k weights pass, but for ties and
+    the rounding of the division.
 
     Args:
-      scores: tree of float arrays.
-      density: measured now, float32 [].
-      target: wanted now, float32 [].
-      gain: the exponent.
+      scores: tree of float32 arrays.
+      thresholds: tree with a positive scalar for each layer.
+      density: the fraction wanted, float32 [].
     """
-    # A density of 0 asks for the largest step, not for an infinite one.
-    ratio = target / jnp.maximum(density, 1e-3 * target)
-    factor = ratio**gain
-    return jax.tree.map(lambda s: s * factor, scores)
+    ratios = jax.tree.map(lambda s, tau: jnp.abs(s) / tau, scores, thresholds)
+    keys = [sortable(ratio) for ratio in jax.tree.leaves(ratios)]
+    total = sum(key.size for key in keys)
+    k = jnp.round(density * total).astype(jnp.int32)
+    # All weights pass where even the smallest does; a layer of zeros cannot be scaled.
+    q = from_sortable(kth_largest_key(keys, jnp.clip(k + 1, 1, total)))
+    return jax.tree.map(lambda s: jnp.where(q > 0, s / q, s), scores)
+
+
+def shift_to_density(scores: PyTree, density: Array) -> PyTree:
+    r"""Shifts all scores alike, towards a mean probability.
+
+    .. math:: s \leftarrow s + \frac{d^* - \bar\sigma}{\overline{\sigma'}}
+
+    One Newton step on the shift, at most 1 in size: called after every training step, it follows a
+    slow drift with an error of second order.
+
+    Args:
+      scores: tree of float32 arrays; probabilities are their sigmoids.
+      density: the mean probability wanted, float32 [].
+    """
+    probabilities = [jax.nn.sigmoid(leaf) for leaf in jax.tree.leaves(scores)]
+    total = sum(p.size for p in probabilities)
+    mean = sum(jnp.sum(p) for p in probabilities) / total
+    slope = sum(jnp.sum(p * (1 - p)) for p in probabilities) / total
+    shift = jnp.clip((density - mean) / jnp.maximum(slope, 1e-6), -1, 1)
+    return jax.tree.map(lambda s: s + shift, scores)

@@ -74,29 +74,34 @@ def _binarize(weights: Array, scores: Array, mask: Array) -> Array:
     return jnp.where(mask, jnp.sign(weights) * alpha, 0).astype(weights.dtype)
 
 
-_kept_by_magnitude = straight_through(_hide, jnp.abs)
+def magnitude(scores: Array) -> Array:
+    """|s| with the derivative sign(s), 0 at 0, where that of `jnp.abs` is 1."""
+    return scores * jax.lax.stop_gradient(jnp.sign(scores))
+
+
+_kept_by_magnitude = straight_through(_hide, magnitude)
 _kept_by_value = straight_through(_hide, lambda scores: scores)
 _signed_by_score = straight_through(_sign_by, lambda scores: scores)
-_binarized = straight_through(_binarize, jnp.abs)
+_binarized = straight_through(_binarize, magnitude)
 
 
-def kept_weights(weights: Array, scores: Array, mask: Array, *, magnitude: bool = True) -> Array:
+def kept_weights(weights: Array, scores: Array, mask: Array, *, by_value: bool = False) -> Array:
     r"""Returns the weights that `mask` keeps, with edge-popup's gradient to the scores: [*s].
 
     .. math:: \frac{dL}{ds} = \frac{dL}{dw_\text{eff}} \odot w \odot \varphi(s), \qquad
-      \varphi = \text{sign}(s)\ \text{where masks rank } |s|\ \text{(magnitude)},\ 1\ \text{else}
+      \varphi = \text{sign}(s),\ \text{or } 1 \text{ by value}
 
-    for every entry, hidden ones included; the factor is 0 at s = 0 for magnitudes.
+    for every entry, hidden ones included.
 
     Args:
       weights: frozen weights, float [*s].
       scores: float32 [*s].
       mask: bool [*s], computed from the scores.
-      magnitude: whether the mask ranks the scores' magnitudes.
+      by_value: whether the mask ranks scores by value instead of by magnitude.
 
     Reference: Ramanujan et al., 2020, https://arxiv.org/abs/1911.13299, eq. 5.
     """
-    rule = _kept_by_magnitude if magnitude else _kept_by_value
+    rule = _kept_by_value if by_value else _kept_by_magnitude
     return rule(weights, scores, mask)
 
 

@@ -62,7 +62,9 @@ def epoch_order(
     The order is a function of (key, epoch) alone; with `shuffle` False it is that of the data.
     """
     if shuffle:
-        order = jax.random.permutation(jax.random.fold_in(key, epoch), num_examples)
+        # One sort by random bits; `jax.random.permutation` sorts twice, at twice the cost.
+        bits = jax.random.bits(jax.random.fold_in(key, epoch), (num_examples,))
+        _, order = lax.sort_key_val(bits, jnp.arange(num_examples), is_stable=False)
     else:
         order = jnp.arange(num_examples)
     padding = num_batches(num_examples, batch_size) * batch_size - num_examples

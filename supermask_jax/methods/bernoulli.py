@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from supermask_jax.core.density import check_density, log_path
+from supermask_jax.core.density import check_density, log_path, shift_to_density
 from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.masks import bernoulli_weights
 from supermask_jax.core.trees import LabelFn, mask_kernels, num_params
@@ -24,7 +24,6 @@ Array = jax.Array
 PyTree = Any
 
 _EVALUATIONS = ("sampled", "expected", "rounded")
-_GAIN = 0.1  # of the density controller
 
 
 def mean_probability(scores: PyTree) -> Array:
@@ -61,7 +60,7 @@ def bernoulli(
         "expected" uses the probabilities as masks, "rounded" those above 1/2.
       eval_samples: how many.
       density: 0 lets the density emerge. Otherwise the mean probability is driven to it:
-        after every step :math:`s \leftarrow s + \gamma (\text{logit}\,d^* - \text{logit}\,d)`.
+        see `core.density.shift_to_density`.
       anneal: fraction of training over which the target falls to `density`, linearly in log d.
       score_init: overrides `start_density`.
       label_fn: which leaves are masked, trained or frozen (the original freezes biases at 0).
@@ -106,10 +105,8 @@ def bernoulli(
 
     def project(trainable: PyTree, frozen: PyTree, progress: ArrayLike) -> PyTree:
         del frozen
-        found = jnp.clip(mean_probability(trainable["scores"]), 1e-6, 1 - 1e-6)
-        wanted = log_path(start_density, density, progress, anneal)
-        shift = _GAIN * (_logit(wanted) - _logit(found))
-        return trainable | {"scores": jax.tree.map(lambda s: s + shift, trainable["scores"])}
+        target = log_path(start_density, density, progress, anneal)
+        return trainable | {"scores": shift_to_density(trainable["scores"], target)}
 
     return supermask(
         weights_fn=weights_fn,
@@ -122,7 +119,3 @@ def bernoulli(
         },
         eval_samples=eval_samples if evaluation == "sampled" and variant == "sampled" else 0,
     )
-
-
-def _logit(p: Array) -> Array:
-    return jnp.log(p) - jnp.log1p(-p)

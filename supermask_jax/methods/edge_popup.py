@@ -19,7 +19,7 @@ from supermask_jax.methods.topk import topk_rule
 def edge_popup(
     *,
     density: float = 0.5,
-    magnitude: bool = True,
+    by_value: bool = False,
     scope: str = "layer",
     start_density: float = 1.0,
     anneal: float = 0.0,
@@ -34,7 +34,8 @@ def edge_popup(
 
     Args:
       density: kept fraction; k = round(density * n) exactly, ties by index.
-      magnitude: rank |s| (the released code), or s itself (the paper; factor 1 for sign(s)).
+      by_value: rank s itself, with factor 1 for sign(s), as the paper writes it; the released
+        code ranks |s|.
       scope: "layer" (the paper), or "global".
       start_density: kept fraction at the start, where it is annealed.
       anneal: fraction of training over which it is annealed; 0 does not.
@@ -48,10 +49,10 @@ def edge_popup(
         scope=scope,
         start_density=start_density,
         anneal=anneal,
-        rank=jnp.abs if magnitude else lambda scores: scores,
+        rank=(lambda scores: scores) if by_value else jnp.abs,
     )
     return supermask(
-        weights_fn=lambda w, s, context: kept_weights(w, s, context.shared, magnitude=magnitude),
+        weights_fn=lambda w, s, context: kept_weights(w, s, context.shared, by_value=by_value),
         mask_fn=lambda s, context: context.shared.astype(jnp.int8),
         score_init=score_init,
         shared_fn=rule,

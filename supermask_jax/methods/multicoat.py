@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from supermask_jax.core import initializers
 from supermask_jax.core.estimators import straight_through
 from supermask_jax.core.initializers import Initializer
+from supermask_jax.core.masks import magnitude
 from supermask_jax.core.trees import LabelFn, mask_kernels
 from supermask_jax.methods.base import Method, supermask
 from supermask_jax.methods.topk import topk_rule
@@ -49,7 +50,7 @@ def multicoat(
         masks = [rule(scores, progress) for rule in rules]
         return jax.tree.map(lambda *m: sum(x.astype(jnp.int8) for x in m), *masks)
 
-    coated = straight_through(lambda w, s, count: jnp.where(count > 0, w * count, 0), jnp.abs)
+    coated = straight_through(lambda w, s, count: jnp.where(count > 0, w * count, 0), magnitude)
     return supermask(
         weights_fn=lambda w, s, context: coated(w, s, context.shared),
         mask_fn=lambda s, context: context.shared,

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from jax.typing import ArrayLike
 
-from supermask_jax.core import initializers, stats
+from supermask_jax.core import initializers
 from supermask_jax.core.density import check_density, log_path, scale_to_density
 from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.masks import signed_mask, signed_weights
@@ -21,8 +21,6 @@ from supermask_jax.methods.base import Context, Method, supermask
 
 Array = jax.Array
 PyTree = Any
-
-_GAIN = 0.1  # of the density controller
 
 
 def signed(
@@ -43,8 +41,8 @@ def signed(
       threshold: where the mask cuts; default `absolute(0.01)`, the rule that reproduces the
         published FCN.
       density: 0 lets the density emerge from decay and gradient, as the paper does. Otherwise the
-        scores are scaled after every step so that this fraction of all weights remains, within
-        2 % of it: see `core.density.scale_to_density`. Needs a threshold that is fixed.
+        scores are scaled after every step so that this fraction of all weights remains: see
+        `core.density.scale_to_density`. Needs a threshold that is fixed and not 0.
       anneal: fraction of training over which the target falls from the density at the start to
         `density`, linearly in its logarithm.
       score_init: initialiser of the scores; default uniform Xavier.
@@ -61,9 +59,9 @@ def signed(
 
     def project(trainable: PyTree, frozen: PyTree, progress: ArrayLike) -> PyTree:
         scores = trainable["scores"]
-        found = stats.density(jax.tree.map(signed_mask, scores, frozen["aux"]))
+        cuts = jax.tree.map(lambda s, bounds: bounds.high, scores, frozen["aux"])
         target = log_path(1.0, density, progress, anneal)
-        return trainable | {"scores": scale_to_density(scores, found, target, _GAIN)}
+        return trainable | {"scores": scale_to_density(scores, cuts, target)}
 
     return supermask(
         weights_fn=lambda w, s, context: signed_weights(w, s, bounds(s, context)),

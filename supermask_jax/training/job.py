@@ -115,13 +115,18 @@ def train(job: Job, splits: Splits, folder: Workdir, *, quiet: bool = False) -> 
         return Trained(state, frozen, measure(state, splits.test, "test"))
 
 
+def _compile_fast() -> dict[str, int] | None:
+    """Compiler options for what runs once: the draws compile for seconds at full effort on CPU."""
+    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+
+
 def _start(checkpoints: Checkpoints, folder: Workdir, job: Job) -> tuple[TrainState, PyTree]:
     """Takes the newest checkpoint of the run, or draws its first state."""
     key = job.keys()[0]
     like_state, like_frozen = jax.eval_shape(job.create, key)
     restored = checkpoints.restore(like_state, like_frozen)
     if restored is None:
-        state, frozen = jax.jit(job.create)(key)
+        state, frozen = jax.jit(job.create, compiler_options=_compile_fast())(key)
         folder.keep_metrics(0)
         checkpoints.start(frozen)
         return state, frozen

@@ -1,0 +1,11 @@
+"""Runs rows of the results table: ``python experiments/reproduce.py --rows=fcn-published``."""
+
+import sys
+from pathlib import Path
+
+from rows import ROWS
+
+from supermask_jax.reproduce_cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(ROWS, Path(__file__).resolve().parent.parent))

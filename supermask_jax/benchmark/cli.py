@@ -1,0 +1,131 @@
+"""The command line of the benchmark.
+
+Exit status: 0 done; 1 bad input, or a part failed; 128 + n stopped by signal n.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from absl import logging as absl_logging
+from ml_collections import ConfigDict
+
+from supermask_jax.benchmark.suite import PARTS, Options, model_config, run
+from supermask_jax.benchmark.table import table
+from supermask_jax.config import load_config
+from supermask_jax.errors import UserError
+from supermask_jax.training.loop import Interrupted
+from supermask_jax.training.workdir import Workdir
+
+_EPILOG = """\
+Data is synthetic, of the real sizes: nothing is downloaded. Steps of the masked network and of its
+dense twin take turns in one process; on a busy machine trust the ratio and the CPU times.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="benchmark.py",
+        description="Measures steps, epochs and starts of masked networks.",
+        epilog=_EPILOG,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--models", type=_names, metavar="NAME,...", help="models (default: fcn, without --config)")
+    add(
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE[:VARIANT]",
+        help="a config file to measure; may be given again",
+    )
+    add(
+        "--only",
+        type=_names,
+        default=PARTS,
+        metavar="PART,...",
+        help=f"parts to measure (default: {','.join(PARTS)})",
+    )
+    add("--repeats", type=int, default=7, help="pairs of chunks of steps (default: 7)")
+    add(
+        "--steps",
+        type=int,
+        default=0,
+        help="steps in a chunk (default: 100, or 3 where each is dispatched by itself)",
+    )
+    add("--epochs", type=int, default=8, help="timed epochs (default: 8)")
+    add("--batch_size", type=int, default=None, help="images in a batch (default: the config's)")
+    add("--out", type=Path, metavar="FILE", help="where the figures go as JSON")
+    return parser  # fmt: skip
+
+
+def _configs(args: argparse.Namespace) -> dict[str, ConfigDict]:
+    names = args.models if args.models is not None else () if args.config else ("fcn",)
+    configs = {name: model_config(name) for name in names}
+    for spec in args.config:
+        config = load_config(spec)
+        configs[config.name] = config
+    if not configs:
+        raise UserError("--models names no model; see --help")
+    if args.batch_size is not None:
+        for config in configs.values():
+            config.batch_size = args.batch_size
+    return configs
+
+
+def _check_out(path: Path | None) -> None:
+    """Raises UserError, before anything is measured, unless `path` can be written."""
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make folder {path.parent}: {error.strerror or error}") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UserError(f"cannot write {path}: give --out a file in a folder that can be written")
+
+
+def _measure(argv: Sequence[str]) -> None:
+    args = _parser().parse_args(argv)
+    configs = _configs(args)
+    options = Options(args.only, args.repeats, args.steps, args.epochs)
+    _check_out(args.out)
+    note = lambda text: print(f"measuring {text}", file=sys.stderr)  # noqa: E731
+    result = {"command": ["benchmark.py", *argv], **run(configs, options, note)}
+    print(table(result))
+    if args.out is not None:
+        Workdir.write_json(args.out, result)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line `argv` (default: the process's) and returns the exit status."""
+    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells every detail otherwise.
+    logging.getLogger("supermask_jax").setLevel(logging.ERROR)
+    try:
+        _measure(sys.argv[1:] if argv is None else argv)
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Interrupted as stop:
+        print(f"stopped by signal {stop.signum}", file=sys.stderr)
+        return 128 + stop.signum
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0

@@ -1,0 +1,117 @@
+"""Steps: time, images per second, compile time and memory of a masked network and its dense twin.
+
+The two take turns in one process, a chunk of steps each, so that what else the machine does falls
+on both; the ratio is the median over these pairs.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from supermask_jax.benchmark.timing import Cost, Steps, median_cost, synthetic_data, timed
+from supermask_jax.config import dense
+from supermask_jax.data import DATASETS
+from supermask_jax.experiment import build, split_data
+from supermask_jax.training.job import Job
+
+_LOOPED, _SINGLE = 100, 3  # steps in a chunk: in one dispatch, or dispatched one by one
+
+
+def dense_twin(config: ConfigDict) -> ConfigDict:
+    """Returns `config` with all weights trained: same model, initial weights and optimiser."""
+    twin = config.copy_and_resolve_references()
+    twin.method = dense()
+    return twin
+
+
+def step_memory(job: Job, image_shape: tuple[int, ...]) -> dict[str, int]:
+    """Returns the compiler's plan for one train step, in bytes.
+
+    "peak" is arguments, temporaries and outputs together, less the outputs that take the place of
+    the donated state; the data set, which lies on the device as well, is not in it.
+    """
+    state, frozen = jax.eval_shape(job.create, jax.random.key(0))
+    size = job.plan.batch_size
+    batch = {
+        "image": jax.ShapeDtypeStruct((size, *image_shape), jnp.float32),
+        "label": jax.ShapeDtypeStruct((size,), jnp.int32),
+        "weight": jax.ShapeDtypeStruct((size,), jnp.float32),
+    }
+    step = jax.jit(job.train_step(), donate_argnums=0)
+    plan = step.lower(state, frozen, batch).compile().memory_analysis()
+    arguments, temporaries = plan.argument_size_in_bytes, plan.temp_size_in_bytes
+    outputs = plan.output_size_in_bytes - plan.alias_size_in_bytes
+    return {
+        "arguments": arguments,
+        "temporaries": temporaries,
+        "outputs": outputs,
+        "peak": arguments + temporaries + outputs,
+    }
+
+
+def process_memory() -> dict[str, int | None]:
+    """Returns the peak resident set of this process and the peak of its device, in bytes.
+
+    Both are since the process began: what was measured before counts too. The device's is None
+    where it keeps no statistics, as on CPU.
+    """
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {
+        "process_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "device_peak_bytes": (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use"),
+    }
+
+
+def measure_steps(config: ConfigDict, *, repeats: int, chunk_steps: int = 0) -> dict[str, Any]:
+    """Measures the train steps of `config` and of its dense twin.
+
+    Args:
+      config: a run with a masking method.
+      repeats: pairs of chunks, after one that warms up.
+      chunk_steps: steps in a chunk; 0 chooses by how the steps are dispatched.
+
+    Returns:
+      Seconds a step (wall and CPU), images per second, compile seconds and planned bytes of both,
+      the ratio masked over dense, and the peak memory of process and device.
+    """
+    examples = split_data(synthetic_data(config.data.name), config).train
+    jobs = {"masked": build(config), "dense": build(dense_twin(config))}
+    steps = {name: Steps(job, examples) for name, job in jobs.items()}
+    chunk = chunk_steps or (_LOOPED if jobs["masked"].plan.steps_per_call > 1 else _SINGLE)
+    first = {name: timed(lambda each=each: each.run(1)) for name, each in steps.items()}
+    for each in steps.values():
+        each.run(chunk)
+    pairs = [
+        {name: timed(lambda each=each: each.run(chunk)) for name, each in steps.items()}
+        for _ in range(repeats)
+    ]
+    image_shape = DATASETS[config.data.name].image_shape
+    result: dict[str, Any] = {"chunk_steps": chunk, "pairs": repeats}
+    for name, job in jobs.items():
+        cost = median_cost(pair[name] for pair in pairs)
+        result[name] = {
+            "step_wall_seconds": cost.wall / chunk,
+            "step_cpu_seconds": cost.cpu / chunk,
+            "images_per_second": config.batch_size * chunk / cost.wall,
+            "compile_seconds": max(first[name].wall - cost.wall / chunk, 0.0),
+            "step_bytes": step_memory(job, image_shape),
+        }
+    return result | {"ratio": _ratio(pairs), **process_memory()}
+
+
+def _ratio(pairs: list[dict[str, Cost]]) -> dict[str, Any]:
+    wall = [pair["masked"].wall / pair["dense"].wall for pair in pairs]
+    cpu = [pair["masked"].cpu / pair["dense"].cpu for pair in pairs]
+    return {
+        "wall": statistics.median(wall),
+        "cpu": statistics.median(cpu),
+        "wall_range": [min(wall), max(wall)],
+        "cpu_range": [min(cpu), max(cpu)],
+    }

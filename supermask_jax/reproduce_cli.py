@@ -1,0 +1,74 @@
+"""The command line of `experiments/reproduce.py`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from supermask_jax import cli, reproduce
+from supermask_jax.analysis.results import table
+from supermask_jax.errors import UserError
+
+_EPILOG = """\
+Entries of the rows' configs can be set for all of them, e.g. --config.epochs=2
+--config.data.data_dir=FOLDER. Finished runs are not repeated.
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.Parser(
+        prog="reproduce.py",
+        description="Runs rows of the results table.",
+        epilog=_EPILOG,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--rows", default="", metavar="NAMES", help="e.g. fcn-published,conv*; default: all")
+    add("--seeds", default="0,1,2", metavar="NUMBERS", help="one run each (default: 0,1,2)")
+    add("--budget_minutes", type=float, default=float("inf"), help="start no run after this time")
+    add("--runs", default="runs/reproduce", metavar="FOLDER", help="work folders of the runs")
+    add("--results", default="results", metavar="FOLDER", help="where <row>.json is written")
+    add("--list", action="store_true", help="list the rows and stop")
+    add("--page", action="store_true", help="only write RESULTS.md from the result files")
+    return parser
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"--seeds takes whole numbers with commas, got {text!r}") from error
+
+
+def main(rows: Sequence[reproduce.Row], root: Path, argv: Sequence[str] | None = None) -> int:
+    """Runs the command line `argv` on a table of rows and returns the exit status."""
+
+    def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+        args, flags = _parser().parse_known_args(argv)
+        args.seeds = _seeds(args.seeds)
+        args.rows = reproduce.select(rows, args.rows.split(",")) if args.rows else list(rows)
+        for row in args.rows:  # A wrong flag or file fails now, not after an hour.
+            reproduce.row_config(row, root, 0, flags)
+        return args, flags
+
+    def act(args: argparse.Namespace, flags: list[str]) -> None:
+        results = Path(args.results)
+        if args.list:
+            print("\n".join(f"{row.name:20} {row.config:32} {row.about}" for row in args.rows))
+            return
+        if not args.page:
+            done = reproduce.reproduce(
+                args.rows,
+                args.seeds,
+                root=root,
+                runs=Path(args.runs),
+                results=results,
+                flags=flags,
+                budget_minutes=args.budget_minutes,
+            )
+            print(table(done))
+        if results.resolve() == root / "results":
+            (root / "RESULTS.md").write_text(reproduce.results_page(results, rows))
+
+    return cli.main(argv, parse, act)

@@ -1,0 +1,182 @@
+"""The top-k family against NumPy: values, gradients, exact counts, annealing."""
+
+import hypothesis.extra.numpy as hnp
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supermask_jax import methods
+from supermask_jax.core import order
+from supermask_jax.core.density import annealed_count, num_kept, ramp
+from supermask_jax.core.trees import named_leaves
+from supermask_jax.errors import UserError
+
+VALUES = st.sampled_from([-2.0, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0, float("nan")])
+SCORES = hnp.arrays(np.float32, 24, elements=VALUES)
+topk_mask = jax.jit(order.topk_mask)
+
+
+def reference_topk(ranks, k):
+    """The indices of the k largest, by a sort: ties by index, NaN last."""
+    ranks = [(-np.inf if np.isnan(r) else r, not np.isnan(r)) for r in np.ravel(ranks).tolist()]
+    best = sorted(range(len(ranks)), key=lambda i: (-ranks[i][0], not ranks[i][1], i))
+    mask = np.zeros(len(ranks), bool)
+    mask[best[: max(0, min(k, len(ranks)))]] = True
+    return mask
+
+
+@given(SCORES, st.integers(-1, 26))
+def test_topk_mask_keeps_exactly_k(scores, k):
+    mask = np.asarray(topk_mask(jnp.asarray(scores), k))
+    assert mask.sum() == max(0, min(k, 24))
+    np.testing.assert_array_equal(mask, reference_topk(scores, k))
+
+
+@given(SCORES, SCORES, st.integers(0, 48))
+def test_global_topk_ranks_all_arrays_together(a, b, k):
+    masks = jax.jit(order.topk_masks)([jnp.asarray(a).reshape(4, 6), jnp.asarray(b)], k)
+    expected = reference_topk(np.concatenate([a, b]), k)
+    np.testing.assert_array_equal(np.concatenate([np.ravel(m) for m in masks]), expected)
+
+
+def test_topk_of_equal_scores_keeps_the_first():
+    np.testing.assert_array_equal(topk_mask(jnp.full(6, 0.3), 2), [1, 1, 0, 0, 0, 0])
+
+
+def test_topk_of_infinities_and_huge_ranges():
+    x = jnp.array([jnp.inf, 3e38, 1e-30, 0.0, -1e-30, -3e38, -jnp.inf])
+    for k in range(8):
+        np.testing.assert_array_equal(topk_mask(x, k), np.arange(7) < k)
+
+
+@pytest.mark.parametrize(
+    ("density", "size", "kept"), [(0.9, 10, 9), (0.1, 10, 1), (0.25, 10, 2), (0.35, 10, 4), (0, 7, 0),
+                                  (1, 7, 7), (0.1, 5_275_840, 527_584)]
+)  # fmt: skip
+def test_counts_round_half_to_even(density, size, kept):
+    assert num_kept(density, size) == kept
+
+
+def test_annealed_counts_end_exactly():
+    # In float32 alone 0.1 of 5,275,840 would be off by some weights.
+    for progress in (0.5, 0.7, 1.0):
+        assert int(annealed_count(1.0, 0.1, 5_275_840, progress, 0.5)) == 527_584
+    assert int(annealed_count(1.0, 0.1, 1000, 0.0, 0.5)) == 1000
+    assert int(annealed_count(1.0, 0.1, 1000, 0.25, 0.5)) == 100 + round(900 / 8)
+    assert int(annealed_count(1.0, 0.1, 1000, 0.0, 0.0)) == 100
+    np.testing.assert_allclose(ramp(jnp.array([0, 0.05, 0.1, 0.2]), 0.1), [1, 0.125, 0, 0])
+
+
+WEIGHTS = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+UPSTREAM = np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32)
+FINITE = hnp.arrays(np.float32, (4, 6), elements=st.sampled_from([-2, -1, -0.5, -0.0, 0, 0.5, 2]))
+
+
+def kept(k):
+    return lambda s: reference_topk(np.abs(s), k).reshape(s.shape)
+
+
+def value_and_gradient(method, scores):
+    """Returns the effective weights and dL/ds for dL/dw_eff = UPSTREAM, of one layer."""
+    params = {"layer": {"kernel": jnp.asarray(WEIGHTS)}}
+    trainable, frozen = method.init(jax.random.key(0), params)
+    tree = {"layer": {"kernel": jnp.asarray(scores)}}
+
+    def effective(scores):
+        return method.apply(trainable | {"scores": scores}, frozen)["layer"]["kernel"]
+
+    value, pullback = jax.vjp(effective, tree)
+    mask = method.masks(trainable | {"scores": tree}, frozen)["layer"]["kernel"]
+    return value, pullback(jnp.asarray(UPSTREAM))[0]["layer"]["kernel"], mask
+
+
+@given(FINITE)
+def test_edge_popup(scores):
+    value, grad, mask = value_and_gradient(methods.edge_popup(density=0.3), scores)
+    expected = kept(7)(scores)  # round(0.3 * 24)
+    np.testing.assert_array_equal(mask, expected)
+    np.testing.assert_array_equal(value, np.where(expected, WEIGHTS, 0))
+    np.testing.assert_array_equal(grad, UPSTREAM * WEIGHTS * np.sign(scores))
+
+
+@given(FINITE)
+def test_edge_popup_by_value(scores):
+    method = methods.edge_popup(density=0.3, by_value=True)
+    value, grad, _ = value_and_gradient(method, scores)
+    expected = reference_topk(scores, 7).reshape(4, 6)
+    np.testing.assert_array_equal(value, np.where(expected, WEIGHTS, 0))
+    np.testing.assert_array_equal(grad, UPSTREAM * WEIGHTS)
+
+
+@given(FINITE)
+def test_biprop(scores):
+    value, grad, _ = value_and_gradient(methods.biprop(density=0.3), scores)
+    expected = kept(7)(scores)
+    alpha = np.abs(WEIGHTS[expected]).astype(np.float64).mean()
+    np.testing.assert_allclose(value, np.where(expected, np.sign(WEIGHTS) * alpha, 0), rtol=1e-6)
+    np.testing.assert_array_equal(grad, UPSTREAM * WEIGHTS * np.sign(scores))
+
+
+@given(FINITE)
+def test_signed_topk(scores):
+    method = methods.signed_topk(density=0.3, anneal=0.0)
+    value, grad, mask = value_and_gradient(method, scores)
+    expected = np.where(kept(7)(scores), np.where(scores < 0, -1, 1), 0)
+    np.testing.assert_array_equal(mask, expected)
+    np.testing.assert_array_equal(value, WEIGHTS * expected)
+    np.testing.assert_array_equal(grad, UPSTREAM * WEIGHTS)
+
+
+@given(FINITE)
+def test_multicoat(scores):
+    method = methods.multicoat(densities=(0.5, 0.25))
+    value, grad, mask = value_and_gradient(method, scores)
+    coats = kept(12)(scores).astype(int) + kept(6)(scores)
+    np.testing.assert_array_equal(mask, coats)
+    np.testing.assert_array_equal(value, WEIGHTS * coats)
+    np.testing.assert_array_equal(grad, UPSTREAM * WEIGHTS * np.sign(scores))
+
+
+def test_biprop_on_signed_constants_is_edge_popup():
+    constants = {"layer": {"kernel": jnp.where(jnp.asarray(WEIGHTS) > 0, 0.3, -0.3)}}
+    a, b = methods.edge_popup(density=0.3), methods.biprop(density=0.3)
+    trainable, frozen = a.init(jax.random.key(0), constants)
+    np.testing.assert_allclose(
+        a.apply(trainable, frozen)["layer"]["kernel"],
+        b.apply(trainable, frozen)["layer"]["kernel"],
+        rtol=1e-6,
+    )
+
+
+def test_full_density_is_the_untouched_network():
+    params = {"layer": {"kernel": jnp.asarray(WEIGHTS)}}
+    method = methods.edge_popup(density=1.0)
+    trainable, frozen = method.init(jax.random.key(0), params)
+    np.testing.assert_array_equal(method.apply(trainable, frozen)["layer"]["kernel"], WEIGHTS)
+
+
+@pytest.mark.parametrize("name", ["edge_popup", "biprop", "signed_topk"])
+@pytest.mark.parametrize("density", [0.0, 0.013, 0.5, 1.0])
+def test_global_density_is_exact_to_the_weight(name, density):
+    params = {f"layer{i}": {"kernel": jnp.ones((10 * i, 30))} for i in (1, 2, 3)}
+    method = methods.get(name, density=density, scope="global", anneal=0.5, start_density=0.9)
+    trainable, frozen = method.init(jax.random.key(0), params)
+
+    def count(progress):
+        masks = named_leaves(method.masks(trainable, frozen, None, progress))
+        return sum(int(np.count_nonzero(mask)) for mask in masks.values())
+
+    assert count(1.0) == count(0.5) == round(density * 1800)
+    assert count(0.0) == round(0.9 * 1800)
+
+
+def test_errors():
+    with pytest.raises(UserError, match="kept fraction in .0, 1., got 1.5"):
+        methods.get("edge_popup", density=1.5)
+    with pytest.raises(UserError, match="unknown scope 'globl': did you mean 'global'"):
+        methods.get("signed_topk", scope="globl")
+    with pytest.raises(UserError, match="densities must fall"):
+        methods.get("multicoat", densities=(0.1, 0.5))
