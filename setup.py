@@ -7,8 +7,8 @@ from setuptools import find_packages, setup
 setup(
     name="supermask-jax",
     version="0.1.0",
-    description="Train, study and ship supermasks in JAX: networks that learn by keeping, hiding or "
-    "inverting random weights that never change.",
+    description="Supermasks in JAX: networks that learn by keeping, hiding or inverting random "
+    "weights that never change.",
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -27,11 +27,18 @@ setup(
         "orbax-checkpoint>=0.11,<1",
         "pillow>=10",
         "scikit-learn>=1.5",
+        "scipy>=1.13",
         "tensorflow-datasets>=4.9.7",
         "tqdm>=4.66",
     ],
     extras_require={
-        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-randomly>=3.15", "ruff>=0.8"],
+        "test": [
+            "hypothesis>=6.100",
+            "pytest>=8",
+            "pytest-randomly>=3.15",
+            "pytest-xdist>=3.6",
+            "ruff>=0.8",
+        ],
         "tensorboard": ["tensorboardX>=2.6"],
         # importlib_resources: TFDS needs it to prepare, and does not install it.
         "tfds": ["tensorflow>=2.18", "importlib_resources>=6"],

@@ -27,8 +27,13 @@ from supermask_jax.core.thresholds import top_fraction as top_fraction
 from supermask_jax.errors import UserError as UserError
 from supermask_jax.methods import METHODS as METHODS
 from supermask_jax.methods import Method as Method
+from supermask_jax.methods import bernoulli as bernoulli
+from supermask_jax.methods import biprop as biprop
 from supermask_jax.methods import dense as dense
+from supermask_jax.methods import edge_popup as edge_popup
+from supermask_jax.methods import multicoat as multicoat
 from supermask_jax.methods import signed as signed
+from supermask_jax.methods import signed_topk as signed_topk
 from supermask_jax.methods import supermask as supermask
 
 _LATE = {

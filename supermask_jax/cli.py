@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -178,6 +179,9 @@ def _guarded(
     except Interrupted as stop:
         print(f"{stop}; saved: give the same command to go on", file=sys.stderr)
         return 128 + stop.signum
+    except BrokenPipeError:  # The reader of our output has gone: nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 128 + signal.SIGINT

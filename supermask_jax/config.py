@@ -30,7 +30,7 @@ def default_config() -> ConfigDict:
     config.batch_size = 128
     config.eval_batch_size = 500
     config.data = ConfigDict({"name": "mnist", "shuffle": True, "data_dir": "", "cache_dir": ""})
-    config.model = ConfigDict({"name": "fcn", "width": 1.0, "activation": "elu"})
+    config.model = ConfigDict({"name": "fcn", "width": 1.0, "activation": "elu", "norm": "none"})
     config.weight_init = weight_init("signed_constant", "elus_sqrt3")
     config.method = signed("absolute", value=0.01)
     config.optimizer = sgdw(0.05, 5e-4)
@@ -120,6 +120,47 @@ def use_variant(
     for key, value in variants[variant].items():
         config[key] = value
     config.name = f"{config.name}-{variant}"
+    return config
+
+
+def sgd(learning_rate: float, weight_decay: float) -> ConfigDict:
+    """SGD with momentum 0.9 and coupled decay, as PyTorch's."""
+    return ConfigDict(
+        {
+            "name": "sgd",
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "momentum": 0.9,
+            "nesterov": False,
+        }
+    )
+
+
+def score_init(distribution: str, scale: str, gain: float = 1.0) -> ConfigDict:
+    """Initialiser of the scores: names in `core.initializers`."""
+    return weight_init(distribution, scale, gain)
+
+
+def relu_network(method: str, network: str) -> ConfigDict:
+    """Returns the defaults of the papers on ReLU networks: He constants, SGD, a cosine schedule.
+
+    Args:
+      method: names the run.
+      network: fcn on MNIST, or conv2, conv4, conv6, conv8 on CIFAR-10.
+
+    Raises:
+      UserError: there is no such network.
+    """
+    networks = {"fcn": "mnist"} | dict.fromkeys(("conv2", "conv4", "conv6", "conv8"), "cifar10")
+    if network not in networks:
+        raise unknown_name("variant", network, networks)
+    config = default_config()
+    config.name = f"{method}-{network}"
+    config.model.name, config.model.activation = network, "relu"
+    config.data.name = networks[network]
+    config.weight_init = weight_init("signed_constant", "he")
+    config.optimizer = sgd(0.1, 1e-4)
+    config.schedule = ConfigDict({"name": "cosine", "per_epoch": True})
     return config
 
 

@@ -92,7 +92,7 @@ def params(key):
     }
 
 
-def apply_fn(params, batch_stats, image, *, train):
+def apply_fn(params, batch_stats, image, *, train, mask=None):
     x = jax.nn.elu(image @ params["first"]["kernel"])
     return x @ params["second"]["kernel"] + params["second"]["bias"][None], batch_stats
 

@@ -9,7 +9,8 @@ import pytest
 from supermask_jax import models
 from supermask_jax.core.trees import named_leaves, num_params
 from supermask_jax.errors import UserError
-from supermask_jax.models.conv import max_pool_2x2
+from supermask_jax.models.layers import binary, max_pool_2x2
+from supermask_jax.training.step import linen_apply
 
 MNIST, CIFAR10 = (1, 28, 28, 1), (1, 32, 32, 3)
 
@@ -93,7 +94,38 @@ def test_max_pool_equals_flax_by_value_and_gradient(size):
         np.testing.assert_allclose(value, expected)
 
 
+def test_binary_activation_worked_by_hand():
+    x = jnp.array([-2.0, -0.5, -0.0, 0.25, 3.0])
+    value, pullback = jax.vjp(binary, x)
+    np.testing.assert_array_equal(value, [-1, -1, 1, 1, 1])
+    np.testing.assert_allclose(pullback(jnp.ones(5))[0], [0, 1, 2, 1.5, 0], rtol=1e-6)
+
+
+def test_batch_norm_counts_no_padding_and_updates_in_training_only():
+    model = models.get("fcn", num_classes=3, width=0.02, norm="batch")
+    image = jax.random.normal(jax.random.key(1), (6, 4, 4, 1)) + 5.0
+    variables = model.init(jax.random.key(0), image)
+    apply_fn = linen_apply(model)
+    stats, mask = variables["batch_stats"], jnp.arange(6) < 4
+    logits, updated = apply_fn(variables["params"], stats, image, train=True, mask=mask)
+    other = image.at[4:].set(1e3)
+    other_logits, other_updated = apply_fn(variables["params"], stats, other, train=True, mask=mask)
+    np.testing.assert_allclose(logits[:4], other_logits[:4], rtol=1e-4, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), updated, other_updated)
+    flat = np.asarray(image[:4]).reshape(4, -1) @ np.asarray(
+        variables["params"]["dense1"]["kernel"]
+    )
+    np.testing.assert_allclose(
+        updated["dense1_norm"]["bn"]["mean"], 0.1 * flat.mean(0), rtol=1e-4, atol=1e-5
+    )
+    _, same = apply_fn(variables["params"], stats, image, train=False)
+    assert same is stats
+    assert num_params(variables["params"]) == 16 * 6 + 6 * 2 + 2 * 3
+
+
 def test_errors():
+    with pytest.raises(UserError, match="unknown norm 'bacth': did you mean 'batch'"):
+        models.get("fcn", num_classes=10, norm="bacth")
     with pytest.raises(UserError, match="unknown activation 'swish'"):
         models.get("fcn", num_classes=10, activation="swish")
     with pytest.raises(UserError, match="unknown model 'conv3'"):

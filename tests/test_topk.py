@@ -1,5 +1,7 @@
 """The top-k family against NumPy: values, gradients, exact counts, annealing."""
 
+import functools
+
 import hypothesis.extra.numpy as hnp
 import jax
 import jax.numpy as jnp
@@ -52,10 +54,18 @@ def test_topk_of_infinities_and_huge_ranges():
         np.testing.assert_array_equal(topk_mask(x, k), np.arange(7) < k)
 
 
-@pytest.mark.parametrize(
-    ("density", "size", "kept"), [(0.9, 10, 9), (0.1, 10, 1), (0.25, 10, 2), (0.35, 10, 4), (0, 7, 0),
-                                  (1, 7, 7), (0.1, 5_275_840, 527_584)]
-)  # fmt: skip
+COUNTS = [
+    (0.9, 10, 9),
+    (0.1, 10, 1),
+    (0.25, 10, 2),
+    (0.35, 10, 4),
+    (0, 7, 0),
+    (1, 7, 7),
+    (0.1, 5_275_840, 527_584),
+]
+
+
+@pytest.mark.parametrize(("density", "size", "kept"), COUNTS)
 def test_counts_round_half_to_even(density, size, kept):
     assert num_kept(density, size) == kept
 
@@ -79,23 +89,53 @@ def kept(k):
     return lambda s: reference_topk(np.abs(s), k).reshape(s.shape)
 
 
-def value_and_gradient(method, scores):
-    """Returns the effective weights and dL/ds for dL/dw_eff = UPSTREAM, of one layer."""
+@functools.cache
+def compiled(make):
+    """The function scores -> (effective weights, dL/ds for dL/dw_eff = UPSTREAM, mask)."""
+    method = make()
     params = {"layer": {"kernel": jnp.asarray(WEIGHTS)}}
     trainable, frozen = method.init(jax.random.key(0), params)
-    tree = {"layer": {"kernel": jnp.asarray(scores)}}
 
-    def effective(scores):
-        return method.apply(trainable | {"scores": scores}, frozen)["layer"]["kernel"]
+    def evaluate(scores):
+        def effective(scores):
+            tree = {"scores": {"layer": {"kernel": scores}}}
+            return method.apply(trainable | tree, frozen)["layer"]["kernel"]
 
-    value, pullback = jax.vjp(effective, tree)
-    mask = method.masks(trainable | {"scores": tree}, frozen)["layer"]["kernel"]
-    return value, pullback(jnp.asarray(UPSTREAM))[0]["layer"]["kernel"], mask
+        value, pullback = jax.vjp(effective, scores)
+        tree = {"scores": {"layer": {"kernel": scores}}}
+        mask = method.masks(trainable | tree, frozen)["layer"]["kernel"]
+        return value, pullback(jnp.asarray(UPSTREAM))[0], mask
+
+    return jax.jit(evaluate)
+
+
+def value_and_gradient(make, scores):
+    return compiled(make)(jnp.asarray(scores))
+
+
+def edge_popup():
+    return methods.edge_popup(density=0.3)
+
+
+def edge_popup_by_value():
+    return methods.edge_popup(density=0.3, by_value=True)
+
+
+def biprop():
+    return methods.biprop(density=0.3)
+
+
+def signed_topk():
+    return methods.signed_topk(density=0.3, anneal=0.0)
+
+
+def multicoat():
+    return methods.multicoat(densities=(0.5, 0.25))
 
 
 @given(FINITE)
 def test_edge_popup(scores):
-    value, grad, mask = value_and_gradient(methods.edge_popup(density=0.3), scores)
+    value, grad, mask = value_and_gradient(edge_popup, scores)
     expected = kept(7)(scores)  # round(0.3 * 24)
     np.testing.assert_array_equal(mask, expected)
     np.testing.assert_array_equal(value, np.where(expected, WEIGHTS, 0))
@@ -104,8 +144,7 @@ def test_edge_popup(scores):
 
 @given(FINITE)
 def test_edge_popup_by_value(scores):
-    method = methods.edge_popup(density=0.3, by_value=True)
-    value, grad, _ = value_and_gradient(method, scores)
+    value, grad, _ = value_and_gradient(edge_popup_by_value, scores)
     expected = reference_topk(scores, 7).reshape(4, 6)
     np.testing.assert_array_equal(value, np.where(expected, WEIGHTS, 0))
     np.testing.assert_array_equal(grad, UPSTREAM * WEIGHTS)
@@ -113,7 +152,7 @@ def test_edge_popup_by_value(scores):
 
 @given(FINITE)
 def test_biprop(scores):
-    value, grad, _ = value_and_gradient(methods.biprop(density=0.3), scores)
+    value, grad, _ = value_and_gradient(biprop, scores)
     expected = kept(7)(scores)
     alpha = np.abs(WEIGHTS[expected]).astype(np.float64).mean()
     np.testing.assert_allclose(value, np.where(expected, np.sign(WEIGHTS) * alpha, 0), rtol=1e-6)
@@ -122,8 +161,7 @@ def test_biprop(scores):
 
 @given(FINITE)
 def test_signed_topk(scores):
-    method = methods.signed_topk(density=0.3, anneal=0.0)
-    value, grad, mask = value_and_gradient(method, scores)
+    value, grad, mask = value_and_gradient(signed_topk, scores)
     expected = np.where(kept(7)(scores), np.where(scores < 0, -1, 1), 0)
     np.testing.assert_array_equal(mask, expected)
     np.testing.assert_array_equal(value, WEIGHTS * expected)
@@ -132,8 +170,7 @@ def test_signed_topk(scores):
 
 @given(FINITE)
 def test_multicoat(scores):
-    method = methods.multicoat(densities=(0.5, 0.25))
-    value, grad, mask = value_and_gradient(method, scores)
+    value, grad, mask = value_and_gradient(multicoat, scores)
     coats = kept(12)(scores).astype(int) + kept(6)(scores)
     np.testing.assert_array_equal(mask, coats)
     np.testing.assert_array_equal(value, WEIGHTS * coats)

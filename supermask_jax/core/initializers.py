@@ -104,6 +104,24 @@ def signed_constant(scale: str = "he", gain: float = 1.0) -> Initializer:
     return init
 
 
+def scaled_fan_gain(density: float, version: str = "paper") -> float:
+    """Returns the gain that makes up for hidden weights in edge-popup's "scaled" initialisers.
+
+    Args:
+      density: kept fraction, in (0, 1).
+      version: "paper" for 1 / sqrt(density); "code" for 1 / sqrt(1 - density), what the released
+        code computes. They agree at 1/2 only.
+
+    Reference: Ramanujan et al., 2020, sec. 4.2.
+    """
+    if not 0 < density < 1:
+        raise ValueError(f"density must be in (0, 1), got {density}")
+    kept = {"paper": density, "code": 1 - density}
+    if version not in kept:
+        raise unknown_name("version of scaled fans", version, kept)
+    return kept[version] ** -0.5
+
+
 INITIALIZERS: dict[str, Callable[..., Initializer]] = {
     "uniform": uniform,
     "normal": normal,

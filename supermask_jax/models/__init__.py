@@ -14,6 +14,8 @@ from supermask_jax.models.conv import Conv6 as Conv6
 from supermask_jax.models.conv import Conv8 as Conv8
 from supermask_jax.models.conv import ConvNet as ConvNet
 from supermask_jax.models.fcn import FCN as FCN
+from supermask_jax.models.layers import ACTIVATIONS as ACTIVATIONS
+from supermask_jax.models.layers import NORMS as NORMS
 from supermask_jax.registry import make
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -24,15 +26,15 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "conv8": Conv8,
 }
 
-ACTIVATIONS: dict[str, Callable[..., Any]] = {"elu": nn.elu, "relu": nn.relu}
 
-
-def get(name: str, *, activation: str = "elu", **options: Any) -> nn.Module:
-    """Returns a model by name; `activation` is a name in `ACTIVATIONS`.
+def get(name: str, *, activation: str = "elu", norm: str = "none", **options: Any) -> nn.Module:
+    """Returns a model by name; `activation` and `norm` are names in `models.layers`.
 
     Raises:
-      UserError: the name, the activation or an option is unknown.
+      UserError: a name or an option is unknown.
     """
+    if norm not in NORMS:
+        raise unknown_name("norm", norm, NORMS)
     if activation not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
-    return make("model", MODELS, name, activation=ACTIVATIONS[activation], **options)
+    return make("model", MODELS, name, activation=ACTIVATIONS[activation], norm=norm, **options)

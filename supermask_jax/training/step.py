@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -22,21 +23,40 @@ class ApplyFn(Protocol):
     """A model as the steps see it."""
 
     def __call__(
-        self, params: PyTree, batch_stats: PyTree, image: Array, *, train: bool
+        self,
+        params: PyTree,
+        batch_stats: PyTree,
+        image: Array,
+        *,
+        train: bool,
+        mask: Array | None = None,
     ) -> tuple[Array, PyTree]:
-        """Maps images [B, H, W, C] to (logits [B, K], new batch statistics)."""
+        """Maps images [B, H, W, C] to (logits [B, K], new batch statistics).
+
+        Rows where `mask` [B] is False are padding: batch statistics must not see them.
+        """
 
 
 def linen_apply(model: nn.Module) -> ApplyFn:
-    """Adapts a Flax Linen module; batch statistics are updated in training only."""
+    """Adapts a Flax Linen module; batch statistics are updated in training only.
+
+    The padding mask is passed on where the module's `__call__` takes `mask`.
+    """
+    takes_mask = "mask" in inspect.signature(type(model).__call__).parameters
 
     def apply_fn(
-        params: PyTree, batch_stats: PyTree, image: Array, *, train: bool
+        params: PyTree,
+        batch_stats: PyTree,
+        image: Array,
+        *,
+        train: bool,
+        mask: Array | None = None,
     ) -> tuple[Array, PyTree]:
         variables = {"params": params, "batch_stats": batch_stats}
+        options = {"train": train} | ({"mask": mask} if takes_mask else {})
         if not (train and batch_stats):
-            return model.apply(variables, image, train=train), batch_stats
-        logits, updated = model.apply(variables, image, train=train, mutable=["batch_stats"])
+            return model.apply(variables, image, **options), batch_stats
+        logits, updated = model.apply(variables, image, **options, mutable=["batch_stats"])
         return logits, updated["batch_stats"]
 
     return apply_fn
@@ -73,7 +93,9 @@ def make_train_step(
 
         def loss_fn(trainable: PyTree) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
             params = method.apply(trainable, frozen, key, progress)
-            logits, batch_stats = apply_fn(params, state.batch_stats, batch["image"], train=True)
+            logits, batch_stats = apply_fn(
+                params, state.batch_stats, batch["image"], train=True, mask=batch["weight"] > 0
+            )
             sums = batch_sums(logits, batch)
             return sums["loss"] / sums["count"], (batch_stats, sums)
 

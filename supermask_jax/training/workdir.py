@@ -98,7 +98,8 @@ class Workdir:
           UserError: it holds a run of another config, or something that is no run.
         """
         if not self.config.exists():
-            if self.path.is_dir() and any(self.path.iterdir()):
+            # A kill while the first file was written leaves its temporary one.
+            if self.path.is_dir() and any(p.suffix != ".tmp" for p in self.path.iterdir()):
                 raise UserError(
                     f"work folder {self.path} is not empty and holds no run: choose another"
                 )

@@ -1,0 +1,32 @@
+"""Biprop, multi-prize tickets (Diffenderfer and Kailkhura, 2021): the variant is the network.
+
+  python experiments/main.py --config=configs/biprop.py:conv8 --config.method.density=0.1
+
+Source: the released code's small-scale configs (MPT-1/32): as edge-popup's. At density 0.1 Koster
+et al., 2022, quote 70 % (Conv2), 79 % (Conv4), 82 % (Conv6), 85 % (Conv8). Global thresholds with
+the annealed schedule: `--config.method.scope=global --config.method.anneal=0.1`. Binary
+activations (MPT-1/1): the variants `fcn-binary` ... `conv8-binary`, batch norm and Adam at 0.1.
+"""
+
+from ml_collections import ConfigDict
+
+from supermask_jax.config import relu_network, score_init
+
+
+def get_config(network: str = "fcn") -> ConfigDict:
+    binary = network.endswith("-binary")
+    config = relu_network("biprop", network.removesuffix("-binary"))
+    if binary:
+        config.name += "-binary"
+        config.model.activation, config.model.norm = "binary", "batch"
+        config.optimizer = {"name": "adam", "learning_rate": 0.1}
+    config.weight_init.distribution = "normal"
+    config.method = {
+        "name": "biprop",
+        "density": 0.1,
+        "scope": "layer",
+        "start_density": 0.5,
+        "anneal": 0.0,
+        "score_init": score_init("uniform", "he", 6**-0.5),
+    }
+    return config

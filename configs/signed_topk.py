@@ -1,0 +1,30 @@
+"""Signed top-k: the signed supermask at a density that one sets. The variant is the network.
+
+  python experiments/main.py --config=configs/signed_topk.py:fcn --config.method.density=0.02
+
+No source: this project's own. Weights, scores and optimiser of the signed supermask; learning rate
+and decay fall together by a cosine.
+"""
+
+from ml_collections import ConfigDict
+
+from supermask_jax.config import relu_network, score_init, sgdw, weight_init
+
+
+def get_config(network: str = "fcn") -> ConfigDict:
+    config = relu_network("signed_topk", network)
+    config.model.activation = "elu"
+    config.weight_init = weight_init(
+        "signed_constant", "elus_sqrt6" if network == "fcn" else "elus_sqrt3"
+    )
+    config.method = {
+        "name": "signed_topk",
+        "density": 0.05,
+        "scope": "global",
+        "start_density": 1.0,
+        "anneal": 0.5,
+        "score_init": score_init("uniform", "xavier"),
+    }
+    config.optimizer = sgdw(0.05, 5e-4)
+    config.schedule = {"name": "cosine", "per_epoch": False}
+    return config

@@ -1,0 +1,8 @@
+"""Prunes in levels: ``python experiments/lottery.py --config=configs/lottery_fcn.py``."""
+
+import sys
+
+from supermask_jax.lottery_cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

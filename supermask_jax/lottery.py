@@ -1,0 +1,227 @@
+"""Lottery tickets from a config: one dense network, and a grid of ways to prune it.
+
+`run(config, workdir)` returns the rows of the table. In the work folder: ``level_00/`` (the dense
+run, shared), ``CRITERION-MASK1-MASK0/level_RR/`` (one cell of the grid), ``lottery.json`` (the rows
+of the last command; the levels stay, so a command given again only reads them).
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from supermask_jax import config as defaults
+from supermask_jax import experiment
+from supermask_jax.core import stats
+from supermask_jax.core.levels import Level, unpruned
+from supermask_jax.core.recipes import Recipe, check_recipe
+from supermask_jax.core.trees import mask_kernels, named_leaves, partition
+from supermask_jax.errors import UserError
+from supermask_jax.training.job import Job, Trained
+from supermask_jax.training.rounds import (
+    Dense,
+    Rounds,
+    level_folder,
+    make_level,
+    replace_leaves,
+    run_rounds,
+    train_dense,
+)
+from supermask_jax.training.workdir import Workdir
+
+Row = dict[str, Any]
+
+_log = logging.getLogger("supermask_jax")
+
+
+def split_config(config: ConfigDict) -> tuple[ConfigDict, ConfigDict]:
+    """Returns the config of level 0, and the section on pruning.
+
+    Raises:
+      UserError: there is no such section.
+    """
+    if "lottery" not in config:
+        raise UserError(
+            "the config has no section 'lottery': take configs/lottery_fcn.py, or set "
+            "config.lottery = supermask_jax.config.lottery()"
+        )
+    config = copy.deepcopy(config)
+    section = config.lottery
+    with config.unlocked():
+        del config.lottery
+    return config, section
+
+
+def check_config(config: ConfigDict) -> None:
+    """Checks all that needs no model.
+
+    Raises:
+      UserError: an entry is missing, unknown, of the wrong type, or out of range.
+    """
+    config, section = split_config(config)
+    defaults.check_config(config)
+    if config.method.get("name") != "dense":
+        raise UserError(
+            f"config.method.name must be 'dense' under pruning, got {config.method.get('name')!r}"
+        )
+    defaults.check_entries(section, defaults.lottery(), "lottery.")
+    if section.levels < 1:
+        raise UserError(f"config.lottery.levels must be at least 1, got {section.levels}")
+
+
+def recipes(section: ConfigDict) -> list[Recipe]:
+    """Returns the cells of the grid: every criterion x mask-1 action x mask-0 action."""
+    keep: Any = section.keep
+    if section.keep_layers:
+        keep = {**section.keep_layers.to_dict(), "*": section.keep}
+    shared = {name: section[name] for name in Recipe._fields if name in section}
+    lists = [
+        [name.strip() for name in section[axis].split(",") if name.strip()]
+        for axis in ("criterion", "mask1", "mask0")
+    ]
+    return [
+        Recipe(**shared | {"criterion": a, "mask1": b, "mask0": c, "keep": keep})
+        for a, b, c in itertools.product(*lists)
+    ]
+
+
+def build(config: ConfigDict) -> tuple[Job, list[Recipe]]:
+    """Makes the job of level 0, and the recipes, and checks them against each other.
+
+    Raises:
+      UserError: an entry of the config is unknown, of the wrong type, or impossible.
+    """
+    check_config(config)
+    config, section = split_config(config)
+    job = experiment.build(config)
+    cells = recipes(section)
+    if not cells:
+        raise UserError("config.lottery names no criterion, mask-1 action or mask-0 action")
+    params = jax.eval_shape(job.init_fn, jax.random.key(0))["params"]
+    prunable = named_leaves(partition(params, mask_kernels)["mask"])
+    sizes = {name: leaf.size for name, leaf in prunable.items()}
+    for recipe in cells:
+        check_recipe(recipe, sizes, section.levels, trained=not section.prune_at_init)
+    return job, cells
+
+
+def run(config: ConfigDict, workdir: str | os.PathLike[str], *, quiet: bool = False) -> list[Row]:
+    """Trains level 0 and every cell of the grid in `workdir`, and returns the table.
+
+    A level that is finished is read, one that was stopped goes on. With ``lottery.untrained``, no
+    level after 0 is trained: the masks are evaluated on the weights they would start from.
+
+    Args:
+      config: with a section `lottery`: see `supermask_jax.config.lottery`.
+      workdir: made if it is not there.
+      quiet: print no epochs.
+
+    Returns:
+      One dict a level: criterion, mask1 and mask0 (None at level 0), level, density, trained, and
+      what was measured.
+
+    Raises:
+      UserError: bad config, data or work folder, no space, or training diverged.
+      Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
+    """
+    job, cells = build(config)
+    settings, section = split_config(config)
+    root = Path(workdir).expanduser().resolve()
+    if root.is_dir() and any(root.iterdir()) and not level_folder(root, 0).path.is_dir():
+        raise UserError(f"work folder {root} is not empty and holds no level 0: choose another")
+    rounds = _rounds(settings, section, job, quiet)
+    dense = train_dense(rounds, root)
+    rows = [] if dense.summary is None else [_row(None, 0, dense.summary)]
+    if section.untrained:
+        found = _untrained(rounds, dense, cells, section.levels)
+    else:
+        found = _trained(rounds, dense, cells, section.levels, root)
+    for more in found:
+        rows += more
+        report = {"name": settings.name, "lottery": section.to_dict(), "rows": rows}
+        Workdir.write_json(root / "lottery.json", report)
+    return rows
+
+
+def _rounds(settings: ConfigDict, section: ConfigDict, job: Job, quiet: bool) -> Rounds:
+    data = functools.cache(lambda: experiment.load_data(settings))
+
+    def summarize(folder: Workdir, job: Job, trained: Trained) -> dict[str, Any]:
+        return {
+            "name": settings.name,
+            "protocol": settings.protocol,
+            **experiment.finish(folder, job, trained),
+            "data": {"name": data().name, "source": data().source, "digest": data().digest},
+        }
+
+    return Rounds(
+        job=job,
+        splits=functools.cache(lambda: experiment.split_data(data(), settings)),
+        identity=experiment.identity(settings),
+        summarize=summarize,
+        rewind_steps=section.rewind_steps,
+        prune_at_init=section.prune_at_init,
+        quiet=quiet,
+    )
+
+
+def _row(recipe: Recipe | None, level: int, measured: dict[str, Any], trained: bool = True) -> Row:
+    row = {name: getattr(recipe, name, None) for name in ("criterion", "mask1", "mask0")}
+    row |= {"level": level, "density": measured["remaining_weights"], "trained": trained}
+    names = [f"{split}_accuracy" for split in ("train", "val", "test")]
+    return row | {name: measured[name] for name in names if name in measured}
+
+
+def _evaluator(rounds: Rounds, dense: Dense) -> Callable[[Level], dict[str, float]]:
+    """Builds level -> its accuracies before any training; one compilation serves all levels."""
+    splits, job = rounds.splits(), rounds.job
+    state, frozen = jax.jit(job.create)(job.keys()[0])
+    state = state.replace(batch_stats=dense.variables.get("batch_stats", {}))
+    measure = job.measure(frozen)
+
+    def evaluate(level: Level) -> dict[str, float]:
+        # As the parameters of a dense network.
+        params = replace_leaves(dense.variables["params"], level.weights())
+        measured: dict[str, float] = {}
+        for name, examples in splits._asdict().items():
+            if examples is not None:
+                measured |= measure(state.replace(trainable={"params": params}), examples, name)
+        return measured | {"remaining_weights": float(stats.density(level.masks))}
+
+    return evaluate
+
+
+def _untrained(
+    rounds: Rounds, dense: Dense, cells: Sequence[Recipe], levels: int
+) -> Iterator[list[Row]]:
+    """Yields the rows of each cell, its masks made of level 0 in one shot, nothing trained.
+
+    Reference: Zhou et al., 2019, arXiv:1905.01067, sec. 4 and 5.
+    """
+    evaluate = _evaluator(rounds, dense)
+    before = unpruned(dense.weights)
+    for cell in cells:
+        _log.info("%s: %d masks without training", cell.name, levels)
+        recipe, rows = cell._replace(mode="one_shot"), []
+        for number in range(1, levels + 1):
+            level = make_level(rounds, dense, recipe, before, dense.final, dense.folder, number)
+            rows.append(_row(recipe, number, evaluate(level), trained=False))
+        yield rows
+
+
+def _trained(
+    rounds: Rounds, dense: Dense, cells: Sequence[Recipe], levels: int, root: Path
+) -> Iterator[list[Row]]:
+    """Yields the rows of each cell."""
+    for recipe in cells:
+        summaries = run_rounds(rounds, dense, root / recipe.name, recipe, levels)
+        yield [_row(recipe, level, line) for level, line in enumerate(summaries, start=1)]
