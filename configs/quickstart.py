@@ -16,6 +16,6 @@ def get_config() -> ConfigDict:
     config.data.name = "digits"
     config.weight_init = weight_init("signed_constant", "elus_sqrt6")
     config.method = signed("absolute", value=0.01)
-    config.optimizer = sgdw(0.05, 5e-4)
+    config.optimizer = sgdw(0.05, 2e-3)
     config.schedule = exponential(0.9, 10.0)
     return config

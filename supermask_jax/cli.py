@@ -153,7 +153,8 @@ def main(
     logger = logging.getLogger("supermask_jax")
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.INFO)
-    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells every detail otherwise.
+    # Orbax logs every detail, and every exception that it then raises.
+    absl_logging.set_verbosity(absl_logging.FATAL)
     # A failed background save is raised again where it is waited for, and reported there.
     threading.excepthook = lambda args: logger.debug("in %s: %s", args.thread, args.exc_value)
     try:

@@ -65,12 +65,12 @@ def log_path(start: ArrayLike, end: float, progress: ArrayLike, until: float) ->
 def scale_to_density(scores: PyTree, thresholds: PyTree, density: Array) -> PyTree:
     r"""Scales all scores alike so that a fraction of all weights passes its layer's threshold.
 
-    .. math:: s \leftarrow s / q, \qquad q = \text{the } (k + 1)\text{-th largest of all }
-      |s_i| / \tau_{l(i)}, \quad k = \text{round}(d^* n)
+    .. math:: s \leftarrow s / q, \qquad q \text{ halfway between the } k\text{-th and the }
+      (k + 1)\text{-th largest of all } |s_i| / \tau_{l(i)}, \quad k = \text{round}(d^* n)
 
     Scaling the scores by 1/q is the same as multiplying every threshold by q: this controls the
-    threshold, and its state is the scale of the scores. Exactly k weights pass, but for ties and
-    the rounding of the division.
+    threshold, and its state is the scale of the scores. Exactly k weights pass, fewer where scores
+    tie at the cut.
 
     Args:
       scores: tree of float32 arrays.
@@ -81,8 +81,11 @@ def scale_to_density(scores: PyTree, thresholds: PyTree, density: Array) -> PyTr
     keys = [sortable(ratio) for ratio in jax.tree.leaves(ratios)]
     total = sum(key.size for key in keys)
     k = jnp.round(density * total).astype(jnp.int32)
-    # All weights pass where even the smallest does; a layer of zeros cannot be scaled.
-    q = from_sortable(kth_largest_key(keys, jnp.clip(k + 1, 1, total)))
+    below = from_sortable(kth_largest_key(keys, jnp.clip(k + 1, 1, total)))
+    above = jax.tree.map(lambda r: jnp.min(jnp.where(r > below, r, jnp.inf)), ratios)
+    above = jnp.min(jnp.stack(jax.tree.leaves(above)))
+    # Halfway, so that no score lies on its threshold, where rounding would decide.
+    q = jnp.where(jnp.isfinite(above), (below + above) / 2, below)
     return jax.tree.map(lambda s: jnp.where(q > 0, s / q, s), scores)
 
 
