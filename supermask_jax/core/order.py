@@ -1,12 +1,13 @@
 """Exact order statistics and top-k masks without sorting.
 
 Sorting millions of scores takes about a second on a CPU. Floats order like suitably mapped bit
-patterns, so the k-th largest value is found by 32 halvings of the range of patterns, each one a
-count: exact for any input, and about ten times faster there.
+patterns, so the k-th largest value is found by at most 32 halvings of the range of patterns, each
+one a count: exact for any input, and about twenty times faster there.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -39,29 +40,49 @@ def from_sortable(key: Array) -> Array:
     return lax.bitcast_convert_type(bits, jnp.float32)
 
 
+# Up to here float32 counts exactly; XLA vectorises its sums on CPU, and not those of integers.
+_EXACT_FLOAT32 = 2**24
+
+
 def _count(predicates: Sequence[Array]) -> Array:
-    return sum(jnp.sum(p, dtype=jnp.int32) for p in predicates)
+    def count(p: Array) -> Array:
+        if p.size < _EXACT_FLOAT32:
+            return jnp.sum(p.astype(jnp.float32)).astype(jnp.int32)
+        return jnp.sum(p, dtype=jnp.int32)
+
+    return sum(count(p) for p in predicates)
 
 
-@jax.jit  # Called eagerly, the loop would compile anew each time.
-def kth_largest_key(keys: Sequence[Array], k: ArrayLike) -> Array:
+@functools.partial(jax.jit, static_argnames="exact")  # Eagerly, it would compile at each call.
+def kth_largest_key(keys: Sequence[Array], k: ArrayLike, *, exact: bool = True) -> Array:
     """Returns the k-th largest entry of several uint32 arrays together, counted from k = 1.
 
     Gives the largest uint32 for k <= 0, and 0 for k beyond the number of entries. `k` may be
-    traced.
+    traced. With `exact` False, a smaller number that has k entries from it on is as good: it is
+    found in fewer steps.
     """
     k = jnp.asarray(k, jnp.int32)
 
-    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-        # Invariant: at least k keys are >= low, and fewer than k are > high.
-        low, high = bounds
+    def undecided(carry: tuple[Array, Array, Array]) -> Array:
+        low, high, found = carry
+        return (low < high) & (jnp.bool_(exact) | (found != k))
+
+    def halve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        # Invariant: `found` >= k keys are >= low, and fewer than k are > high.
+        low, high, found = carry
         # Rounded up, without overflow of low + high.
         middle = low + (high - low) // 2 + (high - low) % 2
-        enough = _count([key >= middle for key in keys]) >= k
-        return jnp.where(enough, middle, low), jnp.where(enough, high, middle - 1)
+        counted = _count([key >= middle for key in keys])
+        enough = counted >= k
+        return (
+            jnp.where(enough, middle, low),
+            jnp.where(enough, high, middle - 1),
+            jnp.where(enough, counted, found),
+        )
 
-    low, _ = lax.fori_loop(0, 32, halve, (jnp.uint32(0), jnp.asarray(_ALL_BITS)))
-    return low
+    total = jnp.int32(sum(key.size for key in keys))
+    start = (jnp.uint32(0), jnp.asarray(_ALL_BITS), total)
+    return lax.while_loop(undecided, halve, start)[0]
 
 
 def kth_largest(x: Array, k: ArrayLike) -> Array:
@@ -86,7 +107,7 @@ def topk_masks(scores: Sequence[Array], k: ArrayLike) -> list[Array]:
     total = sum(x.size for x in scores)
     k = jnp.clip(jnp.asarray(k, jnp.int32), 0, total)
     keys = [sortable(x) for x in scores]
-    cut = kth_largest_key(keys, k)
+    cut = kth_largest_key(keys, k, exact=False)
     above = [key > cut for key in keys]
     tied = [key == cut for key in keys]
     wanted = k - _count(above)
