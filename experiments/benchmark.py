@@ -2,7 +2,7 @@
 
 import sys
 
-from supermask_jax.benchmark.cli import main
+from supermask_jax.commands.benchmark import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import sys
 
-from supermask_jax.lottery_cli import main
+from supermask_jax.commands.lottery import main
 
 if __name__ == "__main__":
     sys.exit(main())

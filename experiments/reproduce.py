@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rows import ROWS
 
-from supermask_jax.reproduce_cli import main
+from supermask_jax.commands.reproduce import main
 
 if __name__ == "__main__":
     sys.exit(main(ROWS, Path(__file__).resolve().parent.parent))

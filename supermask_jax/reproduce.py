@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from supermask_jax.analysis.results import collect, table, write_result
-from supermask_jax.cli import parse
 from supermask_jax.errors import unknown_name
+from supermask_jax.overrides import load_with_overrides
 
 _log = logging.getLogger("supermask_jax")
 
@@ -43,8 +43,8 @@ def row_config(row: Row, root: Path, seed: int, flags: Sequence[str] = ()) -> Co
     Raises:
       UserError: a flag does not fit the row's config.
     """
-    argv = [f"--config={root / row.config}", *row.flags, *flags, f"--config.seed={seed}"]
-    return parse(argv)[1]
+    every = [*row.flags, *flags, f"--config.seed={seed}"]
+    return load_with_overrides(str(root / row.config), every)
 
 
 def select(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:

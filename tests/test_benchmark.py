@@ -7,10 +7,11 @@ import pytest
 from helpers import ROOT, tiny_config
 
 from supermask_jax import benchmark
-from supermask_jax.benchmark import cli, start, suite, timing
+from supermask_jax.benchmark import start, suite, timing
 from supermask_jax.benchmark.epoch import _job_and_data, _overhead
 from supermask_jax.benchmark.steps import dense_twin
 from supermask_jax.benchmark.timing import Cost, Steps, synthetic_data
+from supermask_jax.commands import benchmark as cli
 from supermask_jax.config import dense
 from supermask_jax.data import DATASETS
 from supermask_jax.errors import UserError

@@ -7,7 +7,9 @@ import threading
 import pytest
 from helpers import ROOT, run_main, tiny_argv
 
-from supermask_jax import cli
+from supermask_jax.commands import common
+from supermask_jax.commands.train import main
+from supermask_jax.config import load_config
 from supermask_jax.core.trees import num_params
 
 FCN = f"--config={ROOT / 'configs' / 'fcn.py'}"
@@ -61,7 +63,7 @@ BAD_INPUT = [
 
 @pytest.mark.parametrize(("argv", "words"), BAD_INPUT)
 def test_bad_input_is_one_line_and_writes_nothing(argv, words, capsys, tmp_path):
-    assert cli.main(argv) == 1
+    assert main(argv) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()
@@ -72,7 +74,7 @@ def test_bad_input_is_one_line_and_writes_nothing(argv, words, capsys, tmp_path)
 
 
 def test_data_that_cannot_be_had_names_every_source(capsys):
-    assert cli.main([FCN]) == 1
+    assert main([FCN]) == 1
     message = capsys.readouterr().err
     for source in ("cache:", "tfds:", "npm:", "download:"):
         assert source in message
@@ -88,12 +90,12 @@ def test_bad_input_of_a_real_process_has_no_traceback(tmp_path):
 
 def test_an_unwritable_work_folder(capsys, tmp_path):
     (tmp_path / "file").write_text("")
-    assert cli.main(tiny_argv(f"--workdir={tmp_path / 'file' / 'run'}")) == 1
+    assert main(tiny_argv(f"--workdir={tmp_path / 'file' / 'run'}")) == 1
     assert "choose another --workdir" in capsys.readouterr().err
 
 
 def test_print_config(capsys, tmp_path):
-    assert cli.main([FCN, "--config.optimizer.learning_rate=1", "--print_config"]) == 0
+    assert main([FCN, "--config.optimizer.learning_rate=1", "--print_config"]) == 0
     out = capsys.readouterr().out
     assert "learning_rate: 1.0" in out
     assert "name: fcn-published" in out
@@ -106,7 +108,7 @@ def test_print_config(capsys, tmp_path):
 def test_dry_run_counts_and_writes_nothing(name, count, capsys, tmp_path, monkeypatch):
     # Compiling Conv8 is not what this test is for.
     monkeypatch.setattr("supermask_jax.dry_run.step_memory", lambda job, shape: 2**20)
-    assert cli.main([f"--config={ROOT / 'configs' / name}.py", "--dry_run"]) == 0
+    assert main([f"--config={ROOT / 'configs' / name}.py", "--dry_run"]) == 0
     out = capsys.readouterr().out
     assert f"{count} masked" in out
     assert "dense3/kernel" in out
@@ -115,7 +117,7 @@ def test_dry_run_counts_and_writes_nothing(name, count, capsys, tmp_path, monkey
 
 
 def test_dry_run_of_the_dense_baseline_plans_memory(capsys):
-    assert cli.main([f"{FCN}:baseline", "--dry_run"]) == 0
+    assert main([f"{FCN}:baseline", "--dry_run"]) == 0
     out = capsys.readouterr().out
     assert "0 masked" in out
     assert "MiB temporaries of a step" in out
@@ -123,7 +125,7 @@ def test_dry_run_of_the_dense_baseline_plans_memory(capsys):
 
 def test_help_is_complete(capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.main(["--help"])
+        main(["--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
     for flag in ("--config", "--workdir", "--print_config", "--dry_run"):
@@ -131,28 +133,27 @@ def test_help_is_complete(capsys):
 
 
 def test_default_work_folders(capsys, tmp_path):
-    assert cli.main(tiny_argv("--config.epochs=1")) == 0
+    assert main(tiny_argv("--config.epochs=1")) == 0
     (folder,) = (tmp_path / "runs").iterdir()
     # The overrides are in the name: a run of other ones does not land in the same folder.
     assert folder.name.startswith("quickstart-s0-")
-    assert cli.main(tiny_argv("--config.epochs=2")) == 0
+    assert main(tiny_argv("--config.epochs=2")) == 0
     assert len(list((tmp_path / "runs").iterdir())) == 2
-    config = cli.load_config(QUICK.removeprefix("--config="))
+    config = load_config(QUICK.removeprefix("--config="))
     config.seed = 7
-    assert cli.default_workdir(config, QUICK.removeprefix("--config=")) == "runs/quickstart-s7"
+    assert common.default_workdir(config, QUICK.removeprefix("--config=")) == "runs/quickstart-s7"
     assert "results in runs/quickstart-s0-" in capsys.readouterr().out
 
 
 def test_resuming_with_other_places_is_allowed(capsys, tmp_path):
-    assert cli.main(tiny_argv("--config.epochs=1", "--workdir=run")) == 0
+    assert main(tiny_argv("--config.epochs=1", "--workdir=run")) == 0
     again = tiny_argv("--config.epochs=1", "--workdir=run", "--config.data.cache_dir=elsewhere")
-    assert cli.main(again) == 0
+    assert main(again) == 0
     assert "nothing to do" in capsys.readouterr().err
     assert json.loads((tmp_path / "run" / "config.json").read_text())["epochs"] == 1
 
 
 def test_every_config_builds_with_the_papers_weights():
-    from supermask_jax.config import load_config
     from supermask_jax.experiment import build
 
     counts = {

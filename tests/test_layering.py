@@ -21,6 +21,7 @@ ALLOWED = {
     "data": BASE | {"data"},
     "training": BASE | {"core", "methods", "data", "training"},
     "config": BASE | {"data"},
+    "overrides": BASE | {"config"},
     "experiment": BASE | {"core", "methods", "models", "data", "training", "config"},
 }
 HEAVY = {
@@ -28,7 +29,7 @@ HEAVY = {
     "optax": {"training"},
     "orbax": {"training/checkpoint"},
     "tensorflow_datasets": {"data/sources"},
-    "ml_collections": {"config", "experiment", "cli", "dry_run"},
+    "ml_collections": {"config", "experiment", "overrides", "dry_run"},
 }
 
 

@@ -16,7 +16,8 @@ import optax
 import pytest
 from helpers import ROOT, assert_trees_close, single_threaded, tiny_config
 
-from supermask_jax import experiment, lottery, lottery_cli
+from supermask_jax import experiment, lottery
+from supermask_jax.commands import lottery as lottery_command
 from supermask_jax.config import dense
 from supermask_jax.config import lottery as section
 from supermask_jax.core.actions import MASK0_ACTIONS, MASK1_ACTIONS
@@ -97,7 +98,7 @@ def test_a_finished_grid_is_read_and_not_computed(grid, monkeypatch):
 
 
 def test_the_table_lists_every_level(grid):
-    lines = lottery_cli.table(grid[2]).splitlines()
+    lines = lottery_command.table(grid[2]).splitlines()
     assert lines[0].split()[:5] == ["criterion", "mask1", "mask0", "level", "density"]
     assert [line.split()[:4] for line in lines[1:]] == [
         ["-", "-", "-", "0"],
@@ -304,7 +305,7 @@ def undisturbed(monkeypatch):
 
 def fails(capsys, *argv):
     """Runs the doorway in this process; returns its one line."""
-    assert lottery_cli.main([*ARGV, *argv]) == 1
+    assert lottery_command.main([*ARGV, *argv]) == 1
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1

@@ -24,7 +24,7 @@ Array = jax.Array
 PyTree = Any
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """SIGTERM or Ctrl-C arrived; what was trained so far is saved."""
 
     def __init__(self, signum: int, step: int) -> None:

@@ -1,27 +1,21 @@
-"""The command line of the benchmark.
-
-Exit status: 0 done; 1 bad input, or a part failed; 128 + n stopped by signal n.
-"""
+"""The command line of `experiments/benchmark.py`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
 from supermask_jax.benchmark.suite import PARTS, Options, model_config, run
 from supermask_jax.benchmark.table import table
+from supermask_jax.commands.common import Parser, guarded
 from supermask_jax.config import load_config
 from supermask_jax.errors import UserError
-from supermask_jax.training.loop import Interrupted
 from supermask_jax.training.workdir import Workdir
 
 _EPILOG = """\
@@ -30,22 +24,12 @@ dense twin take turns in one process; on a busy machine trust the ratio and the 
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
-
-
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="benchmark.py",
-        description="Measures steps, epochs and starts of masked networks.",
-        epilog=_EPILOG,
-        allow_abbrev=False,
-    )
+def _parser() -> Parser:
+    parser = Parser("benchmark.py", "Measures steps, epochs and starts.", _EPILOG)
     add = parser.add_argument
     add("--models", type=_names, metavar="NAME,...", help="models (default: fcn, without --config)")
     add(
@@ -106,6 +90,8 @@ def _measure(argv: Sequence[str]) -> None:
     configs = _configs(args)
     options = Options(args.only, args.repeats, args.steps, args.epochs)
     _check_out(args.out)
+    # The runs that are measured have nothing to tell.
+    logging.getLogger("supermask_jax").setLevel(logging.ERROR)
     note = lambda text: print(f"measuring {text}", file=sys.stderr)  # noqa: E731
     result = {"command": ["benchmark.py", *argv], **run(configs, options, note)}
     print(table(result))
@@ -115,17 +101,4 @@ def _measure(argv: Sequence[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (default: the process's) and returns the exit status."""
-    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells every detail otherwise.
-    logging.getLogger("supermask_jax").setLevel(logging.ERROR)
-    try:
-        _measure(sys.argv[1:] if argv is None else argv)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except Interrupted as stop:
-        print(f"stopped by signal {stop.signum}", file=sys.stderr)
-        return 128 + stop.signum
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 128 + signal.SIGINT
-    return 0
+    return guarded(_measure, argv)

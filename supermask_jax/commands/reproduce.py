@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from supermask_jax import cli, reproduce
+from supermask_jax import reproduce
 from supermask_jax.analysis.results import table
+from supermask_jax.commands.common import Parser, guarded
 from supermask_jax.errors import UserError
 
 _EPILOG = """\
@@ -16,13 +16,8 @@ Entries of the rows' configs can be set for all of them, e.g. --config.epochs=2
 """
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = cli.Parser(
-        prog="reproduce.py",
-        description="Runs rows of the results table.",
-        epilog=_EPILOG,
-        allow_abbrev=False,
-    )
+def _parser() -> Parser:
+    parser = Parser("reproduce.py", "Runs rows of the results table.", _EPILOG)
     add = parser.add_argument
     add("--rows", default="", metavar="NAMES", help="e.g. fcn-published,conv*; default: all")
     add("--seeds", default="0,1,2", metavar="NUMBERS", help="one run each (default: 0,1,2)")
@@ -42,33 +37,34 @@ def _seeds(text: str) -> list[int]:
 
 
 def main(rows: Sequence[reproduce.Row], root: Path, argv: Sequence[str] | None = None) -> int:
-    """Runs the command line `argv` on a table of rows and returns the exit status."""
+    """Runs the command line `argv` on a table of rows and returns the exit status.
 
-    def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    Args:
+      rows: the table, most valuable first.
+      root: folder of the repository: config files, and RESULTS.md.
+      argv: without the program's name; None is the process's.
+    """
+
+    def act(argv: Sequence[str]) -> None:
         args, flags = _parser().parse_known_args(argv)
-        args.seeds = _seeds(args.seeds)
-        args.rows = reproduce.select(rows, args.rows.split(",")) if args.rows else list(rows)
-        for row in args.rows:  # A wrong flag or file fails now, not after an hour.
+        chosen = reproduce.select(rows, args.rows.split(",")) if args.rows else list(rows)
+        for row in chosen:  # A wrong flag or file fails now, not after an hour.
             reproduce.row_config(row, root, 0, flags)
-        return args, flags
-
-    def act(args: argparse.Namespace, flags: list[str]) -> None:
-        results = Path(args.results)
         if args.list:
-            print("\n".join(f"{row.name:20} {row.config:32} {row.about}" for row in args.rows))
+            print("\n".join(f"{row.name:24} {row.config:32} {row.about}" for row in chosen))
             return
         if not args.page:
             done = reproduce.reproduce(
-                args.rows,
-                args.seeds,
+                chosen,
+                _seeds(args.seeds),
                 root=root,
                 runs=Path(args.runs),
-                results=results,
+                results=Path(args.results),
                 flags=flags,
                 budget_minutes=args.budget_minutes,
             )
             print(table(done))
-        if results.resolve() == root / "results":
-            (root / "RESULTS.md").write_text(reproduce.results_page(results, rows))
+        if Path(args.results).resolve() == root / "results":
+            (root / "RESULTS.md").write_text(reproduce.results_page(Path(args.results), rows))
 
-    return cli.main(argv, parse, act)
+    return guarded(act, argv)

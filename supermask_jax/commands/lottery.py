@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from supermask_jax import cli
+from supermask_jax.commands.common import config_parser, default_workdir, guarded, parse_config
 
 # Flag -> entry of config.lottery that it sets.
 _AXES = {"criteria": "criterion", "mask1": "mask1", "mask0": "mask0"}
@@ -18,7 +18,7 @@ _ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.make_parser(
+    parser = config_parser(
         "lottery.py",
         "Trains a dense network, prunes and trains it again in levels, for every combination of "
         "the names given, and prints the table.",
@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, ConfigDict]:
-    args, config = cli.parse(argv, _parser(), _check)
+    args, config = parse_config(argv, _parser(), _check)
     for flag, entry in _AXES.items():
         if getattr(args, flag) is not None:
             config.lottery[entry] = getattr(args, flag)
@@ -52,7 +52,8 @@ def _check(config: ConfigDict) -> None:
     lottery.check_config(config)
 
 
-def _act(args: argparse.Namespace, config: ConfigDict) -> None:
+def _act(argv: Sequence[str]) -> None:
+    args, config = _parse(argv)
     from supermask_jax import lottery
 
     if args.print_config:
@@ -60,7 +61,7 @@ def _act(args: argparse.Namespace, config: ConfigDict) -> None:
     elif args.dry_run:
         print(_describe(config))
     else:
-        workdir = args.workdir or cli.default_workdir(config, args.config)
+        workdir = args.workdir or default_workdir(config, args.config)
         print(table(lottery.run(config, workdir)))
         print(f"results in {workdir}")
 
@@ -100,4 +101,4 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (default: the process's) and returns the exit status."""
-    return cli.main(argv, _parse, _act)
+    return guarded(_act, argv)

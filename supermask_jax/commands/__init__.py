@@ -1,0 +1,1 @@
+"""The command lines of the files in ``experiments/``, one module each."""

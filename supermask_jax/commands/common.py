@@ -1,0 +1,125 @@
+"""What the command lines share: parsers whose errors are one line, and the exit status.
+
+Exit status: 0 done, or already done; 1 bad input, or the run failed (data, disk, divergence);
+128 + n stopped by signal n, with the work saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from absl import logging as absl_logging
+from ml_collections import ConfigDict
+
+from supermask_jax.config import check_config, load_config
+from supermask_jax.errors import UserError
+from supermask_jax.overrides import load_with_overrides
+
+_EPILOG = """\
+Every entry of the config can be set on the command line, e.g. --config.epochs=3
+--config.optimizer.learning_rate=0.1; --print_config lists them. A run that was stopped goes on
+when the same command is given again; a finished one is left alone.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are UserErrors, and which takes no abbreviations."""
+
+    def __init__(self, prog: str, description: str, epilog: str) -> None:
+        super().__init__(prog=prog, description=description, epilog=epilog, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help")
+
+
+def config_parser(prog: str, description: str) -> Parser:
+    """Makes the parser of a command that works on one config."""
+    parser = Parser(prog, description, _EPILOG)
+    add = parser.add_argument
+    add(
+        "--config",
+        required=True,
+        metavar="FILE[:VARIANT]",
+        help="config file, e.g. configs/conv8.py or configs/fcn.py:released",
+    )
+    add("--workdir", metavar="FOLDER", help="where the run goes (default: a folder under runs/)")
+    add("--print_config", action="store_true", help="print the config and stop")
+    add(
+        "--dry_run",
+        action="store_true",
+        help="print data, shapes, weight counts, memory and steps; train and write nothing",
+    )
+    return parser
+
+
+def parse_config(
+    argv: Sequence[str],
+    parser: argparse.ArgumentParser,
+    check: Callable[[ConfigDict], None] = check_config,
+) -> tuple[argparse.Namespace, ConfigDict]:
+    """Returns the flags and the config with its overrides applied.
+
+    Args:
+      argv: the command line without the program's name.
+      parser: from `config_parser`.
+      check: raises UserError where the config is wrong.
+
+    Raises:
+      UserError: a flag, the config file or an override is wrong.
+    """
+    args, overrides = parser.parse_known_args(argv)
+    return args, load_with_overrides(args.config, overrides, check)
+
+
+def default_workdir(config: ConfigDict, spec: str) -> str:
+    """Returns ``runs/NAME-sSEED``, with a digest of the config where it is not that of its file."""
+    folder = f"runs/{config.name}-s{config.seed}"
+    plain = load_config(spec)
+    plain.seed = config.seed
+    if plain == config:
+        return folder
+    text = json.dumps(config.to_dict(), sort_keys=True)
+    return f"{folder}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def guarded(action: Callable[[Sequence[str]], None], argv: Sequence[str] | None) -> int:
+    """Runs `action` on the command line `argv` (None: the process's); returns the exit status."""
+    logger = _set_up_logging()
+    try:
+        action(sys.argv[1:] if argv is None else argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # The reader of our output has gone: nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt as stop:
+        # `Interrupted` says what was saved; a bare Ctrl-C came before there was anything to save.
+        print(f"{stop}; saved: give the same command to go on" if stop.args else "stopped",
+              file=sys.stderr)  # fmt: skip
+        return 128 + getattr(stop, "signum", signal.SIGINT)
+    finally:
+        logger.handlers.clear()
+    return 0
+
+
+def _set_up_logging() -> logging.Logger:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("supermask_jax")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
+    # Orbax logs every detail, and every exception that it then raises.
+    absl_logging.set_verbosity(absl_logging.FATAL)
+    # A failed background save is raised again where it is waited for, and reported there.
+    threading.excepthook = lambda args: logger.debug("in %s: %s", args.thread, args.exc_value)
+    return logger
