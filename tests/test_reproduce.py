@@ -10,7 +10,7 @@ from scipy import stats
 
 from supermask_jax import reproduce
 from supermask_jax.analysis.intervals import entropy_bits, mask_bytes, mean_interval, percent
-from supermask_jax.analysis.results import collect
+from supermask_jax.analysis.results import collect, mean_rows
 from supermask_jax.commands import reproduce as command
 from supermask_jax.errors import UserError
 
@@ -108,6 +108,17 @@ def test_collect_refuses_nothing_silently(tmp_path):
         collect([tmp_path])
 
 
+def test_mean_rows_keep_cells_and_average_seeds():
+    row = {"criterion": "movement", "level": 1}
+    seeds = [[row | {"density": 0.5, "test_accuracy": a}] for a in (0.8, 0.9)]
+    (merged,) = mean_rows(seeds)
+    assert merged["criterion"] == "movement"
+    assert merged["density"] == 0.5
+    assert merged["test_accuracy"] == mean_interval([0.8, 0.9])._asdict()
+    with pytest.raises(ValueError, match="zip"):
+        mean_rows([seeds[0], []])
+
+
 def test_select():
     assert reproduce.select(ROWS, ["dense", "m*"]) == [ROWS[1], ROWS[0]]
     with pytest.raises(UserError, match="unknown row 'masks': did you mean 'masked'"):
@@ -118,7 +129,7 @@ def test_select():
     ("argv", "words"),
     [
         (["--rows=masks"], "did you mean 'masked'"),
-        (["--rows=masked", "--seeds=a"], "--seeds takes whole numbers"),
+        (["--rows=masked", "--seeds=a"], "argument --seeds: whole numbers with commas, got 'a'"),
         (["--rows=masked", "--config.epohcs=1"], "did you mean 'epochs'"),
         (["--budget_minutes=soon"], "invalid float value"),
     ],

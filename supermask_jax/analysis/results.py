@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from supermask_jax.analysis.intervals import mask_bytes, mean_interval, percent
 
+ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy")
 CURVES = ("train_loss", "test_accuracy", "val_accuracy", "remaining_weights")
 
 
@@ -52,24 +54,35 @@ def _run(folder: Path) -> dict[str, Any]:
     }
 
 
+def mean_rows(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Returns the rows of pruning tables of several seeds as one: accuracies as intervals.
+
+    Args:
+      seeds: for each seed the rows of `supermask_jax.lottery.run`, of the same levels and cells.
+
+    Returns:
+      The rows with {"mean", "low", "high", "n"} in place of each accuracy, and the mean density.
+    """
+    merged = []
+    for rows in zip(*seeds, strict=True):
+        row = dict(rows[0])
+        row["density"] = sum(r["density"] for r in rows) / len(rows)
+        for name in ACCURACIES:
+            if name in row:
+                row[name] = mean_interval([r[name] for r in rows])._asdict()
+        merged.append(row)
+    return merged
+
+
+_NUMBER_LIST = re.compile(r"\[\s+(-?\d[-+.,\d\seE]*?)\s+\]")
+
+
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
-    """Writes one result file; curves stand on one line each."""
+    """Writes one result file; a list of numbers stands on one line."""
     text = json.dumps(result, indent=1)
+    text = _NUMBER_LIST.sub(lambda match: f"[{' '.join(match[1].split())}]", text)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_join_number_lists(text) + "\n")
-
-
-def _join_number_lists(text: str) -> str:
-    joined, inside = [], False
-    for line in text.split("\n"):
-        stripped = line.strip()
-        if inside:
-            joined[-1] += stripped if stripped == "]," or stripped == "]" else f"{stripped} "
-            inside = not stripped.startswith("]")
-        else:
-            joined.append(line)
-            inside = stripped.endswith("[") and "curves" not in stripped and "runs" not in stripped
-    return "\n".join(joined)
+    path.write_text(text + "\n")
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:

@@ -41,6 +41,14 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see --help")
 
 
+def seed_list(text: str) -> list[int]:
+    """Parses the value of a flag: whole numbers with commas."""
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"whole numbers with commas, got {text!r}") from error
+
+
 def config_parser(prog: str, description: str) -> Parser:
     """Makes the parser of a command that works on one config."""
     parser = Parser(prog, description, _EPILOG)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from supermask_jax.commands.common import config_parser, default_workdir, guarded, parse_config
+from supermask_jax.analysis.intervals import percent
+from supermask_jax.analysis.results import ACCURACIES, mean_rows, write_result
+from supermask_jax.commands.common import (
+    config_parser,
+    default_workdir,
+    guarded,
+    parse_config,
+    seed_list,
+)
 
 # Flag -> entry of config.lottery that it sets.
 _AXES = {"criteria": "criterion", "mask1": "mask1", "mask0": "mask0"}
 
 _COLUMNS = ("criterion", "mask1", "mask0", "level", "density")
-_ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -33,6 +42,11 @@ def _parser() -> argparse.ArgumentParser:
         "--untrained", action="store_true",
         help="evaluate one-shot masks on the weights they start from, without training these",
     )  # fmt: skip
+    add = parser.add_argument
+    add(
+        "--seeds", type=seed_list, metavar="NUMBERS", help="run each, and give means with intervals"
+    )
+    add("--out", metavar="FILE", help="write the table as JSON too")
     return parser
 
 
@@ -62,8 +76,44 @@ def _act(argv: Sequence[str]) -> None:
         print(_describe(config))
     else:
         workdir = args.workdir or default_workdir(config, args.config)
-        print(table(lottery.run(config, workdir)))
+        if args.seeds is None:
+            rows = mean_rows([lottery.run(config, workdir)])
+        else:
+            rows = _run_seeds(config, args.seeds, Path(workdir))
+        print(table(rows))
         print(f"results in {workdir}")
+        if args.out:
+            write_result(Path(args.out), _result(args, config, rows, argv))
+
+
+def _run_seeds(config: ConfigDict, seeds: Sequence[int], workdir: Path) -> list[dict[str, Any]]:
+    from supermask_jax import lottery
+
+    found = []
+    for seed in seeds:
+        config.seed = seed
+        found.append(lottery.run(config, workdir / f"s{seed}"))
+    return mean_rows(found)
+
+
+def _result(
+    args: argparse.Namespace,
+    config: ConfigDict,
+    rows: Sequence[Mapping[str, Any]],
+    argv: Sequence[str],
+) -> dict[str, Any]:
+    from supermask_jax.training.workdir import environment
+
+    plain = config.to_dict()
+    plain["seed"] = [plain["seed"]] if args.seeds is None else args.seeds
+    places = ("--workdir", "--out", "--config.data.data_dir", "--config.data.cache_dir")
+    command = ["python", "experiments/lottery.py", *(a for a in argv if not a.startswith(places))]
+    return {
+        "command": shlex.join(command),
+        "config": plain,
+        "env": environment(),
+        "rows": list(rows),
+    }
 
 
 def _describe(config: ConfigDict) -> str:
@@ -82,13 +132,13 @@ def _describe(config: ConfigDict) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the rows of `supermask_jax.lottery.run` as a table of text; accuracies in percent."""
-    measured = [name for name in _ACCURACIES if any(name in row for row in rows)]
+    """Returns the rows of `mean_rows` as a table of text; accuracies in percent."""
+    measured = [name for name in ACCURACIES if any(name in row for row in rows)]
     lines = [[*_COLUMNS, *(name.replace("_", " ") for name in measured)]]
     for row in rows:
         names = [row[name] or "-" for name in _COLUMNS[:3]]
-        shares = [f"{row[name]:.2%}" if name in row else "-" for name in ("density", *measured)]
-        lines.append([*names, str(row["level"]), *shares])
+        shares = [percent(row[name]) if name in row else "-" for name in measured]
+        lines.append([*names, str(row["level"]), f"{100 * row['density']:.2f}", *shares])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from supermask_jax import reproduce
 from supermask_jax.analysis.results import table
-from supermask_jax.commands.common import Parser, guarded
-from supermask_jax.errors import UserError
+from supermask_jax.commands.common import Parser, guarded, seed_list
 
 _EPILOG = """\
 Entries of the rows' configs can be set for all of them, e.g. --config.epochs=2
@@ -20,20 +19,19 @@ def _parser() -> Parser:
     parser = Parser("reproduce.py", "Runs rows of the results table.", _EPILOG)
     add = parser.add_argument
     add("--rows", default="", metavar="NAMES", help="e.g. fcn-published,conv*; default: all")
-    add("--seeds", default="0,1,2", metavar="NUMBERS", help="one run each (default: 0,1,2)")
+    add(
+        "--seeds",
+        type=seed_list,
+        default="0,1,2",
+        metavar="NUMBERS",
+        help="one run each (default: 0,1,2)",
+    )
     add("--budget_minutes", type=float, default=float("inf"), help="start no run after this time")
     add("--runs", default="runs/reproduce", metavar="FOLDER", help="work folders of the runs")
     add("--results", default="results", metavar="FOLDER", help="where <row>.json is written")
     add("--list", action="store_true", help="list the rows and stop")
     add("--page", action="store_true", help="only write RESULTS.md from the result files")
     return parser
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        return [int(seed) for seed in text.split(",")]
-    except ValueError as error:
-        raise UserError(f"--seeds takes whole numbers with commas, got {text!r}") from error
 
 
 def main(rows: Sequence[reproduce.Row], root: Path, argv: Sequence[str] | None = None) -> int:
@@ -56,7 +54,7 @@ def main(rows: Sequence[reproduce.Row], root: Path, argv: Sequence[str] | None =
         if not args.page:
             done = reproduce.reproduce(
                 chosen,
-                _seeds(args.seeds),
+                args.seeds,
                 root=root,
                 runs=Path(args.runs),
                 results=Path(args.results),
