@@ -38,6 +38,7 @@ setup(
             "pytest-randomly>=3.15",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
+            "tensorboardX>=2.6",
         ],
         "tensorboard": ["tensorboardX>=2.6"],
         # importlib_resources: TFDS needs it to prepare, and does not install it.

@@ -25,6 +25,7 @@ from supermask_jax.methods import Method
 from supermask_jax.training import optimizers, schedules
 from supermask_jax.training.job import Job, Splits, Trained, train
 from supermask_jax.training.loop import Examples, Plan, use_device_loop
+from supermask_jax.training.progress import require_tensorboard
 from supermask_jax.training.step import linen_apply
 from supermask_jax.training.workdir import Workdir
 
@@ -49,6 +50,8 @@ def build(config: ConfigDict) -> Job:
       UserError: an entry of the config is unknown, of the wrong type, or impossible.
     """
     check_config(config)
+    if config.tensorboard:
+        require_tensorboard()
     spec = DATASETS[config.data.name]
     model = models.get(
         num_classes=spec.num_classes,

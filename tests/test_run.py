@@ -297,6 +297,19 @@ def test_an_unwritable_folder_is_one_error(tmp_path):
         experiment.run(tiny_config(), tmp_path / "file" / "run", quiet=True)
 
 
+def test_tensorboard_gets_every_epoch(tmp_path):
+    experiment.run(tiny_config(epochs=2, tensorboard=True), tmp_path / "run", quiet=True)
+    (events,) = (tmp_path / "run" / "tensorboard").iterdir()
+    assert events.read_bytes().count(b"remaining_weights") == 2
+
+
+def test_tensorboard_that_is_not_installed_is_one_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="needs the extra"):
+        experiment.run(tiny_config(tensorboard=True), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_config_difference_names_every_entry():
     old, new = {"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 5}, "e": 0}
     assert config_difference(old, new) == "b.c: 2 -> 5, b.d: 3 -> 'absent', e: 'absent' -> 0"

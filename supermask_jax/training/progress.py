@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from typing import Any
 
@@ -62,11 +63,15 @@ class Progress:
             self._bar.reset()
 
 
-def _tensorboard_writer(folder: Workdir) -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
+def require_tensorboard() -> None:
+    """Raises UserError unless the extra is installed."""
+    if importlib.util.find_spec("tensorboardX") is None:
         raise UserError(
             "config.tensorboard needs the extra: pip install 'supermask-jax[tensorboard]'"
-        ) from error
+        )
+
+
+def _tensorboard_writer(folder: Workdir) -> Any:
+    from tensorboardX import SummaryWriter
+
     return SummaryWriter(str(folder.path / "tensorboard"))
