@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from supermask_jax.core.trees import named_leaves, num_params
 from supermask_jax.data import DATASETS
 from supermask_jax.experiment import build
-from supermask_jax.training.job import Job
+from supermask_jax.training.memory import step_memory
 
 PyTree = Any
 
@@ -22,23 +22,6 @@ def _bytes(tree: PyTree) -> int:
 
 def _mib(size: int) -> str:
     return f"{size / 2**20:,.1f} MiB"
-
-
-def step_memory(job: Job, image_shape: tuple[int, ...]) -> int:
-    """Returns the bytes of temporaries that the compiler plans for one train step.
-
-    Compiles the step; holds no array of the run.
-    """
-    state, frozen = jax.eval_shape(job.create, jax.random.key(0))
-    size = job.plan.batch_size
-    batch = {
-        "image": jax.ShapeDtypeStruct((size, *image_shape), jnp.float32),
-        "label": jax.ShapeDtypeStruct((size,), jnp.int32),
-        "weight": jax.ShapeDtypeStruct((size,), jnp.float32),
-    }
-    step = jax.jit(job.train_step(), donate_argnums=0)
-    analysis = step.lower(state, frozen, batch).compile().memory_analysis()
-    return int(analysis.temp_size_in_bytes)
 
 
 def describe(config: ConfigDict) -> str:
@@ -72,7 +55,7 @@ def describe(config: ConfigDict) -> str:
             *table,
             f"memory: {_mib(images)} data, {_mib(_bytes(frozen_weights))} frozen weights, "
             f"{_mib(_bytes((state.trainable, state.opt_state)))} trained and optimiser, "
-            f"{_mib(step_memory(job, spec.image_shape))} temporaries of a step",
+            f"{_mib(step_memory(job, spec.image_shape)['temporaries'])} temporaries of a step",
             f"steps: {plan.epochs} epochs of {plan.steps_per_epoch} steps of {plan.batch_size} "
             f"images = {plan.epochs * plan.steps_per_epoch:,}, "
             f"{'up to ' + str(plan.steps_per_call) if plan.steps_per_call > 1 else 'one'} "

@@ -107,7 +107,9 @@ def test_print_config(capsys, tmp_path):
 )
 def test_dry_run_counts_and_writes_nothing(name, count, capsys, tmp_path, monkeypatch):
     # Compiling Conv8 is not what this test is for.
-    monkeypatch.setattr("supermask_jax.dry_run.step_memory", lambda job, shape: 2**20)
+    monkeypatch.setattr(
+        "supermask_jax.dry_run.step_memory", lambda job, shape: {"temporaries": 2**20}
+    )
     assert main([f"--config={ROOT / 'configs' / name}.py", "--dry_run"]) == 0
     out = capsys.readouterr().out
     assert f"{count} masked" in out
