@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,18 @@ def conv_on_cifar10(
     )
 
 
+def identity(config: ConfigDict) -> dict[str, Any]:
+    """Returns the config as a plain dict, without the entries that change nothing computed."""
+    plain = config.to_dict()
+    for name in NOT_IDENTITY:
+        node, *rest = name.split(".")
+        if rest:
+            plain[node].pop(rest[0])
+        else:
+            plain.pop(node)
+    return plain
+
+
 def load_config(spec: str) -> ConfigDict:
     """Returns the config of a file: ``configs/fcn.py``, or ``configs/fcn.py:released``.
 
@@ -229,6 +242,8 @@ def load_config(spec: str) -> ConfigDict:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
+        if variant and not inspect.signature(module.get_config).parameters:
+            raise UserError(f"it has no variants, so not {variant!r}")
         config = module.get_config(variant) if variant else module.get_config()
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -254,11 +269,19 @@ def check_config(config: ConfigDict) -> None:
     for name in ("steps_per_call", "seed"):
         if config[name] < 0:
             raise UserError(f"config.{name} must be at least 0, got {config[name]}")
+    if config.seed >= 2**32:
+        raise UserError(f"config.seed must be below 2**32, got {config.seed}")
     if config.protocol not in ("validation", "paper"):
         raise unknown_name("protocol", config.protocol, ("validation", "paper"))
     if not 0 < config.validation_fraction <= 0.5:
         raise UserError(
             f"config.validation_fraction must be in (0, 0.5], got {config.validation_fraction}"
+        )
+    parts = 1 / config.validation_fraction
+    if abs(parts - round(parts)) > 1e-6:
+        raise UserError(
+            "config.validation_fraction must be one in a whole number, such as "
+            f"{1 / round(parts):.6g}, got {config.validation_fraction}"
         )
     if config.model.width <= 0:
         raise UserError(f"config.model.width must be positive, got {config.model.width}")

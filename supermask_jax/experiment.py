@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from supermask_jax import methods, models
-from supermask_jax.config import NOT_IDENTITY, check_config
+from supermask_jax.config import check_config, identity
 from supermask_jax.core import initializers, stats, thresholds, trees
 from supermask_jax.data import DATASETS, Dataset, load
 from supermask_jax.data.pipeline import hold_out, num_batches
@@ -77,6 +77,8 @@ def build(config: ConfigDict) -> Job:
         checkpoints_to_keep=config.checkpoints_to_keep,
         tensorboard=config.tensorboard,
     )
+    if job.plan.total_steps >= 2**31:
+        raise UserError(f"{job.plan.total_steps:,} steps are more than can be counted")
     # Traced now: what cannot work fails here, and not after the data is loaded.
     try:
         state, frozen = jax.eval_shape(job.create, jax.random.key(0))
@@ -112,18 +114,6 @@ def split_data(data: Dataset, config: ConfigDict) -> Splits:
         return Splits(examples(data.train), None, test)
     kept, held_out = hold_out(len(data.train.labels), config.validation_fraction)
     return Splits(examples(data.train, kept), examples(data.train, held_out), test)
-
-
-def identity(config: ConfigDict) -> dict[str, Any]:
-    """Returns the config as a plain dict, without the entries that change nothing computed."""
-    plain = config.to_dict()
-    for name in NOT_IDENTITY:
-        node, *rest = name.split(".")
-        if rest:
-            plain[node].pop(rest[0])
-        else:
-            plain.pop(node)
-    return plain
 
 
 def run(
@@ -162,8 +152,14 @@ def finish(folder: Workdir, job: Job, trained: Trained) -> dict[str, Any]:
     masks = job.method.masks(trained.state.trainable, trained.frozen)
     folder.write_masks(masks)
     lines = folder.read_metrics()
+    if not lines:
+        raise UserError(f"{folder.metrics} is gone: start again in another work folder")
     counts = stats.layer_counts(masks)
+    # Accuracy and remaining weights are means over sampled masks where a method samples; the
+    # masks that are written, and `layers`, are then those with a probability above 1/2.
+    kind = "most probable" if job.method.eval_samples else "final"
     return {
+        "masks": kind,
         **lines[-1],
         **trained.metrics,
         "seconds": round(sum(line["seconds"] for line in lines), 3),

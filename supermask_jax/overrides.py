@@ -27,7 +27,7 @@ def load_with_overrides(
     config = load_config(spec)
     for flag in flags:
         if flag.startswith("--config."):
-            _check_key(config, flag.removeprefix("--config.").split("=")[0])
+            _check_key(config, *flag.removeprefix("--config.").partition("=")[::2])
     argv, values = ["main.py", *flags], absl_flags.FlagValues()
     try:
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
@@ -41,11 +41,14 @@ def load_with_overrides(
     return config
 
 
-def _check_key(config: ConfigDict, key: str) -> None:
-    """Raises UserError unless the dotted `key` is in `config`."""
+def _check_key(config: ConfigDict, key: str, value: str) -> None:
+    """Raises UserError unless the dotted `key` is in `config`, and `value` of its kind."""
     node, prefix = config, "config"
     for part in key.split("."):
         if not isinstance(node, ConfigDict) or part not in node:
             names = node.keys() if isinstance(node, ConfigDict) else ()
             raise unknown_name(f"entry of {prefix}", part, names)
         node, prefix = node[part], f"{prefix}.{part}"
+    if isinstance(node, ConfigDict) and not value.startswith("{"):
+        names = ", ".join(f"--{prefix}.{name}" for name in node)
+        raise UserError(f"{prefix} holds entries, not {value!r}: set {names}")

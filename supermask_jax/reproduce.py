@@ -106,18 +106,20 @@ def reproduce(
             _log.info("row %s, seed %d", row.name, seed)
             experiment.run(row_config(row, root, seed, flags), folder, quiet=True)
             done.append(folder)
-            result = {"row": row.name, "about": row.about, "paper": dict(row.paper)}
-            result["command"] = _command(row, seeds, flags)
-            write_result(results / f"{row.name}.json", result | collect(done))
+            _write(row, results / f"{row.name}.json", collect(done), flags)
         if done:
             written.append(json.loads((results / f"{row.name}.json").read_text()))
     return written
 
 
-def _command(row: Row, seeds: Sequence[int], flags: Sequence[str]) -> str:
-    words = ["python", "experiments/reproduce.py", f"--rows={row.name}"]
-    words.append(f"--seeds={','.join(map(str, seeds))}")
-    return shlex.join([*words, *flags])
+def _write(row: Row, path: Path, found: dict[str, Any], flags: Sequence[str]) -> None:
+    """Writes a row's result file, but never fewer seeds over more."""
+    if path.exists() and json.loads(path.read_text())["n"] > found["n"]:
+        return
+    seeds = ",".join(str(run["seed"]) for run in found["runs"])
+    words = ["python", "experiments/reproduce.py", f"--rows={row.name}", f"--seeds={seeds}", *flags]
+    head = {"row": row.name, "about": row.about, "paper": dict(row.paper)}
+    write_result(path, head | {"command": shlex.join(words)} | found)
 
 
 def load_results(results: Path, rows: Sequence[Row]) -> list[dict[str, Any]]:

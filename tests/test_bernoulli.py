@@ -131,6 +131,21 @@ def test_controllers_hold_the_density_within_two_percent(name, target):
     assert float(found) == pytest.approx(target, rel=0.02)
 
 
+def test_controller_does_not_raise_a_density_while_it_anneals():
+    method = methods.signed(threshold=thresholds.absolute(0.05), density=0.1)
+    trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((200, 300))})
+    before = float(stats.density(method.masks(trainable, frozen)))
+    assert before < 0.7  # The bound at the start is 1.
+    assert method.project(trainable, frozen, 0.0)["scores"]["kernel"] is not None
+    np.testing.assert_array_equal(
+        method.project(trainable, frozen, 0.0)["scores"]["kernel"],
+        trainable["scores"]["kernel"],
+    )
+    tiny = trainable | {"scores": {"kernel": trainable["scores"]["kernel"] / 100}}
+    raised = method.project(tiny, frozen, 0.9)
+    assert float(stats.density(method.masks(raised, frozen))) == pytest.approx(0.1, rel=1e-3)
+
+
 def test_controller_scales_layers_alike():
     method = methods.signed(threshold=thresholds.absolute(0.05), density=0.1)
     params = {"a": {"kernel": jnp.ones((20, 30))}, "b": {"kernel": jnp.ones((30, 5))}}
@@ -149,5 +164,10 @@ def test_errors():
         methods.get("bernoulli", evaluation="round")
     with pytest.raises(UserError, match="threshold follows the scores"):
         methods.get("signed", threshold=thresholds.top_fraction(0.1), density=0.1)
+    with pytest.raises(UserError, match="threshold of 0"):
+        methods.get("signed", threshold=thresholds.absolute(0.0), density=0.1)
+    for name in ("signed", "bernoulli"):
+        with pytest.raises(UserError, match="anneal is a kept fraction|anneal"):
+            methods.get(name, density=0.1, anneal=5.0)
     with pytest.raises(UserError, match="unknown scale"):
         initializers.get("normal", scale="glorott")

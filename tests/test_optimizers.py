@@ -1,5 +1,6 @@
 """SGDW against steps worked by hand and in float64; schedules against their formulas."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -105,6 +106,15 @@ def test_schedules(name, options, epochs, expected):
     factor = schedules.get(name, epochs=100, **options)
     found = [float(factor(jnp.float32(e))) for e in epochs]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps_per_epoch", [55, 391, 469, 917])
+def test_stairs_fall_at_the_exact_step(steps_per_epoch):
+    factor = schedules.cosine(epochs=100, per_epoch=True)
+    stairs = jax.jit(jax.vmap(lambda step: factor(step / steps_per_epoch)))
+    found = np.asarray(stairs(jnp.arange(60 * steps_per_epoch)))
+    expected = 0.5 * (1 + np.cos(np.pi * (np.arange(found.size) // steps_per_epoch) / 100))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_errors():

@@ -48,8 +48,9 @@ def test_entropy_worked_by_hand():
     assert entropy_bits([4, 4]) == 8
     assert entropy_bits([8, 0]) == 0
     assert entropy_bits([2, 1, 1]) == 4 * 1.5
-    layer = {"kept": 2, "inverted": 2, "hidden": 4}
+    layer = np.array([1, 1, -1, -1, 0, 0, 0, 0], np.int8)
     assert mask_bytes({"a": layer, "b": layer}) == 3  # 2 x 12 bits
+    assert mask_bytes({"coats": np.array([0, 1, 2, 3], np.int8)}) == 1
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,14 @@ def test_finished_runs_are_not_repeated(done):
     )
     assert again == found[:1]
     assert before == {p: p.stat().st_mtime_ns for p in (folder / "runs").rglob("*.json")}
+
+
+def test_fewer_seeds_do_not_replace_more(done):
+    folder, found = done
+    again = reproduce.reproduce(
+        ROWS[:1], [1], root=ROOT, runs=folder / "runs", results=folder / "results"
+    )
+    assert again == found[:1]
 
 
 def test_the_page_comes_from_the_files_and_names_what_is_missing(done):

@@ -277,11 +277,77 @@ def test_disk_full_while_saving_is_one_line_and_loses_nothing(finished, tmp_path
     assert_same_results(finished, path)
 
 
-def test_divergence_is_one_error(tmp_path):
-    config = tiny_config(**{"optimizer.learning_rate": 1e30, "method.name": "dense"})
-    config.method = {"name": "dense"}
-    with pytest.raises(UserError, match="training diverged: the loss is nan|inf"):
+@pytest.mark.parametrize("method", ["dense", "signed"])
+@pytest.mark.parametrize("steps_per_call", [1, 5])
+def test_divergence_is_one_error(tmp_path, method, steps_per_call):
+    # A signed mask hides every weight once its scores are NaN: later losses are finite again.
+    config = tiny_config(steps_per_call=steps_per_call, **{"weight_init.gain": 1e20})
+    if method == "dense":
+        config.method = {"name": "dense"}
+    with pytest.raises(UserError, match=r"training diverged: the loss is (nan|inf)"):
         experiment.run(config, tmp_path / "run", quiet=True)
+    assert not Workdir(tmp_path / "run").read_metrics()
+
+
+def test_two_processes_in_one_folder_are_refused(tmp_path):
+    folder = Workdir(tmp_path / "run")
+    folder.create(experiment.identity(tiny_config()))
+    with folder.locked(), pytest.raises(UserError, match="another process is training"):
+        experiment.run(tiny_config(), folder.path, quiet=True)
+
+
+def test_checkpoints_that_cannot_be_read_are_kept(tmp_path, monkeypatch):
+    folder = interrupted_run(tmp_path / "run", monkeypatch)
+    before = sorted(p.name for p in (folder.checkpoints / "steps").iterdir())
+    lines = folder.read_metrics()
+
+    def fail(self, step, like):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(Checkpoints, "_restore_step", fail)
+    with pytest.raises(UserError, match="none of the checkpoints"):
+        experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
+    assert sorted(p.name for p in (folder.checkpoints / "steps").iterdir()) == before
+    assert folder.read_metrics() == lines
+
+
+def test_a_stop_whose_save_fails_does_not_say_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr("supermask_jax.training.job.Progress.step", StopAfter(monkeypatch, 1))
+    monkeypatch.setattr(
+        "orbax.checkpoint.CheckpointManager.wait_until_finished",
+        lambda self: (_ for _ in ()).throw(OSError(28, "No space left on device")),
+    )
+    with pytest.raises(UserError, match="could not save a checkpoint"):
+        experiment.run(tiny_config(), tmp_path / "run", quiet=True)
+
+
+def test_a_damaged_summary_and_lost_metrics_are_one_error(tmp_path, monkeypatch):
+    folder = interrupted_run(tmp_path / "run", monkeypatch)
+    folder.metrics.write_text(folder.metrics.read_text().split("\n", 1)[1][:-5])
+    with pytest.raises(UserError, match="lacks epochs before the checkpoint"):
+        experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
+    folder.summary.write_text('{"seed"')
+    with pytest.raises(UserError, match="is damaged: delete it"):
+        experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
+
+
+@pytest.mark.parametrize("method", ["bernoulli", "signed_topk", "multicoat"])
+def test_methods_that_sample_anneal_or_coat_resume(tmp_path, monkeypatch, method):
+    config = tiny_config(epochs=2, steps_per_call=3)
+    config.method = {"name": method}
+    whole = experiment.run(config, tmp_path / "whole", quiet=True)
+    stop = StopAfter(monkeypatch, 5)
+    monkeypatch.setattr("supermask_jax.training.job.Progress.step", stop)
+    with pytest.raises(loop.Interrupted):
+        experiment.run(config, tmp_path / "stopped", quiet=True)
+    monkeypatch.undo()
+    resumed = experiment.run(config, tmp_path / "stopped", quiet=True)
+    for key in ("train_loss", "test_loss", "remaining_weights"):
+        assert resumed[key] == pytest.approx(whole[key], rel=1e-3), key
+    if method != "bernoulli":  # Its written masks are the most probable, not the sampled ones.
+        counts = resumed["layers"].values()
+        kept = sum(layer["kept"] + layer["inverted"] for layer in counts)
+        assert kept / resumed["num_weights"] == pytest.approx(resumed["remaining_weights"])
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

@@ -51,12 +51,11 @@ def entropy_bits(counts: Iterable[int]) -> float:
     return sum(-count * math.log2(count / total) for count in counts)
 
 
-def mask_bytes(layers: Mapping[str, Mapping[str, Any]]) -> int:
-    """Returns the entropy bound of a run's masks in bytes, layer by layer.
+def mask_bytes(masks: Mapping[str, np.ndarray]) -> int:
+    """Returns the entropy bound of masks in bytes, layer by layer.
 
     Args:
-      layers: {name: {"kept": ..., "inverted": ..., "hidden": ...}}, as in ``summary.json``.
+      masks: {layer name: int8 mask}, as in ``masks.npz``.
     """
-    names = ("kept", "inverted", "hidden")
-    bits = sum(entropy_bits(int(layer[name]) for name in names) for layer in layers.values())
-    return math.ceil(bits / 8)
+    histograms = (np.unique(mask, return_counts=True)[1] for mask in masks.values())
+    return math.ceil(sum(entropy_bits(counts.tolist()) for counts in histograms) / 8)

@@ -8,9 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from supermask_jax.analysis.intervals import mask_bytes, mean_interval, percent
 
 ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy")
+KEEP = ("seed", "epoch", "test_accuracy", "test_loss", "remaining_weights", "mean_probability",
+        "seconds")  # fmt: skip
 CURVES = ("train_loss", "test_accuracy", "val_accuracy", "remaining_weights")
 
 
@@ -42,11 +46,12 @@ def collect(folders: Sequence[Path]) -> dict[str, Any]:
 def _run(folder: Path) -> dict[str, Any]:
     summary = json.loads((folder / "summary.json").read_text())
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    keep = ("seed", "epoch", "test_accuracy", "test_loss", "remaining_weights", "seconds")
-    return {name: summary[name] for name in keep} | {
-        "mask_bytes": mask_bytes(summary["layers"]),
+    with np.load(folder / "masks.npz") as stored:
+        masks = dict(stored)
+    return {name: summary[name] for name in KEEP if name in summary} | {
+        "mask_bytes": mask_bytes(masks),
         "layer_densities": {
-            name: round(layer["density"], 6) for name, layer in summary["layers"].items()
+            name: round(float(np.mean(mask != 0)), 6) for name, mask in masks.items()
         },
         "curves": {
             name: [round(line[name], 5) for line in lines] for name in CURVES if name in lines[0]
@@ -82,7 +87,9 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
     text = json.dumps(result, indent=1)
     text = _NUMBER_LIST.sub(lambda match: f"[{' '.join(match[1].split())}]", text)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n")
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text + "\n")
+    temporary.replace(path)
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from ml_collections import ConfigDict
 
 from supermask_jax.benchmark.suite import PARTS, Options, model_config, run
 from supermask_jax.benchmark.table import table
-from supermask_jax.commands.common import Parser, guarded
+from supermask_jax.commands.common import Parser, check_out, guarded
 from supermask_jax.config import load_config
 from supermask_jax.errors import UserError
 from supermask_jax.training.workdir import Workdir
@@ -73,23 +72,11 @@ def _configs(args: argparse.Namespace) -> dict[str, ConfigDict]:
     return configs
 
 
-def _check_out(path: Path | None) -> None:
-    """Raises UserError, before anything is measured, unless `path` can be written."""
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make folder {path.parent}: {error.strerror or error}") from error
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UserError(f"cannot write {path}: give --out a file in a folder that can be written")
-
-
 def _measure(argv: Sequence[str]) -> None:
     args = _parser().parse_args(argv)
     configs = _configs(args)
     options = Options(args.only, args.repeats, args.steps, args.epochs)
-    _check_out(args.out)
+    check_out(args.out)
     # The runs that are measured have nothing to tell.
     logging.getLogger("supermask_jax").setLevel(logging.ERROR)
     note = lambda text: print(f"measuring {text}", file=sys.stderr)  # noqa: E731

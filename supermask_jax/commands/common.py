@@ -15,12 +15,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
-from supermask_jax.config import check_config, load_config
+from supermask_jax.config import check_config, identity, load_config
 from supermask_jax.errors import UserError
 from supermask_jax.overrides import load_with_overrides
 
@@ -89,14 +90,31 @@ def parse_config(
 
 
 def default_workdir(config: ConfigDict, spec: str) -> str:
-    """Returns ``runs/NAME-sSEED``, with a digest of the config where it is not that of its file."""
+    """Returns ``runs/NAME-sSEED``, with a digest of the config where it is not that of its file.
+
+    Entries that do not change what is computed are not in the digest; nor is the section on
+    pruning, so that ways to prune share their dense network.
+    """
     folder = f"runs/{config.name}-s{config.seed}"
-    plain = load_config(spec)
-    plain.seed = config.seed
-    if plain == config:
+    plain, default = identity(config), identity(load_config(spec))
+    for entries in (plain, default):
+        entries.pop("lottery", None)
+    if plain == default | {"seed": config.seed}:
         return folder
-    text = json.dumps(config.to_dict(), sort_keys=True)
+    text = json.dumps(plain, sort_keys=True)
     return f"{folder}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def check_out(path: Path | None) -> None:
+    """Raises UserError, before anything is computed, unless the file `path` can be written."""
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make folder {path.parent}: {error.strerror or error}") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise UserError(f"cannot write {path}: give --out a file in a folder that can be written")
 
 
 def guarded(action: Callable[[Sequence[str]], None], argv: Sequence[str] | None) -> int:
@@ -107,8 +125,12 @@ def guarded(action: Callable[[Sequence[str]], None], argv: Sequence[str] | None)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # The reader of our output has gone: nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # The reader of our output has gone: nobody to tell.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            place = f" {error.filename}" if error.filename else ""
+            print(f"error: cannot read or write{place}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         # `Interrupted` says what was saved; a bare Ctrl-C came before there was anything to save.
@@ -130,4 +152,6 @@ def _set_up_logging() -> logging.Logger:
     absl_logging.set_verbosity(absl_logging.FATAL)
     # A failed background save is raised again where it is waited for, and reported there.
     threading.excepthook = lambda args: logger.debug("in %s: %s", args.thread, args.exc_value)
+    sys.unraisablehook = lambda args: logger.debug("in %s: %s", args.object, args.exc_value)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     return logger

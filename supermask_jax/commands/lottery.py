@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from supermask_jax.analysis.intervals import percent
 from supermask_jax.analysis.results import ACCURACIES, mean_rows, write_result
 from supermask_jax.commands.common import (
+    check_out,
     config_parser,
     default_workdir,
     guarded,
@@ -46,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--seeds", type=seed_list, metavar="NUMBERS", help="run each, and give means with intervals"
     )
-    add("--out", metavar="FILE", help="write the table as JSON too")
+    add("--out", type=Path, metavar="FILE", help="write the table as JSON too")
     return parser
 
 
@@ -75,6 +76,7 @@ def _act(argv: Sequence[str]) -> None:
     elif args.dry_run:
         print(_describe(config))
     else:
+        check_out(args.out)
         workdir = args.workdir or default_workdir(config, args.config)
         if args.seeds is None:
             rows = mean_rows([lottery.run(config, workdir)])
@@ -83,7 +85,7 @@ def _act(argv: Sequence[str]) -> None:
         print(table(rows))
         print(f"results in {workdir}")
         if args.out:
-            write_result(Path(args.out), _result(args, config, rows, argv))
+            write_result(args.out, _result(args, config, rows, argv))
 
 
 def _run_seeds(config: ConfigDict, seeds: Sequence[int], workdir: Path) -> list[dict[str, Any]]:

@@ -62,7 +62,9 @@ def log_path(start: ArrayLike, end: float, progress: ArrayLike, until: float) ->
     return jnp.exp((1 - done) * jnp.log(start) + done * jnp.log(jnp.float32(end)))
 
 
-def scale_to_density(scores: PyTree, thresholds: PyTree, density: Array) -> PyTree:
+def scale_to_density(
+    scores: PyTree, thresholds: PyTree, density: Array, only_down: ArrayLike = False
+) -> PyTree:
     r"""Scales all scores alike so that a fraction of all weights passes its layer's threshold.
 
     .. math:: s \leftarrow s / q, \qquad q \text{ halfway between the } k\text{-th and the }
@@ -76,6 +78,7 @@ def scale_to_density(scores: PyTree, thresholds: PyTree, density: Array) -> PyTr
       scores: tree of float32 arrays.
       thresholds: tree with a positive scalar for each layer.
       density: the fraction wanted, float32 [].
+      only_down: bool []; leave the scores alone where fewer weights pass already.
     """
     ratios = jax.tree.map(lambda s, tau: jnp.abs(s) / tau, scores, thresholds)
     keys = [sortable(ratio) for ratio in jax.tree.leaves(ratios)]
@@ -86,7 +89,8 @@ def scale_to_density(scores: PyTree, thresholds: PyTree, density: Array) -> PyTr
     above = jnp.min(jnp.stack(jax.tree.leaves(above)))
     # Halfway, so that no score lies on its threshold, where rounding would decide.
     q = jnp.where(jnp.isfinite(above), (below + above) / 2, below)
-    return jax.tree.map(lambda s: jnp.where(q > 0, s / q, s), scores)
+    change = (q > 0) & ((q > 1) | ~jnp.asarray(only_down))
+    return jax.tree.map(lambda s: jnp.where(change, s / q, s), scores)
 
 
 def shift_to_density(scores: PyTree, density: Array) -> PyTree:

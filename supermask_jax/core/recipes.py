@@ -119,7 +119,7 @@ def check_recipe(recipe: Recipe, sizes: Mapping[str, int], levels: int, *, train
     for kind, name, known in (("scope", recipe.scope, SCOPES), ("mode", recipe.mode, MODES)):
         if name not in known:
             raise unknown_name(kind, name, known)
-    if recipe.sigma < 0:
+    if not 0 <= recipe.sigma < float("inf"):
         raise UserError(f"sigma must be positive, or 0 for the standard deviation: {recipe.sigma}")
     none = np.zeros(1, np.float32)
     get_mask1_action(recipe.mask1)

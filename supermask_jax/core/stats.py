@@ -42,10 +42,10 @@ def density(masks: PyTree) -> Array:
 
 
 def layer_counts(masks: PyTree) -> dict[str, MaskCounts]:
-    """Returns {layer name: counts} of int8 masks, in tree order."""
+    """Returns {layer name: counts} of int8 masks, in tree order; any positive entry is kept."""
     counts = {}
     for name, mask in named_leaves(masks).items():
-        kept, inverted = int(jnp.sum(mask == 1)), int(jnp.sum(mask == -1))
+        kept, inverted = int(jnp.sum(mask > 0)), int(jnp.sum(mask < 0))
         counts[name] = MaskCounts(kept, inverted, mask.size - kept - inverted)
     return counts
 

@@ -72,6 +72,7 @@ def bernoulli(
     if not 0 < start_density < 1:
         raise ValueError(f"start_density must be in (0, 1), got {start_density}")
     check_density(density)
+    check_density(anneal, "anneal")
     if variant not in ("sampled", "round"):
         raise unknown_name("variant", variant, ("sampled", "round"))
     if evaluation not in _EVALUATIONS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from supermask_jax.core import initializers
@@ -43,16 +44,19 @@ def signed(
       density: 0 lets the density emerge from decay and gradient, as the paper does. Otherwise the
         scores are scaled after every step so that this fraction of all weights remains: see
         `core.density.scale_to_density`. Needs a threshold that is fixed and not 0.
-      anneal: fraction of training over which the target falls from the density at the start to
-        `density`, linearly in its logarithm.
+      anneal: fraction of training over which the density is brought to `density`: until then
+        it is kept under a bound that falls from 1, linearly in its logarithm.
       score_init: initialiser of the scores; default uniform Xavier.
       label_fn: which leaves are masked, trained or frozen; default: kernels are masked, all other
         leaves trained.
     """
     threshold = absolute(0.01) if threshold is None else threshold
     check_density(density)
+    check_density(anneal, "anneal")
     if density and not threshold.fixed:
         raise ValueError("a density cannot be set where the threshold follows the scores")
+    if density and not threshold.bounds(jnp.ones(2)).high > 0:
+        raise ValueError("a density cannot be set with a threshold of 0: scaling moves no score")
 
     def bounds(scores: Array, context: Context) -> Bounds:
         return context.aux if threshold.fixed else threshold.bounds(scores)
@@ -61,7 +65,8 @@ def signed(
         scores = trainable["scores"]
         cuts = jax.tree.map(lambda s, bounds: bounds.high, scores, frozen["aux"])
         target = log_path(1.0, density, progress, anneal)
-        return trainable | {"scores": scale_to_density(scores, cuts, target)}
+        scaled = scale_to_density(scores, cuts, target, only_down=progress < anneal)
+        return trainable | {"scores": scaled}
 
     return supermask(
         weights_fn=lambda w, s, context: signed_weights(w, s, bounds(s, context)),

@@ -7,6 +7,7 @@ restore: a file cut short or changed is never a silent other network.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from collections.abc import Callable
@@ -71,7 +72,8 @@ class Checkpoints:
             if kind is None:
                 raise  # Otherwise the error under way is the one to report.
         finally:
-            self._manager.close()
+            with contextlib.suppress(Exception):  # It waits again, and fails again.
+                self._manager.close()
 
     def _guard(self, action: Callable[[], T]) -> T:
         try:
@@ -98,14 +100,20 @@ class Checkpoints:
             # Forced: a start that was killed may have left them.
             self._guard(lambda: checkpointer.save(self._frozen, args=items, force=True))
 
-    def save(self, step: int, state: PyTree) -> None:
-        """Starts saving `state` as of `step`; a step that is there already is left alone.
+    def save(self, step: int, state: PyTree, wait: bool = False) -> None:
+        """Starts saving `state` as of `step`, and with `wait` ends it too.
+
+        A step that is there already is left alone.
 
         Raises:
           UserError: this save, or the one before it, failed.
         """
-        if step in self._manager.all_steps():
-            return
+        if step not in self._manager.all_steps():
+            self._start_saving(step, state)
+        if wait:
+            self._guard(self._manager.wait_until_finished)
+
+    def _start_saving(self, step: int, state: PyTree) -> None:
         meta = {"sha256": digest(state), "frozen_sha256": self._frozen_sha256}
         items = ocp_args.Composite(state=ocp_args.StandardSave(state), meta=ocp_args.JsonSave(meta))
         if not self._guard(lambda: self._manager.save(step, args=items)):
@@ -114,15 +122,18 @@ class Checkpoints:
     def restore(self, like_state: PyTree, like_frozen: PyTree) -> tuple[int, PyTree, PyTree] | None:
         """Returns (step, state, frozen) of the newest checkpoint that is whole; None if none is.
 
-        A broken checkpoint is reported, removed, and the one before it taken.
+        A broken checkpoint is reported, moved aside to ``broken-<step>``, and the one before it
+        taken.
 
         Args:
           like_state: a state of the wanted structure, shapes, dtypes and shardings.
           like_frozen: the same of the frozen weights.
 
         Raises:
-          UserError: the frozen weights are broken, or not those the state was trained with.
+          UserError: no checkpoint can be read, though there are some; or the frozen weights are
+            broken, or not those the state was trained with.
         """
+        broken: list[int] = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 state, frozen_sha256 = self._restore_step(step, like_state)
@@ -133,11 +144,24 @@ class Checkpoints:
                     self.directory,
                     _one_line(error),
                 )
-                shutil.rmtree(self.directory / "steps" / str(step), ignore_errors=True)
-                self._manager.reload()
+                broken.append(step)
                 continue
+            self._move_aside(broken)
             return step, state, self._restore_frozen(like_frozen, frozen_sha256)
+        if broken:
+            raise UserError(
+                f"none of the checkpoints in {self.directory / 'steps'} can be read; nothing was "
+                "changed: mend what is in the way, or start again in another work folder"
+            )
         return None
+
+    def _move_aside(self, steps: list[int]) -> None:
+        for step in steps:
+            target = self.directory / f"broken-{step}"
+            shutil.rmtree(target, ignore_errors=True)
+            (self.directory / "steps" / str(step)).rename(target)
+        if steps:
+            self._manager.reload()
 
     def _restore_step(self, step: int, like: PyTree) -> tuple[PyTree, str]:
         items = self._manager.restore(

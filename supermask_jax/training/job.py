@@ -97,6 +97,7 @@ def train(job: Job, splits: Splits, folder: Workdir, *, quiet: bool = False) -> 
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
     with (
+        folder.locked(),
         Checkpoints(folder.checkpoints, max_to_keep=job.checkpoints_to_keep) as checkpoints,
         Progress(folder, job.seed, job.plan, quiet=quiet, tensorboard=job.tensorboard) as progress,
     ):

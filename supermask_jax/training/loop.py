@@ -94,7 +94,7 @@ def use_device_loop(params: PyTree) -> bool:
 
 
 def make_run_steps(step: Callable[..., Any], examples: Examples, plan: Plan) -> RunSteps:
-    """Builds ``run(state, frozen, order, first, count) -> (state, last loss)``.
+    """Builds ``run(state, frozen, order, first, count) -> (state, sum of the losses)``.
 
     Batches `first` ... `first + count - 1` of the epoch are trained on in one dispatch. The state
     is donated. `count` must be 1 where `plan.steps_per_call` is 1.
@@ -107,7 +107,9 @@ def make_run_steps(step: Callable[..., Any], examples: Examples, plan: Plan) -> 
         state: TrainState, frozen: PyTree, data: Examples, order: Array, first: Array, count: Array
     ) -> tuple[TrainState, Array]:
         def body(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
-            return one(carry[0], frozen, data, order, i)
+            state, loss = one(carry[0], frozen, data, order, i)
+            # Summed, so that one loss that is not finite shows however many follow it.
+            return state, carry[1] + loss
 
         return lax.fori_loop(first, first + count, body, (state, jax.numpy.float32(0)))
 
@@ -192,7 +194,7 @@ class Hooks(NamedTuple):
     order: Callable[[int], Array]  # epoch from 0 -> indices, on the device
     evaluate: Callable[[TrainState], dict[str, float]]  # metrics of the epoch's end
     report: Callable[[dict[str, Any]], None]  # one finished epoch, epochs counted from 1
-    save: Callable[[int, TrainState], None]  # (step, state)
+    save: Callable[[int, TrainState, bool], None]  # (step, state, whether to wait for the disk)
     progress: Callable[[int, int], None]  # (epoch from 1, steps of it done)
 
 
@@ -233,14 +235,15 @@ def fit(
                 pending = (loss, step)
                 hooks.progress(epoch + 1, index)
             if index < plan.steps_per_epoch:
-                hooks.save(step, state)
+                hooks.save(step, state, True)
                 raise Interrupted(stop.signum, step)
             metrics = hooks.evaluate(state)
-            _check_finite(*pending)
+            _check_finite(*(pending or (state.sums["loss"], step)))
             line = {"epoch": epoch + 1, "step": step, **mean_metrics(state.sums, "train")}
             line |= metrics | {"seconds": round(time.perf_counter() - started, 4)}
             hooks.report(line)
-            hooks.save(step, state)
-            if stop.signum is not None and step < total:
+            stopping = stop.signum is not None and step < total
+            hooks.save(step, state, stopping)
+            if stopping:
                 raise Interrupted(stop.signum, step)
     return state

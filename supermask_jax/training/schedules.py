@@ -17,6 +17,11 @@ from supermask_jax.registry import make
 Schedule = Callable[[jax.Array], jax.Array]
 
 
+def _floor(x: jax.Array) -> jax.Array:
+    """Rounds down; a quotient that float32 puts just under a whole number counts as that number."""
+    return jnp.floor(x + 1e-5)
+
+
 def constant(*, epochs: int) -> Schedule:
     """Factor 1 throughout."""
     del epochs
@@ -36,7 +41,7 @@ def exponential(*, epochs: int, rate: float = 0.9, every: float = 10.0, staircas
 
     def factor(epoch: jax.Array) -> jax.Array:
         exponent = epoch / every
-        return rate ** (jnp.floor(exponent) if staircase else exponent)
+        return rate ** (_floor(exponent) if staircase else exponent)
 
     return factor
 
@@ -50,7 +55,7 @@ def cosine(*, epochs: int, per_epoch: bool = False) -> Schedule:
     """
 
     def factor(epoch: jax.Array) -> jax.Array:
-        epoch = jnp.floor(epoch) if per_epoch else epoch
+        epoch = _floor(epoch) if per_epoch else epoch
         return 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(epoch / epochs, 1)))
 
     return factor

@@ -6,12 +6,14 @@ last: its presence says the run is finished), ``masks.npz`` (int8), ``checkpoint
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -133,7 +135,12 @@ class Workdir:
 
     def finished_summary(self) -> dict[str, Any] | None:
         """Returns the summary of a finished run, or None."""
-        return json.loads(self.summary.read_text()) if self.summary.exists() else None
+        if not self.summary.exists():
+            return None
+        try:
+            return json.loads(self.summary.read_text())
+        except ValueError as error:
+            raise UserError(f"{self.summary} is damaged: delete it to finish the run") from error
 
     @staticmethod
     def write_json(path: Path, value: Any) -> None:
@@ -157,11 +164,34 @@ class Workdir:
                 continue
         return lines
 
-    def keep_metrics(self, epochs: int) -> None:
-        """Drops the lines of epochs after `epochs`: a resumed run writes them again."""
+    def keep_metrics(self, last: int) -> None:
+        """Drops the lines of epochs after `last`: a resumed run writes them again.
+
+        Raises:
+          UserError: a line before is missing. (A rewound run need not begin with epoch 1.)
+        """
+        kept = [line for line in self.read_metrics() if line["epoch"] <= last]
+        if [line["epoch"] for line in kept] != list(range(last - len(kept) + 1, last + 1)):
+            raise UserError(
+                f"{self.metrics} lacks epochs before the checkpoint: start again in another work "
+                "folder"
+            )
         if self.metrics.exists():
-            kept = [line for line in self.read_metrics() if line["epoch"] <= epochs]
             _replace(self.metrics, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes out of the folder.
+
+        Raises:
+          UserError: another process is in it.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"another process is training in {self.path}") from error
+            yield
 
     def write_masks(self, masks: PyTree) -> None:
         """Writes ``masks.npz``: one int8 array a layer, named by its path, in {-1, 0, 1}."""
