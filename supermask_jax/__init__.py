@@ -39,7 +39,7 @@ from supermask_jax.methods import supermask as supermask
 _LATE = {
     "SignedConv": "supermask_jax.modules",
     "SignedDense": "supermask_jax.modules",
-    "load_config": "supermask_jax.config",
+    "load_config": "supermask_jax.config_files",
     "run": "supermask_jax.experiment",
     "sgdw": "supermask_jax.training.optimizers",
 }

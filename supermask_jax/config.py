@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
-import inspect
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from supermask_jax.data import DATASETS
-from supermask_jax.errors import UserError, unknown_name
-
-# Entries that do not change what is computed: a run may be resumed with other values.
-NOT_IDENTITY = ("data.data_dir", "data.cache_dir", "tensorboard", "steps_per_call")
+from supermask_jax.errors import unknown_name
 
 
 def default_config() -> ConfigDict:
@@ -211,104 +203,3 @@ def conv_on_cifar10(
             },
         },
     )
-
-
-def identity(config: ConfigDict) -> dict[str, Any]:
-    """Returns the config as a plain dict, without the entries that change nothing computed."""
-    plain = config.to_dict()
-    for name in NOT_IDENTITY:
-        node, *rest = name.split(".")
-        if rest:
-            plain[node].pop(rest[0])
-        else:
-            plain.pop(node)
-    return plain
-
-
-def load_config(spec: str) -> ConfigDict:
-    """Returns the config of a file: ``configs/fcn.py``, or ``configs/fcn.py:released``.
-
-    Raises:
-      UserError: there is no such file or variant, or the file cannot be run.
-    """
-    path, _, variant = spec.partition(":")
-    if not Path(path).is_file():
-        near = difflib.get_close_matches(Path(path).stem, _stems(Path(path).parent), n=1)
-        hint = f"; did you mean {Path(path).parent / near[0]}.py?" if near else ""
-        raise UserError(f"there is no config file {path}{hint}")
-    module_spec = importlib.util.spec_from_file_location(f"config_{Path(path).stem}", path)
-    if module_spec is None or module_spec.loader is None:
-        raise UserError(f"config file {path} is not a Python file")
-    module = importlib.util.module_from_spec(module_spec)
-    try:
-        module_spec.loader.exec_module(module)
-        if variant and not inspect.signature(module.get_config).parameters:
-            raise UserError(f"it has no variants, so not {variant!r}")
-        config = module.get_config(variant) if variant else module.get_config()
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    except Exception as error:
-        raise UserError(f"config file {path}: {type(error).__name__}: {error}") from error
-    return config
-
-
-def _stems(folder: Path) -> list[str]:
-    return [path.stem for path in folder.glob("*.py")] if folder.is_dir() else []
-
-
-def check_config(config: ConfigDict) -> None:
-    """Checks every entry that no factory checks.
-
-    Raises:
-      UserError: an entry is missing, unknown, of the wrong type, or out of range.
-    """
-    check_entries(config, default_config(), "")
-    for name in ("epochs", "batch_size", "eval_batch_size", "checkpoints_to_keep"):
-        if config[name] < 1:
-            raise UserError(f"config.{name} must be at least 1, got {config[name]}")
-    for name in ("steps_per_call", "seed"):
-        if config[name] < 0:
-            raise UserError(f"config.{name} must be at least 0, got {config[name]}")
-    if config.seed >= 2**32:
-        raise UserError(f"config.seed must be below 2**32, got {config.seed}")
-    if config.protocol not in ("validation", "paper"):
-        raise unknown_name("protocol", config.protocol, ("validation", "paper"))
-    if not 0 < config.validation_fraction <= 0.5:
-        raise UserError(
-            f"config.validation_fraction must be in (0, 0.5], got {config.validation_fraction}"
-        )
-    parts = 1 / config.validation_fraction
-    if abs(parts - round(parts)) > 1e-6:
-        raise UserError(
-            "config.validation_fraction must be one in a whole number, such as "
-            f"{1 / round(parts):.6g}, got {config.validation_fraction}"
-        )
-    if config.model.width <= 0:
-        raise UserError(f"config.model.width must be positive, got {config.model.width}")
-    if config.data.name not in DATASETS:
-        raise unknown_name("data set", config.data.name, DATASETS)
-
-
-# Their entries are checked by who takes them: a factory, which names the unknown ones itself.
-_FACTORIES = ("model", "weight_init", "method", "optimizer", "schedule", "keep_layers")
-
-
-def check_entries(config: ConfigDict, default: ConfigDict, prefix: str) -> None:
-    """Raises a UserError unless `config` has exactly the entries of `default`, of their types."""
-    for key in config:
-        if key not in default:
-            near = difflib.get_close_matches(key, default.keys(), n=1)
-            hint = f": did you mean config.{prefix}{near[0]}?" if near else ""
-            raise UserError(f"unknown config entry config.{prefix}{key}{hint}")
-    for key, value in default.items():
-        name = f"config.{prefix}{key}"
-        if key not in config:
-            raise UserError(f"{name} is missing: start from supermask_jax.config.default_config()")
-        if isinstance(value, ConfigDict):
-            if not isinstance(config[key], ConfigDict):
-                raise UserError(f"{name} must hold entries, got {config[key]!r}")
-            if key not in _FACTORIES:
-                check_entries(config[key], value, f"{prefix}{key}.")
-        elif type(config[key]) is not type(value):
-            expected = type(value).__name__
-            raise UserError(f"{name} must be of type {expected}, got {config[key]!r}")

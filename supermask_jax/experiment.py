@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from supermask_jax import methods, models
-from supermask_jax.config import check_config, identity
+from supermask_jax.config_files import check_config, identity
 from supermask_jax.core import initializers, stats, thresholds, trees
 from supermask_jax.data import DATASETS, Dataset, load
 from supermask_jax.data.pipeline import hold_out, num_batches

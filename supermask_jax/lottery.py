@@ -20,7 +20,7 @@ import jax
 from ml_collections import ConfigDict
 
 from supermask_jax import config as defaults
-from supermask_jax import experiment
+from supermask_jax import config_files, experiment
 from supermask_jax.core import stats
 from supermask_jax.core.levels import Level, unpruned
 from supermask_jax.core.recipes import Recipe, check_recipe
@@ -68,12 +68,12 @@ def check_config(config: ConfigDict) -> None:
       UserError: an entry is missing, unknown, of the wrong type, or out of range.
     """
     config, section = split_config(config)
-    defaults.check_config(config)
+    config_files.check_config(config)
     if config.method.get("name") != "dense":
         raise UserError(
             f"config.method.name must be 'dense' under pruning, got {config.method.get('name')!r}"
         )
-    defaults.check_entries(section, defaults.lottery(), "lottery.")
+    config_files.check_entries(section, defaults.lottery(), "lottery.")
     if section.levels < 1:
         raise UserError(f"config.lottery.levels must be at least 1, got {section.levels}")
 

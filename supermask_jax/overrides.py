@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from absl import flags as absl_flags
 from ml_collections import ConfigDict, config_flags
 
-from supermask_jax.config import check_config, load_config
+from supermask_jax.config_files import check_config, load_config
 from supermask_jax.errors import UserError, unknown_name
 
 

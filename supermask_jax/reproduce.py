@@ -142,7 +142,8 @@ def results_page(results: Path, rows: Sequence[Row]) -> str:
             "Written by `python experiments/reproduce.py --page` from the files in `results/`; do "
             "not edit. Accuracy is that of the last epoch on the test set; means over n seeds "
             "with the 95 % Student-t interval of the mean. Mask bytes: entropy bound of the "
-            "masks. Papers' values as printed there.",
+            "masks. Papers' values as printed there. Seconds are the wall time of a run, on a "
+            "machine that was not kept free for it.",
             "",
             table(found),
             "",

@@ -9,7 +9,7 @@ from helpers import ROOT, run_main, tiny_argv
 
 from supermask_jax.commands import common
 from supermask_jax.commands.train import main
-from supermask_jax.config import load_config
+from supermask_jax.config_files import load_config
 from supermask_jax.core.trees import num_params
 
 FCN = f"--config={ROOT / 'configs' / 'fcn.py'}"

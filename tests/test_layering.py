@@ -20,10 +20,11 @@ ALLOWED = {
     "modules": BASE | {"core"},
     "data": BASE | {"data"},
     "training": BASE | {"core", "methods", "data", "training"},
-    "config": BASE | {"data"},
-    "overrides": BASE | {"config"},
+    "config": BASE,
+    "config_files": BASE | {"config", "data"},
+    "overrides": BASE | {"config_files"},
     "analysis": BASE | {"analysis"},
-    "experiment": BASE | {"core", "methods", "models", "data", "training", "config"},
+    "experiment": BASE | {"core", "methods", "models", "data", "training", "config_files"},
 }
 BELOW = set(ALLOWED)
 for part in ("dry_run", "lottery", "benchmark", "reproduce"):  # Side by side, on one experiment.
@@ -37,6 +38,7 @@ HEAVY = {
     "tensorflow_datasets": {"data/sources"},
     "ml_collections": {
         "config",
+        "config_files",
         "experiment",
         "overrides",
         "dry_run",

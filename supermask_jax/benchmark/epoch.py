@@ -13,7 +13,7 @@ import jax
 from ml_collections import ConfigDict
 
 from supermask_jax.benchmark.timing import Cost, Steps, median_cost, now, synthetic_data, timed
-from supermask_jax.config import identity
+from supermask_jax.config_files import identity
 from supermask_jax.core.trees import digest
 from supermask_jax.experiment import build, split_data
 from supermask_jax.training.checkpoint import Checkpoints

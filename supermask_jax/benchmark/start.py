@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 import supermask_jax
 from supermask_jax.benchmark.timing import Steps, now, synthetic_data, timed
-from supermask_jax.config import identity
+from supermask_jax.config_files import identity
 from supermask_jax.data import DATASETS, load
 from supermask_jax.errors import UserError
 from supermask_jax.experiment import build, split_data

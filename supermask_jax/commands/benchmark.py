@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from supermask_jax.benchmark.suite import PARTS, Options, model_config, run
 from supermask_jax.benchmark.table import table
 from supermask_jax.commands.common import Parser, check_out, guarded
-from supermask_jax.config import load_config
+from supermask_jax.config_files import load_config
 from supermask_jax.errors import UserError
 from supermask_jax.training.workdir import Workdir
 

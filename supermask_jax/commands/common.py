@@ -21,7 +21,7 @@ from typing import NoReturn
 from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
-from supermask_jax.config import check_config, identity, load_config
+from supermask_jax.config_files import check_config, identity, load_config
 from supermask_jax.errors import UserError
 from supermask_jax.overrides import load_with_overrides
 
