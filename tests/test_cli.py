@@ -2,7 +2,6 @@
 
 import json
 import os
-import threading
 
 import pytest
 from helpers import ROOT, run_main, tiny_argv
@@ -18,9 +17,8 @@ QUICK = f"--config={ROOT / 'configs' / 'quickstart.py'}"
 
 @pytest.fixture(autouse=True)
 def undisturbed(monkeypatch, tmp_path):
-    """Runs in an empty folder with no data but the embedded set; undoes what `main` sets."""
+    """Runs in an empty folder with no data but the embedded set."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     for name in ("SUPERMASK_CACHE", "TFDS_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "absent"))
     monkeypatch.setattr("shutil.which", lambda name: None)  # No npm: no network.

@@ -7,6 +7,8 @@ Exit status: 0 done, or already done; 1 bad input, or the run failed (data, disk
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import hashlib
 import json
 import logging
@@ -14,7 +16,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -119,39 +121,46 @@ def check_out(path: Path | None) -> None:
 
 def guarded(action: Callable[[Sequence[str]], None], argv: Sequence[str] | None) -> int:
     """Runs `action` on the command line `argv` (None: the process's); returns the exit status."""
-    logger = _set_up_logging()
-    try:
-        action(sys.argv[1:] if argv is None else argv)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):  # The reader of our output has gone: nobody to tell.
+    with _plain_output():
+        try:
+            action(sys.argv[1:] if argv is None else argv)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except BrokenPipeError:  # The reader of our output has gone: nobody to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        else:
+            return 1
+        except OSError as error:
             place = f" {error.filename}" if error.filename else ""
             print(f"error: cannot read or write{place}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as stop:
-        # `Interrupted` says what was saved; a bare Ctrl-C came before there was anything to save.
-        print(f"{stop}; saved: give the same command to go on" if stop.args else "stopped",
-              file=sys.stderr)  # fmt: skip
-        return 128 + getattr(stop, "signum", signal.SIGINT)
-    finally:
-        logger.handlers.clear()
+            return 1
+        except KeyboardInterrupt as stop:
+            # `Interrupted` says what was saved; a bare Ctrl-C came before there was anything.
+            said = f"{stop}; saved: give the same command to go on" if stop.args else "stopped"
+            print(said, file=sys.stderr)
+            return 128 + getattr(stop, "signum", signal.SIGINT)
     return 0
 
 
-def _set_up_logging() -> logging.Logger:
+@contextlib.contextmanager
+def _plain_output() -> Iterator[None]:
+    """Shows our own log lines as they are, and nothing of what other libraries log and print."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("supermask_jax")
+    old = (threading.excepthook, sys.unraisablehook, absl_logging.get_verbosity())
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.INFO)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     # Orbax logs every detail, and every exception that it then raises.
     absl_logging.set_verbosity(absl_logging.FATAL)
     # A failed background save is raised again where it is waited for, and reported there.
     threading.excepthook = lambda args: logger.debug("in %s: %s", args.thread, args.exc_value)
     sys.unraisablehook = lambda args: logger.debug("in %s: %s", args.object, args.exc_value)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    return logger
+    try:
+        yield
+    finally:
+        gc.collect()  # What a failed save left behind complains now, unheard.
+        logger.handlers, logger.propagate = [], True
+        threading.excepthook, sys.unraisablehook = old[:2]
+        absl_logging.set_verbosity(old[2])
