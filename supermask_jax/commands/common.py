@@ -148,7 +148,7 @@ def _plain_output() -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("supermask_jax")
-    old = (threading.excepthook, sys.unraisablehook, absl_logging.get_verbosity())
+    old = (threading.excepthook, sys.unraisablehook, absl_logging.get_verbosity(), logger.level)
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.INFO)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
@@ -164,3 +164,4 @@ def _plain_output() -> Iterator[None]:
         logger.handlers, logger.propagate = [], True
         threading.excepthook, sys.unraisablehook = old[:2]
         absl_logging.set_verbosity(old[2])
+        logger.setLevel(old[3])
