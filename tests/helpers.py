@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,13 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 from ml_collections import ConfigDict
 
+from supermask_jax import experiment
 from supermask_jax.config import default_config
+from supermask_jax.training import loop
+from supermask_jax.training.workdir import Workdir
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -77,3 +82,26 @@ def single_threaded() -> dict[str, str]:
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # Compiling is most of what a child does.
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
+
+
+class StopAfter:
+    """Stands in for the signal: stops the loop after some calls of `hooks.progress`."""
+
+    def __init__(self, monkeypatch, calls):
+        self.stop, self.left = loop.StopSignal(), calls
+        monkeypatch.setattr(loop, "StopSignal", lambda: self.stop)
+
+    def __call__(self, *unused):
+        self.left -= 1
+        if self.left == 0:
+            self.stop.signum = signal.SIGTERM
+
+
+def interrupted_run(path, monkeypatch, epochs=3):
+    """Leaves a run stopped in its last epoch: `epochs - 1` lines and checkpoints."""
+    stop = StopAfter(monkeypatch, epochs)
+    monkeypatch.setattr("supermask_jax.training.job.Progress.step", stop)
+    with pytest.raises(loop.Interrupted):
+        experiment.run(tiny_config(epochs=epochs + 1), path, quiet=True)
+    monkeypatch.undo()
+    return Workdir(path)

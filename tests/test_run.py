@@ -1,7 +1,6 @@
 """Whole runs on the embedded digits: resume, kill, work folders, and what they leave."""
 
 import json
-import shutil
 import signal
 import subprocess
 import time
@@ -9,12 +8,10 @@ import time
 import jax
 import numpy as np
 import pytest
-from helpers import main_command, run_main, single_threaded, tiny_argv, tiny_config
+from helpers import StopAfter, main_command, run_main, single_threaded, tiny_argv, tiny_config
 
 from supermask_jax import experiment
-from supermask_jax.errors import UserError
 from supermask_jax.training import loop
-from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.workdir import Workdir, config_difference
 
 TIMES = ("seconds",)
@@ -141,19 +138,6 @@ def test_signals_save_and_exit(finished, tmp_path, signum):
     assert_same_results(finished, path)
 
 
-class StopAfter:
-    """Stands in for the signal: stops the loop after some calls of `hooks.progress`."""
-
-    def __init__(self, monkeypatch, calls):
-        self.stop, self.left = loop.StopSignal(), calls
-        monkeypatch.setattr(loop, "StopSignal", lambda: self.stop)
-
-    def __call__(self, *unused):
-        self.left -= 1
-        if self.left == 0:
-            self.stop.signum = signal.SIGTERM
-
-
 @pytest.mark.parametrize("calls", [1, 4, 5, 7])
 def test_stopped_inside_an_epoch_resumes_inside_it(tmp_path, monkeypatch, calls):
     config = tiny_config(epochs=2, steps_per_call=3)
@@ -199,64 +183,6 @@ def test_a_seed_decides_everything(tmp_path):
     assert a["test_loss"] != c["test_loss"]
 
 
-def interrupted_run(path, monkeypatch, epochs=3):
-    """Leaves a run stopped in its last epoch: `epochs - 1` lines and checkpoints."""
-    stop = StopAfter(monkeypatch, epochs)
-    monkeypatch.setattr("supermask_jax.training.job.Progress.step", stop)
-    with pytest.raises(loop.Interrupted):
-        experiment.run(tiny_config(epochs=epochs + 1), path, quiet=True)
-    monkeypatch.undo()
-    return Workdir(path)
-
-
-@pytest.mark.parametrize("damage", ["cut", "flip", "missing"])
-def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, caplog, damage):
-    folder = interrupted_run(tmp_path / "run", monkeypatch)
-    steps = sorted((folder.checkpoints / "steps").iterdir(), key=lambda p: int(p.name))
-    data = max((p for p in steps[-1].rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-    content = bytearray(data.read_bytes())
-    if damage == "cut":
-        data.write_bytes(content[: len(content) // 2])
-    elif damage == "flip":
-        content[len(content) // 2] ^= 0xFF
-        data.write_bytes(content)
-    else:
-        shutil.rmtree(steps[-1] / "state")
-    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
-    with caplog.at_level("INFO", logger="supermask_jax"):
-        summary = experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
-    assert "is broken" in caplog.text
-    assert "falling back to the one before" in caplog.text
-    assert f"resuming after epoch {len(steps) - 1}" in caplog.text
-    assert [line["epoch"] for line in folder.read_metrics()] == [1, 2, 3, 4]
-    whole = experiment.run(tiny_config(epochs=4), tmp_path / "whole", quiet=True)
-    assert summary["test_loss"] == pytest.approx(whole["test_loss"], rel=1e-4)
-
-
-def test_changed_frozen_weights_are_an_error(tmp_path, monkeypatch):
-    folder = interrupted_run(tmp_path / "run", monkeypatch)
-    job = experiment.build(tiny_config(epochs=4))
-    _, frozen = job.create(job.keys()[0])
-    other = jax.tree.map(lambda x: x * 1.5, frozen)
-    shutil.rmtree(folder.checkpoints / "frozen")
-    with Checkpoints(tmp_path / "other") as checkpoints:
-        checkpoints.start(other)
-    shutil.copytree(tmp_path / "other" / "frozen", folder.checkpoints / "frozen")
-    # Whole, but of another run: the digest in the steps does not know it.
-    with pytest.raises(UserError, match="frozen weights .* are not those"):
-        experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
-
-
-def test_torn_and_extra_metric_lines_are_mended(tmp_path, monkeypatch):
-    folder = interrupted_run(tmp_path / "run", monkeypatch)
-    lines = folder.metrics.read_text().splitlines()
-    extra = json.dumps(json.loads(lines[-1]) | {"epoch": len(lines) + 1})
-    folder.metrics.write_text("\n".join([*lines, extra, '{"epoch": 9, "tr']))
-    experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
-    assert [line["epoch"] for line in folder.read_metrics()] == [1, 2, 3, 4]
-    assert len(folder.metrics.read_text().splitlines()) == 4
-
-
 def test_disk_full_while_saving_is_one_line_and_loses_nothing(finished, tmp_path):
     path = tmp_path / "run"
     code, _ = start_and_signal(path, signal.SIGKILL, 2)
@@ -275,60 +201,6 @@ def test_disk_full_while_saving_is_one_line_and_loses_nothing(finished, tmp_path
     done = run_main(*tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}"))
     assert done.returncode == 0, done.stderr
     assert_same_results(finished, path)
-
-
-@pytest.mark.parametrize("method", ["dense", "signed"])
-@pytest.mark.parametrize("steps_per_call", [1, 5])
-def test_divergence_is_one_error(tmp_path, method, steps_per_call):
-    # A signed mask hides every weight once its scores are NaN: later losses are finite again.
-    config = tiny_config(steps_per_call=steps_per_call, **{"weight_init.gain": 1e20})
-    if method == "dense":
-        config.method = {"name": "dense"}
-    with pytest.raises(UserError, match=r"training diverged: the loss is (nan|inf)"):
-        experiment.run(config, tmp_path / "run", quiet=True)
-    assert not Workdir(tmp_path / "run").read_metrics()
-
-
-def test_two_processes_in_one_folder_are_refused(tmp_path):
-    folder = Workdir(tmp_path / "run")
-    folder.create(experiment.identity(tiny_config()))
-    with folder.locked(), pytest.raises(UserError, match="another process is training"):
-        experiment.run(tiny_config(), folder.path, quiet=True)
-
-
-def test_checkpoints_that_cannot_be_read_are_kept(tmp_path, monkeypatch):
-    folder = interrupted_run(tmp_path / "run", monkeypatch)
-    before = sorted(p.name for p in (folder.checkpoints / "steps").iterdir())
-    lines = folder.read_metrics()
-
-    def fail(self, step, like):
-        raise OSError(24, "Too many open files")
-
-    monkeypatch.setattr(Checkpoints, "_restore_step", fail)
-    with pytest.raises(UserError, match="none of the checkpoints"):
-        experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
-    assert sorted(p.name for p in (folder.checkpoints / "steps").iterdir()) == before
-    assert folder.read_metrics() == lines
-
-
-def test_a_stop_whose_save_fails_does_not_say_saved(tmp_path, monkeypatch):
-    monkeypatch.setattr("supermask_jax.training.job.Progress.step", StopAfter(monkeypatch, 1))
-    monkeypatch.setattr(
-        "orbax.checkpoint.CheckpointManager.wait_until_finished",
-        lambda self: (_ for _ in ()).throw(OSError(28, "No space left on device")),
-    )
-    with pytest.raises(UserError, match="could not save a checkpoint"):
-        experiment.run(tiny_config(), tmp_path / "run", quiet=True)
-
-
-def test_a_damaged_summary_and_lost_metrics_are_one_error(tmp_path, monkeypatch):
-    folder = interrupted_run(tmp_path / "run", monkeypatch)
-    folder.metrics.write_text(folder.metrics.read_text().split("\n", 1)[1][:-5])
-    with pytest.raises(UserError, match="lacks epochs before the checkpoint"):
-        experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
-    folder.summary.write_text('{"seed"')
-    with pytest.raises(UserError, match="is damaged: delete it"):
-        experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
 
 
 @pytest.mark.parametrize("method", ["bernoulli", "signed_topk", "multicoat"])
@@ -350,30 +222,10 @@ def test_methods_that_sample_anneal_or_coat_resume(tmp_path, monkeypatch, method
         assert kept / resumed["num_weights"] == pytest.approx(resumed["remaining_weights"])
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(UserError, match="not empty and holds no run"):
-        experiment.run(tiny_config(), tmp_path, quiet=True)
-    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def test_an_unwritable_folder_is_one_error(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write to work folder"):
-        experiment.run(tiny_config(), tmp_path / "file" / "run", quiet=True)
-
-
 def test_tensorboard_gets_every_epoch(tmp_path):
     experiment.run(tiny_config(epochs=2, tensorboard=True), tmp_path / "run", quiet=True)
     (events,) = (tmp_path / "run" / "tensorboard").iterdir()
     assert events.read_bytes().count(b"remaining_weights") == 2
-
-
-def test_tensorboard_that_is_not_installed_is_one_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="needs the extra"):
-        experiment.run(tiny_config(tensorboard=True), tmp_path / "run", quiet=True)
-    assert not (tmp_path / "run").exists()
 
 
 def test_config_difference_names_every_entry():

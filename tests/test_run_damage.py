@@ -1,0 +1,140 @@
+"""Runs that meet broken files, full disks and bad luck: one clear error, and nothing lost."""
+
+import gc
+import json
+import shutil
+
+import jax
+import pytest
+from helpers import StopAfter, interrupted_run, tiny_config
+
+from supermask_jax import experiment
+from supermask_jax.errors import UserError
+from supermask_jax.training.checkpoint import Checkpoints
+from supermask_jax.training.workdir import Workdir
+
+
+# Orbax leaves the rest of a failed read to the garbage collector, which then complains.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.parametrize("damage", ["cut", "flip", "missing"])
+def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, caplog, damage):
+    folder = interrupted_run(tmp_path / "run", monkeypatch)
+    steps = sorted((folder.checkpoints / "steps").iterdir(), key=lambda p: int(p.name))
+    data = max((p for p in steps[-1].rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    content = bytearray(data.read_bytes())
+    if damage == "cut":
+        data.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        content[len(content) // 2] ^= 0xFF
+        data.write_bytes(content)
+    else:
+        shutil.rmtree(steps[-1] / "state")
+    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
+    with caplog.at_level("INFO", logger="supermask_jax"):
+        summary = experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
+    gc.collect()  # Here, and not in a later test.
+    assert "is broken" in caplog.text
+    assert "falling back to the one before" in caplog.text
+    assert f"resuming after epoch {len(steps) - 1}" in caplog.text
+    assert [line["epoch"] for line in folder.read_metrics()] == [1, 2, 3, 4]
+    whole = experiment.run(tiny_config(epochs=4), tmp_path / "whole", quiet=True)
+    assert summary["test_loss"] == pytest.approx(whole["test_loss"], rel=1e-4)
+
+
+def test_changed_frozen_weights_are_an_error(tmp_path, monkeypatch):
+    folder = interrupted_run(tmp_path / "run", monkeypatch)
+    job = experiment.build(tiny_config(epochs=4))
+    _, frozen = job.create(job.keys()[0])
+    other = jax.tree.map(lambda x: x * 1.5, frozen)
+    shutil.rmtree(folder.checkpoints / "frozen")
+    with Checkpoints(tmp_path / "other") as checkpoints:
+        checkpoints.start(other)
+    shutil.copytree(tmp_path / "other" / "frozen", folder.checkpoints / "frozen")
+    # Whole, but of another run: the digest in the steps does not know it.
+    with pytest.raises(UserError, match="frozen weights .* are not those"):
+        experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
+
+
+def test_torn_and_extra_metric_lines_are_mended(tmp_path, monkeypatch):
+    folder = interrupted_run(tmp_path / "run", monkeypatch)
+    lines = folder.metrics.read_text().splitlines()
+    extra = json.dumps(json.loads(lines[-1]) | {"epoch": len(lines) + 1})
+    folder.metrics.write_text("\n".join([*lines, extra, '{"epoch": 9, "tr']))
+    experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
+    assert [line["epoch"] for line in folder.read_metrics()] == [1, 2, 3, 4]
+    assert len(folder.metrics.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("method", ["dense", "signed"])
+@pytest.mark.parametrize("steps_per_call", [1, 5])
+def test_divergence_is_one_error(tmp_path, method, steps_per_call):
+    # A signed mask hides every weight once its scores are NaN: later losses are finite again.
+    config = tiny_config(steps_per_call=steps_per_call, **{"weight_init.gain": 1e20})
+    if method == "dense":
+        config.method = {"name": "dense"}
+    with pytest.raises(UserError, match=r"training diverged: the loss is (nan|inf)"):
+        experiment.run(config, tmp_path / "run", quiet=True)
+    assert not Workdir(tmp_path / "run").read_metrics()
+
+
+def test_two_processes_in_one_folder_are_refused(tmp_path):
+    folder = Workdir(tmp_path / "run")
+    folder.create(experiment.identity(tiny_config()))
+    with folder.locked(), pytest.raises(UserError, match="another process is training"):
+        experiment.run(tiny_config(), folder.path, quiet=True)
+
+
+def test_checkpoints_that_cannot_be_read_are_kept(tmp_path, monkeypatch):
+    folder = interrupted_run(tmp_path / "run", monkeypatch)
+    before = sorted(p.name for p in (folder.checkpoints / "steps").iterdir())
+    lines = folder.read_metrics()
+
+    def fail(self, step, like):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(Checkpoints, "_restore_step", fail)
+    with pytest.raises(UserError, match="none of the checkpoints"):
+        experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
+    assert sorted(p.name for p in (folder.checkpoints / "steps").iterdir()) == before
+    assert folder.read_metrics() == lines
+
+
+def test_a_stop_whose_save_fails_does_not_say_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr("supermask_jax.training.job.Progress.step", StopAfter(monkeypatch, 1))
+    monkeypatch.setattr(
+        "orbax.checkpoint.CheckpointManager.wait_until_finished",
+        lambda self: (_ for _ in ()).throw(OSError(28, "No space left on device")),
+    )
+    with pytest.raises(UserError, match="could not save a checkpoint"):
+        experiment.run(tiny_config(), tmp_path / "run", quiet=True)
+
+
+def test_a_damaged_summary_and_lost_metrics_are_one_error(tmp_path, monkeypatch):
+    folder = interrupted_run(tmp_path / "run", monkeypatch)
+    folder.metrics.write_text(folder.metrics.read_text().split("\n", 1)[1][:-5])
+    with pytest.raises(UserError, match="lacks epochs before the checkpoint"):
+        experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
+    folder.summary.write_text('{"seed"')
+    with pytest.raises(UserError, match="is damaged: delete it"):
+        experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="not empty and holds no run"):
+        experiment.run(tiny_config(), tmp_path, quiet=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_an_unwritable_folder_is_one_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write to work folder"):
+        experiment.run(tiny_config(), tmp_path / "file" / "run", quiet=True)
+
+
+def test_tensorboard_that_is_not_installed_is_one_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="needs the extra"):
+        experiment.run(tiny_config(tensorboard=True), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
