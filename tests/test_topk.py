@@ -211,7 +211,7 @@ def test_global_density_is_exact_to_the_weight(name, density):
 
 
 def test_errors():
-    with pytest.raises(UserError, match="kept fraction in .0, 1., got 1.5"):
+    with pytest.raises(UserError, match="density is a fraction in .0, 1., got 1.5"):
         methods.get("edge_popup", density=1.5)
     with pytest.raises(UserError, match="unknown scope 'globl': did you mean 'global'"):
         methods.get("signed_topk", scope="globl")

@@ -21,7 +21,7 @@ def check_density(density: float, name: str = "density") -> float:
       ValueError: it is not.
     """
     if not 0 <= density <= 1:
-        raise ValueError(f"{name} is a kept fraction in [0, 1], got {density}")
+        raise ValueError(f"{name} is a fraction in [0, 1], got {density}")
     return density
 
 

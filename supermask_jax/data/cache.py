@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from supermask_jax.data.specs import Dataset, SourceError, Split, one_line, reading, verified
+from supermask_jax.data.specs import Dataset, SourceError, Split, reading, verified
+from supermask_jax.errors import one_line
 
 _MEMBERS = ("digest", "train_images", "train_labels", "test_images", "test_labels")
 

