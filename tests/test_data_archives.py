@@ -1,0 +1,361 @@
+"""CIFAR's own archives: small ones in the real formats, whole, broken and hostile."""
+
+import io
+import os
+import pickle
+import subprocess
+import tarfile
+
+import numpy as np
+import pytest
+
+from supermask_jax.data import DATASETS, Split, load, pickles
+from supermask_jax.data.sources import READERS, Folders
+from supermask_jax.data.specs import SourceCorrupt, SourceError, verified
+from supermask_jax.errors import UserError
+
+SHAPE = (4, 2, 3)
+CLASSES = {"cifar10": 10, "cifar100": 100}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, tmp_path):
+    """Small data sets, and no look at the folders and the network of whoever runs the tests."""
+    for name in CLASSES:
+        spec = DATASETS[name]._replace(
+            image_shape=SHAPE, train_size=200, test_size=100, digest=None
+        )
+        monkeypatch.setitem(DATASETS, name, spec)
+    monkeypatch.setenv("SUPERMASK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("started a process"))
+    (tmp_path / "data").mkdir()
+
+
+def make_splits(name):
+    rng = np.random.default_rng(0)
+    return [
+        Split(
+            rng.integers(0, 256, (size, *SHAPE), dtype=np.uint8),
+            rng.permutation(np.arange(size) % CLASSES[name]),
+        )
+        for size in (200, 100)
+    ]
+
+
+def planes(images):
+    """The pixels as the archives have them: all red ones first, then green, then blue."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)).reshape(len(images), -1)
+
+
+def binary(images, labels, *coarse):
+    return np.column_stack([*coarse, labels, planes(images)]).astype(np.uint8).tobytes()
+
+
+def python3_pickle(entries, protocol=2):
+    """Bytes are written by way of `_codecs.encode`; the array by NumPy's module of today."""
+    return pickle.dumps(entries, protocol)
+
+
+def python2_pickle(entries):
+    """Writes opcodes as cPickle 2 of 2009 did: byte strings, and NumPy's module of that time."""
+
+    def text(value):
+        value = value if isinstance(value, bytes) else value.encode()
+        return b"U" + bytes([len(value)]) + value  # SHORT_BINSTRING
+
+    def number(value):
+        return b"M" + value.to_bytes(2, "little")  # BININT2
+
+    def array(value):
+        dtype = b"cnumpy\ndtype\n" + text("u1") + b"K\0K\1\x87R"
+        dtype += b"(K\3" + text("|") + b"NNN" + 2 * b"J\xff\xff\xff\xff" + b"K\0tb"
+        data = value.tobytes()
+        return (
+            b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85" + text("b") + b"\x87R"
+            b"(K\1" + number(len(value)) + number(value.shape[1]) + b"\x86" + dtype + b"\x89"
+            b"T" + len(data).to_bytes(4, "little") + data + b"tb"  # BINSTRING
+        )
+
+    def item(value):
+        if isinstance(value, np.ndarray):
+            return array(value)
+        if isinstance(value, list):
+            return b"](" + b"".join(item(v) for v in value) + b"e"
+        return number(value) if isinstance(value, int) else text(value)
+
+    items = (text(key) + item(value) for key, value in entries.items())
+    return b"\x80\2}(" + b"".join(items) + b"u."
+
+
+def entries(name, images, labels):
+    stored = {
+        "batch_label": "training batch 1 of 5",
+        "data": planes(images),
+        "filenames": [f"leptodactylus_{i:06}.png" for i in range(len(images))],
+    }
+    if name == "cifar10":
+        return stored | {"labels": labels.tolist()}
+    return stored | {"fine_labels": labels.tolist(), "coarse_labels": (labels // 5).tolist()}
+
+
+def cifar10_files(write, suffix=""):
+    train, test = make_splits("cifar10")
+    batches = [Split(*(array[40 * i : 40 * i + 40] for array in train)) for i in range(5)]
+    files = {f"data_batch_{i}{suffix}": write(*batch) for i, batch in enumerate(batches, 1)}
+    return files | {f"test_batch{suffix}": write(*test), "batches.meta": b"names"}
+
+
+def cifar100_files(write, suffix=""):
+    train, test = make_splits("cifar100")
+    return {f"train{suffix}": write(*train), f"test{suffix}": write(*test), "meta": b"names"}
+
+
+FILES = {
+    "cifar-10-batches-bin": lambda: cifar10_files(binary, ".bin"),
+    "cifar-10-batches-py": lambda: cifar10_files(
+        lambda *split: python2_pickle(entries("cifar10", *split))
+    ),
+    "cifar-100-binary": lambda: cifar100_files(
+        lambda images, labels: binary(images, labels, labels // 5), ".bin"
+    ),
+    "cifar-100-python": lambda: cifar100_files(
+        lambda *split: python2_pickle(entries("cifar100", *split))
+    ),
+}
+TARBALLS = {
+    "cifar-10-batches-bin": "cifar-10-binary.tar.gz",
+    "cifar-10-batches-py": "cifar-10-python.tar.gz",
+    "cifar-100-binary": "cifar-100-binary.tar.gz",
+    "cifar-100-python": "cifar-100-python.tar.gz",
+}
+
+
+def extract(tmp_path, folder, files):
+    path = tmp_path / "data" / folder
+    path.mkdir()
+    for name, data in files.items():
+        (path / name).write_bytes(data)
+    return path
+
+
+def pack(tmp_path, folder, files):
+    path = tmp_path / "data" / TARBALLS[folder]
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(f"{folder}/{name}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def read(name, tmp_path):
+    return READERS["archive"](name, Folders(str(tmp_path / "data"), str(tmp_path / "cache")))
+
+
+def dataset_of(folder):
+    return "cifar100" if "100" in folder else "cifar10"
+
+
+def assert_same(dataset, name):
+    expected = verified(name, "archive", *make_splits(name))
+    assert (dataset.source, dataset.digest) == ("archive", expected.digest)
+    arrays = zip(dataset.train + dataset.test, expected.train + expected.test, strict=True)
+    for found, wanted in arrays:
+        assert found.dtype == wanted.dtype and found.flags.c_contiguous
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("put", [extract, pack])
+@pytest.mark.parametrize("folder", FILES)
+def test_every_layout_gives_the_same_arrays(tmp_path, folder, put):
+    put(tmp_path, folder, FILES[folder]())
+    name = dataset_of(folder)
+    assert_same(read(name, tmp_path), name)
+    assert load(name).source == "archive"
+    assert load(name).source == "cache"
+
+
+@pytest.mark.parametrize("protocol", range(2, 5))
+@pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
+@pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray])
+def test_pickles_of_python_3(tmp_path, protocol, module, layout):
+    def write(images, labels):
+        stored = entries("cifar100", images, labels)
+        stored["data"] = layout(stored["data"])
+        raw = python3_pickle(stored, protocol)
+        if protocol < 4:  # With a length before it, from protocol 4 on.
+            raw = raw.replace(b"numpy._core.multiarray", module.encode())
+            assert module.encode() in raw
+        return raw
+
+    extract(tmp_path, "cifar-100-python", cifar100_files(write))
+    assert_same(read("cifar100", tmp_path), "cifar100")
+
+
+class Hostile:
+    """Its pickle would make a folder."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path, protocol, caplog):
+    made = tmp_path / "made"
+    assert os.path.isdir(made) is False
+    stored = entries("cifar100", *make_splits("cifar100")[0]) | {"more": Hostile(made)}
+    files = FILES["cifar-100-python"]() | {"train": pickle.dumps(stored, protocol)}
+    path = extract(tmp_path, "cifar-100-python", files)
+    with pytest.raises(UserError, match=f"archive {path} is corrupt: train: ") as caught:
+        load("cifar100", sources=("archive",))
+    assert "\n" not in str(caught.value) and f"delete {path}" in str(caught.value)
+    assert not made.exists()
+    if 2 <= protocol <= 4:  # The others stop at the array: text and buffers are not CIFAR's ways.
+        assert "asks for posix.mkdir, which no array needs" in str(caught.value)
+
+
+OPCODES = {
+    "any function": b"cbuiltins\neval\n(S'1'\ntR.",
+    "a method of an allowed class": b"\x80\x04\x8c\x05numpy\x8c\x0fndarray.__new__\x93.",
+    "a class called with INST": b"(ios\nsystem\n.",
+    "an extension": b"\x80\x02\x82\x01.",
+    "a persistent object": b"Pwhatever\n.",
+    "a codec": b"c_codecs\nencode\n(X\x01\0\0\0aX\x03\0\0\0ziptR.",
+    "a memo of 256 MB": b"\x80\x02}r\xff\xff\xff\x00.",
+    "bytes of 1 EB": b"\x80\x04\x8e" + (1 << 60).to_bytes(8, "little") + b"ab.",
+    "a deep chain of tuples": b"\x80\x02}K\x01" + b"\x85" * 2_000_000 + b"K\x01s.",
+    "nothing": b"",
+    "no end": b"\x80\x02}",
+    "a web page": b"<html>404</html>",
+    "a stack that is empty": b"s.",
+}
+
+
+REFUSALS = {
+    "any function": "asks for builtins.eval",
+    "a method of an allowed class": "asks for numpy.ndarray.__new__",
+    "a class called with INST": "asks for os.system",
+    "a codec": "latin-1",
+    "a memo of 256 MB": "memo number 16777215",
+    "a deep chain of tuples": "more than 1000 tuples",
+}
+
+
+@pytest.mark.parametrize("kind", OPCODES)
+def test_whatever_else_a_pickle_holds_is_one_error(kind):
+    with pytest.raises(ValueError, match=f"its pickle .*{REFUSALS.get(kind, '')}"):
+        pickles.load(OPCODES[kind])
+
+
+def test_no_array_is_made_before_its_size_is_checked():
+    huge = pickle.dumps(np.zeros((2, 3), np.uint8), 2).replace(
+        b"K\x02K\x03\x86", b"J\xff\xff\xff\x7fK\x03\x86"
+    )
+    with pytest.raises(ValueError, match=r"shape \(2147483647, 3\) holds 6 bytes"):
+        pickles.load(huge).numpy()
+    for array in (np.zeros(2, np.int64), np.array([None]), np.zeros(2, np.int8)):
+        with pytest.raises(ValueError, match="not of unsigned bytes"):
+            pickles.load(pickle.dumps(array, 2)).numpy()
+
+
+def changed(**changes):
+    """The pickled training files of CIFAR-100, with changed entries; None leaves one out."""
+    stored = entries("cifar100", *make_splits("cifar100")[0]) | changes
+    kept = {key: value for key, value in stored.items() if value is not None}
+    return FILES["cifar-100-python"]() | {"train": python3_pickle(kept)}
+
+
+def cut(folder, file, size=-1):
+    files = FILES[folder]()
+    return files | {file: files[file][:size]}
+
+
+LABELS = make_splits("cifar100")[0].labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("folder", "files", "message"),
+    [
+        ("cifar-100-binary", lambda: cut("cifar-100-binary", "train.bin"), "train.bin: .* 26"),
+        ("cifar-100-binary", lambda: cut("cifar-100-binary", "test.bin", 26 * 99), r"\(99, 4, 2"),
+        ("cifar-100-binary", lambda: cut("cifar-100-binary", "test.bin", 0), "expected 100"),
+        (
+            "cifar-100-binary",  # Coarse and fine label in the wrong order.
+            lambda: cifar100_files(lambda x, y: binary(x, y // 5, y), ".bin"),
+            "examples a class",
+        ),
+        ("cifar-10-batches-bin", lambda: cut("cifar-10-batches-bin", "data_batch_3.bin"), "25"),
+        (
+            "cifar-10-batches-py",
+            lambda: cut("cifar-10-batches-py", "data_batch_2", 300),
+            "2: .*cut",
+        ),
+        ("cifar-100-python", lambda: cut("cifar-100-python", "train", 0), "train: .*cut short"),
+        ("cifar-100-python", lambda: changed(fine_labels=None), "no dict with 'fine_labels'"),
+        ("cifar-100-python", lambda: changed(data=None), "no dict with 'data'"),
+        ("cifar-100-python", lambda: changed(data=[1, 2]), "'data' is no array"),
+        ("cifar-100-python", lambda: changed(data=np.zeros((200, 25), np.uint8)), "rows of 24"),
+        ("cifar-100-python", lambda: changed(data=np.zeros((200, 24), "f4")), "unsigned bytes"),
+        ("cifar-100-python", lambda: changed(fine_labels=[0.5] * 200), "no list of integers"),
+        ("cifar-100-python", lambda: changed(fine_labels=LABELS[1:]), r"labels \(199,\)"),
+        ("cifar-100-python", lambda: changed(fine_labels=[100, *LABELS[1:]]), "expected 0..99"),
+        ("cifar-100-python", lambda: changed(fine_labels=[-1, *LABELS[1:]]), "labels -1"),
+        ("cifar-100-python", lambda: changed(fine_labels=[1 << 70] * 200), "labels object"),
+        (
+            "cifar-100-python",
+            lambda: FILES["cifar-100-python"]() | {"train": bytes(1_000_000)},
+            "more than .* bytes",
+        ),
+        ("cifar-100-python", lambda: FILES["cifar-100-python"]() | {"train": b"]."}, "no dict"),
+    ],
+)
+@pytest.mark.parametrize("put", [extract, pack])
+def test_broken_files_are_one_line_that_names_them(tmp_path, put, folder, files, message):
+    path = put(tmp_path, folder, files())
+    with pytest.raises(SourceCorrupt, match=f"archive {path} is corrupt: .*{message}") as caught:
+        read(dataset_of(folder), tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def flipped(raw, place):
+    return raw[:place] + bytes([raw[place] ^ 0x10]) + raw[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "mangle",
+    [
+        lambda raw: raw[: len(raw) // 2],
+        lambda raw: b"not a tarball",
+        lambda raw: b"",
+        lambda raw: flipped(raw, len(raw) // 2),
+        lambda raw: flipped(raw, len(raw) - 6),  # The checksum itself.
+    ],
+)
+def test_a_broken_tarball_is_corrupt(tmp_path, mangle):
+    path = pack(tmp_path, "cifar-100-binary", FILES["cifar-100-binary"]())
+    path.write_bytes(mangle(path.read_bytes()))
+    with pytest.raises(SourceCorrupt, match=f"archive {path} is corrupt"):
+        read("cifar100", tmp_path)
+
+
+def test_a_tarball_without_the_files_and_none_at_all(tmp_path):
+    with pytest.raises(SourceError, match="no cifar-100-binary.tar.gz or cifar-100-python.tar.gz"):
+        read("cifar100", tmp_path)
+    path = pack(tmp_path, "cifar-100-python", {"meta": b""})
+    with pytest.raises(SourceCorrupt, match="lacks cifar-100-python/test, cifar-100-python/train"):
+        read("cifar100", tmp_path)
+    path.unlink()
+    extract(tmp_path, "cifar-100-python", {"meta": b""})
+    with pytest.raises(SourceError, match="cannot read .*cifar-100-python/train"):
+        read("cifar100", tmp_path)
+
+
+def test_the_digest_of_cifar10_is_checked_for_archives_too(monkeypatch, tmp_path):
+    monkeypatch.setitem(DATASETS, "cifar10", DATASETS["cifar10"]._replace(digest="0" * 64))
+    extract(tmp_path, "cifar-10-batches-bin", FILES["cifar-10-batches-bin"]())
+    with pytest.raises(SourceCorrupt, match="not the expected 000"):
+        read("cifar10", tmp_path)
