@@ -17,14 +17,16 @@ from supermask_jax.data.sources import READERS, Folders
 from supermask_jax.data.specs import SourceCorrupt, SourceError, Spec, verified
 
 PREPARED = Path(__file__).parents[2] / "shared" / "tensorflow_datasets"
-SHAPES = {"mnist": (3, 4, 1), "cifar10": (4, 3, 3)}
+SHAPES = {"mnist": (3, 4, 1), "cifar10": (4, 3, 3), "cifar100": (4, 3, 3)}
+CLASSES = {"mnist": 10, "cifar10": 10, "cifar100": 100}
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
     """Small data sets, and no look at the folders and the network of whoever runs the tests."""
     for name, shape in SHAPES.items():
-        monkeypatch.setitem(DATASETS, name, Spec(shape, 20, 10, 10, DATASETS[name].sources))
+        spec = Spec(shape, 20, 10, CLASSES[name], DATASETS[name].sources)
+        monkeypatch.setitem(DATASETS, name, spec)
     monkeypatch.setenv("SUPERMASK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("started a process"))
@@ -33,7 +35,7 @@ def small(monkeypatch, tmp_path):
 def make_split(name, size, seed):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (size, *SHAPES[name]), dtype=np.uint8)
-    return Split(images, rng.integers(0, 10, size))
+    return Split(images, rng.integers(0, CLASSES[name], size))
 
 
 def make_splits(name):
@@ -98,6 +100,9 @@ def prepare_tfds(data_dir, name, splits, version="3.0.1", file_format="array_rec
                 "image": {"bytes_list": tf_feature_pb2.BytesList(value=[png.getvalue()])},
                 "label": {"int64_list": tf_feature_pb2.Int64List(value=[label])},
             }
+            if name == "cifar100":  # Twenty groups of classes, which are not what is asked for.
+                coarse = tf_feature_pb2.Int64List(value=[label // 5])
+                values["coarse_label"] = {"int64_list": coarse}
             feature = {key: tf_feature_pb2.Feature(**value) for key, value in values.items()}
             features = tf_feature_pb2.Features(feature=feature)
             records.append(tf_example_pb2.Example(features=features).SerializeToString())
@@ -128,9 +133,11 @@ def prepare_tfds(data_dir, name, splits, version="3.0.1", file_format="array_rec
         "image": {"pythonClassName": package + "image_feature.Image", "image": image},
         "label": {
             "pythonClassName": package + "class_label_feature.ClassLabel",
-            "classLabel": {"numClasses": "10"},
+            "classLabel": {"numClasses": str(CLASSES[name])},
         },
     }
+    if name == "cifar100":
+        kinds["coarse_label"] = kinds["label"] | {"classLabel": {"numClasses": "20"}}
     tree = {
         "pythonClassName": package + "features_dict.FeaturesDict",
         "featuresDict": {"features": kinds},
@@ -139,7 +146,7 @@ def prepare_tfds(data_dir, name, splits, version="3.0.1", file_format="array_rec
     return folder
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+@pytest.mark.parametrize("name", SHAPES)
 def test_tfds_reads_the_newest_version(tmp_path, name):
     train, test = make_splits(name)
     prepare_tfds(tmp_path / "tfds", name, (test, train), version="3.9.0")

@@ -1,22 +1,13 @@
-"""Standardisation, order, batches and the held-out split."""
+"""Order, batches, their sharding, and the held-out split."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from supermask_jax.data import pipeline
-
-
-def test_standardize_equals_tensorflows_definition():
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (3, 4, 5, 2), np.uint8)
-    images[1] = 7  # Constant: divided by 1 / sqrt(N), not by 0.
-    images[2] = 0
-    images[2, 0, 0, 0] = 1  # Standard deviation below 1 / sqrt(40).
-    x = images.astype(np.float64)
-    expected = np.stack([(i - i.mean()) / max(i.std(), 1 / np.sqrt(40)) for i in x])
-    np.testing.assert_allclose(pipeline.standardize(jnp.asarray(images)), expected, atol=1e-5)
+from supermask_jax.data.transforms import make_prepare, standardize
 
 
 def test_an_epoch_sees_every_example_once_and_the_partial_batch():
@@ -50,3 +41,74 @@ def test_hold_out_is_a_fixed_partition(n, fraction, held):
     assert len(held_out) == held
     assert sorted([*kept, *held_out]) == list(range(n))
     np.testing.assert_array_equal(held_out, pipeline.hold_out(n, fraction)[1])
+
+
+def make_data(n=50):
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.integers(0, 256, (n, 8, 8, 3), np.uint8))
+    return images, jnp.arange(n), pipeline.epoch_order(jax.random.key(0), 0, n, 16, shuffle=True)
+
+
+def test_a_batch_is_standardised_unless_told_otherwise():
+    images, labels, order = make_data()
+    rows = images[order[16:32]]
+    batch_at = jax.jit(pipeline.batch_at, static_argnames=("batch_size", "prepare"))
+    plain = batch_at(images, labels, order, 1, batch_size=16)
+    np.testing.assert_allclose(plain["image"], jax.jit(standardize)(rows), atol=1e-6)
+    key = jax.random.key(3)
+    with_key = batch_at(images, labels, order, 1, batch_size=16, key=key)
+    np.testing.assert_array_equal(with_key["image"], plain["image"])  # No augmentation yet.
+    prepare = make_prepare("unit", "crop_flip", "cifar10")
+    for given in (key, None):
+        batch = batch_at(images, labels, order, 1, batch_size=16, prepare=prepare, key=given)
+        np.testing.assert_array_equal(batch["image"], jax.jit(prepare)(given, rows))
+        np.testing.assert_array_equal(batch["label"], plain["label"])
+
+
+def sharded_batch(sharding):
+    """Compiles a batch of 16 with random crops; returns it and the program's text."""
+    images, labels, order = make_data()
+    prepare = make_prepare("standardize", "crop_flip", "cifar10")
+
+    def batch(images, labels, order, index, key):
+        return pipeline.batch_at(
+            images, labels, order, index, 16, prepare=prepare, key=key, sharding=sharding
+        )
+
+    compiled = jax.jit(batch).lower(images, labels, order, 1, jax.random.key(3)).compile()
+    return compiled(images, labels, order, 1, jax.random.key(3)), compiled.as_text()
+
+
+def test_a_sharded_batch_is_gathered_and_prepared_in_parts_and_is_the_same_batch():
+    assert jax.device_count() >= 8
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    whole, _ = sharded_batch(None)
+    batch, program = sharded_batch(NamedSharding(mesh, PartitionSpec("data")))
+    for name in ("image", "label"):
+        assert {s.data.shape[0] for s in batch[name].addressable_shards} == {2}
+    # The images are there whole, and what each device gathers of them are its two.
+    assert "u8[50,8,8,3]" in program and "u8[2,8,8,3]" in program
+    assert "[16,8,8,3]" not in program and "[16,16,16,3]" not in program
+    for name, part in batch.items():
+        np.testing.assert_allclose(part, whole[name], atol=1e-5)
+
+
+def test_the_batch_axis_of_many_seeds_is_sharded_too():
+    mesh = jax.make_mesh((2, 4), ("seed", "data"), axis_types=(AxisType.Auto,) * 2)
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    images, labels, order = make_data()
+    prepare = make_prepare("standardize", "crop_flip", "cifar10", pad="mean")
+    keys = jax.random.split(jax.random.key(3), 2)
+    orders = jnp.stack([order, order[::-1]])
+
+    def batches(sharding):
+        def batch(order, key):
+            return pipeline.batch_at(
+                images, labels, order, 1, 16, prepare=prepare, key=key, sharding=sharding
+            )["image"]
+
+        return jax.jit(jax.vmap(batch, spmd_axis_name="seed"))(orders, keys)
+
+    spread = batches(sharding)
+    assert {s.data.shape for s in spread.addressable_shards} == {(1, 4, 8, 8, 3)}
+    np.testing.assert_allclose(spread, batches(None), atol=1e-5)
