@@ -15,6 +15,12 @@ def default_config() -> ConfigDict:
     config = ConfigDict()
     config.name = "default"
     config.seed = 0
+    config.num_seeds = 1  # runs with seeds from `seed` on, in one work folder
+    config.seeds_per_program = 0  # how many of them train together; 0 chooses by model and memory
+    config.seed_loop = "auto"  # how: "vmap" or "unroll"
+    config.mesh = ConfigDict({"seed": 0, "data": 0})  # devices on each axis; 0 chooses
+    # Of activations, products and effective weights; scores and statistics are float32 always.
+    config.compute_dtype = "float32"
     # 'validation': every k-th training example is held out and the test set is touched once, at
     # the end. 'paper': train on all, evaluate on test after every epoch, as the originals did.
     config.protocol = "validation"
@@ -22,7 +28,17 @@ def default_config() -> ConfigDict:
     config.epochs = 100
     config.batch_size = 128
     config.eval_batch_size = 500
-    config.data = ConfigDict({"name": "mnist", "shuffle": True, "data_dir": "", "cache_dir": ""})
+    config.data = ConfigDict(
+        {
+            "name": "mnist",
+            "preprocess": "standardize",
+            "augment": "none",
+            "pad": "black",  # what an augmentation pads with
+            "shuffle": True,
+            "data_dir": "",
+            "cache_dir": "",
+        }
+    )
     config.model = ConfigDict({"name": "fcn", "width": 1.0, "activation": "elu", "norm": "none"})
     config.weight_init = weight_init("signed_constant", "elus_sqrt3")
     config.method = signed("absolute", value=0.01)

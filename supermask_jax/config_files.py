@@ -15,7 +15,22 @@ from supermask_jax.data import DATASETS
 from supermask_jax.errors import UserError, unknown_name
 
 # Entries that do not change what is computed: a run may be resumed with other values.
-NOT_IDENTITY = ("data.data_dir", "data.cache_dir", "tensorboard", "steps_per_call")
+NOT_IDENTITY = (
+    "data.data_dir",
+    "data.cache_dir",
+    "tensorboard",
+    "steps_per_call",
+    "seeds_per_program",
+    "seed_loop",
+    "mesh",
+)
+
+
+_CHOICES = {
+    "protocol": ("validation", "paper"),
+    "seed_loop": ("auto", "vmap", "unroll"),
+    "compute_dtype": ("float32", "bfloat16"),
+}
 
 
 def identity(config: ConfigDict) -> dict[str, Any]:
@@ -68,16 +83,17 @@ def check_config(config: ConfigDict) -> None:
       UserError: an entry is missing, unknown, of the wrong type, or out of range.
     """
     check_entries(config, default_config(), "")
-    for name in ("epochs", "batch_size", "eval_batch_size", "checkpoints_to_keep"):
+    for name in ("epochs", "batch_size", "eval_batch_size", "checkpoints_to_keep", "num_seeds"):
         if config[name] < 1:
             raise UserError(f"config.{name} must be at least 1, got {config[name]}")
-    for name in ("steps_per_call", "seed"):
+    for name in ("steps_per_call", "seed", "seeds_per_program"):
         if config[name] < 0:
             raise UserError(f"config.{name} must be at least 0, got {config[name]}")
-    if config.seed >= 2**32:
-        raise UserError(f"config.seed must be below 2**32, got {config.seed}")
-    if config.protocol not in ("validation", "paper"):
-        raise unknown_name("protocol", config.protocol, ("validation", "paper"))
+    if (last := config.seed + config.num_seeds - 1) >= 2**32:
+        raise UserError(f"config.seed must be below 2**32, got {last}")
+    for name, known in _CHOICES.items():
+        if config[name] not in known:
+            raise unknown_name(name, config[name], known)
     if not 0 < config.validation_fraction <= 0.5:
         raise UserError(
             f"config.validation_fraction must be in (0, 0.5], got {config.validation_fraction}"

@@ -6,9 +6,10 @@ summary. In a notebook: ``run(load_config("configs/fcn.py"), "runs/mine")``.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,17 +17,22 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from supermask_jax import methods, models
+from supermask_jax.analysis.intervals import mean_interval
 from supermask_jax.config_files import check_config, identity
 from supermask_jax.core import initializers, stats, thresholds, trees
 from supermask_jax.data import DATASETS, Dataset, load
 from supermask_jax.data.pipeline import hold_out, num_batches
+from supermask_jax.data.transforms import make_prepare
 from supermask_jax.errors import UserError
 from supermask_jax.methods import Method
 from supermask_jax.training import optimizers, schedules
 from supermask_jax.training.job import Job, Splits, Trained, train
-from supermask_jax.training.loop import Examples, Plan, use_device_loop
+from supermask_jax.training.layout import Layout, choose_layout
+from supermask_jax.training.memory import seeds_per_program
+from supermask_jax.training.processes import wait_for_all
+from supermask_jax.training.programs import Examples, Plan, has_convolutions, use_device_loop
 from supermask_jax.training.progress import require_tensorboard
-from supermask_jax.training.step import linen_apply
+from supermask_jax.training.step import COMPUTE_DTYPES, linen_apply
 from supermask_jax.training.workdir import Workdir
 
 _log = logging.getLogger("supermask_jax")
@@ -44,7 +50,7 @@ def method_from_config(config: Mapping[str, Any]) -> Method:
 
 
 def build(config: ConfigDict) -> Job:
-    """Makes the objects of a run.
+    """Makes the objects of a run: of its first seed where `config.num_seeds` asks for more.
 
     Raises:
       UserError: an entry of the config is unknown, of the wrong type, or impossible.
@@ -63,13 +69,21 @@ def build(config: ConfigDict) -> Job:
     if config.protocol == "validation":
         num_train = len(hold_out(spec.train_size, config.validation_fraction)[0])
     steps_per_epoch = num_batches(num_train, config.batch_size)
-    schedule = schedules.get(epochs=config.epochs, **config.schedule)
     job = Job(
         method=method_from_config(config.method),
-        tx=optimizers.get(factor=lambda step: schedule(step / steps_per_epoch), **config.optimizer),
-        apply_fn=linen_apply(model),
+        tx=schedules.scheduled(
+            lambda factor: optimizers.get(factor=factor, **config.optimizer),
+            epochs=config.epochs,
+            steps_per_epoch=steps_per_epoch,
+            **config.schedule,
+        ),
+        apply_fn=linen_apply(model, COMPUTE_DTYPES[config.compute_dtype]),
         init_fn=lambda key: model.init(key, image),
+        prepare=make_prepare(
+            config.data.preprocess, config.data.augment, config.data.name, pad=config.data.pad
+        ),
         plan=Plan(config.epochs, config.batch_size, steps_per_epoch, config.steps_per_call),
+        layout=_layout(config, 1, config.seed_loop),
         seed=config.seed,
         num_train=num_train,
         shuffle=config.data.shuffle,
@@ -94,6 +108,49 @@ def build(config: ConfigDict) -> Job:
     return job
 
 
+def _layout(config: ConfigDict, num_seeds: int, seed_loop: str) -> Layout:
+    return choose_layout(
+        num_seeds=num_seeds,
+        batch_size=config.batch_size,
+        seed=config.mesh.seed if num_seeds > 1 else 0,
+        data=config.mesh.data,
+        seed_loop=seed_loop,
+    )
+
+
+def programs(config: ConfigDict, job: Job, folder: Workdir | None = None) -> list[Job]:
+    """Splits the seeds of a run into programs, one after another: equal where they divide.
+
+    Args:
+      config: of the run; ``seeds_per_program`` 0 chooses.
+      job: from `build`.
+      folder: where a part of the run may be already, whose split is then kept.
+
+    Raises:
+      UserError: the seeds of a program do not fit in memory, or cannot be laid on the devices.
+    """
+    if config.num_seeds == 1:
+        return [job]
+    state, frozen = jax.eval_shape(job.create, jax.random.key(0))
+    convolutional = has_convolutions((state.trainable, frozen))
+    size = folder.part_size(job.seed) if folder is not None else None
+    if size is None:
+        shape = DATASETS[config.data.name].image_shape
+        size = seeds_per_program(
+            job, shape, config.num_seeds, config.seeds_per_program, convolutional=convolutional
+        )
+        size = max(size, config.mesh.seed)
+    loop = config.seed_loop
+    if loop == "auto":
+        loop = "unroll" if convolutional else "vmap"
+    found = []
+    for first in range(0, config.num_seeds, size):
+        count = min(size, config.num_seeds - first)
+        layout = _layout(config, count, loop)
+        found.append(job._replace(seed=job.seed + first, num_seeds=count, layout=layout))
+    return found
+
+
 def load_data(config: ConfigDict) -> Dataset:
     """Loads the data set of a config into memory."""
     return load(
@@ -103,11 +160,11 @@ def load_data(config: ConfigDict) -> Dataset:
     )
 
 
-def split_data(data: Dataset, config: ConfigDict) -> Splits:
-    """Puts a data set on the device, with part of train held out under 'validation'."""
+def split_data(data: Dataset, config: ConfigDict, layout: Layout) -> Splits:
+    """Puts a data set on the devices, with part of train held out under 'validation'."""
 
     def examples(split: Any, rows: Any = slice(None)) -> Examples:
-        return Examples(jnp.asarray(split.images[rows]), jnp.asarray(split.labels[rows]))
+        return layout.put(Examples(split.images[rows], split.labels[rows]))
 
     test = examples(data.test)
     if config.protocol == "paper":
@@ -121,7 +178,9 @@ def run(
 ) -> dict[str, Any]:
     """Trains what `config` describes in `workdir` and returns its summary.
 
-    A run that was stopped goes on where it stopped; a finished one is left alone.
+    A run that was stopped goes on where it stopped; a finished one is left alone. With
+    ``config.num_seeds`` there is one run a seed in the one folder, and the summary holds those of
+    all ("runs") and their means with intervals.
 
     Args:
       config: from `default_config` or a file in ``configs/``.
@@ -138,34 +197,77 @@ def run(
     if (summary := folder.finished_summary()) is not None:
         _log.info("%s holds this run, finished: nothing to do", folder.path)
         return summary
+    jobs = programs(config, job, folder)
     data = load_data(config)
     folder.create(identity(config))
-    trained = train(job, split_data(data, config), folder, quiet=quiet)
-    summary = {"name": config.name, "protocol": config.protocol, **finish(folder, job, trained)}
+    summary = {"name": config.name, "protocol": config.protocol}
+    summary |= _train_all(jobs, data, config, folder, quiet)
     summary["data"] = {"name": data.name, "source": data.source, "digest": data.digest}
     folder.write_json(folder.summary, summary)
     return summary
 
 
-def finish(folder: Workdir, job: Job, trained: Trained) -> dict[str, Any]:
-    """Writes the masks of a finished run and returns its part of the summary."""
-    masks = job.method.masks(trained.state.trainable, trained.frozen)
-    folder.write_masks(masks)
-    lines = folder.read_metrics()
-    if not lines:
-        raise UserError(f"{folder.metrics} is gone: start again in another work folder")
-    counts = stats.layer_counts(masks)
-    # Accuracy and remaining weights are means over sampled masks where a method samples; the
-    # masks that are written, and `layers`, are then those with a probability above 1/2.
-    kind = "most probable" if job.method.eval_samples else "final"
-    return {
-        "masks": kind,
-        **lines[-1],
-        **trained.metrics,
-        "seconds": round(sum(line["seconds"] for line in lines), 3),
-        "num_weights": sum(map(sum, counts.values())) or trees.num_params(trained.state.trainable),
-        "layers": {
-            name: layer._asdict() | {"density": layer.density} for name, layer in counts.items()
-        },
-        "frozen_sha256": trees.digest(trained.frozen),
+def _train_all(
+    jobs: Sequence[Job], data: Dataset, config: ConfigDict, folder: Workdir, quiet: bool
+) -> dict[str, Any]:
+    """Trains the programs of a run and returns what they found."""
+    if config.num_seeds == 1:
+        splits = split_data(data, config, jobs[0].layout)
+        return finish(folder, jobs[0], train(jobs[0], splits, folder, quiet=quiet))[0]
+    runs: list[dict[str, Any]] = []
+    for job in jobs:
+        part = folder.part(job.seeds)
+        if not part.summary.exists():
+            _log.info("seeds %d to %d", job.seeds[0], job.seeds[-1])
+            splits = split_data(data, config, job.layout)
+            trained = train(job, splits, folder, checkpoints=part.checkpoints, quiet=quiet)
+            folder.write_json(part.summary, finish(folder, job, trained, in_set=True))
+            wait_for_all("part written")
+        runs += json.loads(part.summary.read_text())
+    means = {
+        name: mean_interval([run[name] for run in runs])._asdict()
+        for name in ("test_accuracy", "remaining_weights")
     }
+    return {"num_seeds": config.num_seeds, **means, "num_weights": runs[0]["num_weights"],
+            "seconds": round(sum(run["seconds"] for run in runs), 3), "runs": runs}  # fmt: skip
+
+
+def finish(
+    folder: Workdir, job: Job, trained: Trained, *, in_set: bool = False
+) -> list[dict[str, Any]]:
+    """Writes the masks of a finished program and returns a summary for each of its seeds.
+
+    With `in_set` the masks carry their seed in their names.
+    """
+    wait_for_all("trained")
+    masks_fn = jax.jit(job.layout.lift(job.method.masks, (True, True)))
+    masks = trees.named_leaves(masks_fn(trained.state.trainable, trained.frozen))
+    masks, frozen = job.layout.fetch(masks), job.layout.fetch(trained.frozen)
+    lines = folder.read_metrics()
+    found = []
+    for i, seed in enumerate(job.seeds):
+        own = [line for line in lines if line["seed"] == seed]
+        if not own:
+            raise UserError(f"{folder.metrics} is gone: start again in another work folder")
+        one = job.layout.take(masks, i)
+        folder.write_masks(folder.masks_of(seed) if in_set else folder.masks, one)
+        counts = stats.layer_counts(one)
+        # Accuracy and remaining weights are means over sampled masks where a method samples; the
+        # masks that are written, and `layers`, are then those with a probability above 1/2.
+        kind = "most probable" if job.method.eval_samples else "final"
+        trained_weights = trees.num_params(trained.state.trainable) // job.num_seeds
+        layers = {
+            name: layer._asdict() | {"density": layer.density} for name, layer in counts.items()
+        }
+        found.append(
+            {
+                "masks": kind,
+                **own[-1],
+                **trained.metrics[i],
+                "seconds": round(sum(line["seconds"] for line in own), 3),
+                "num_weights": sum(map(sum, counts.values())) or trained_weights,
+                "layers": layers,
+                "frozen_sha256": trees.digest(job.layout.take(frozen, i)),
+            }
+        )
+    return found

@@ -159,13 +159,13 @@ def _rounds(settings: ConfigDict, section: ConfigDict, job: Job, quiet: bool) ->
         return {
             "name": settings.name,
             "protocol": settings.protocol,
-            **experiment.finish(folder, job, trained),
+            **experiment.finish(folder, job, trained)[0],
             "data": {"name": data().name, "source": data().source, "digest": data().digest},
         }
 
     return Rounds(
         job=job,
-        splits=functools.cache(lambda: experiment.split_data(data(), settings)),
+        splits=functools.cache(lambda: experiment.split_data(data(), settings, job.layout)),
         identity=experiment.identity(settings),
         summarize=summarize,
         rewind_steps=section.rewind_steps,
@@ -184,9 +184,9 @@ def _row(recipe: Recipe | None, level: int, measured: dict[str, Any], trained: b
 def _evaluator(rounds: Rounds, dense: Dense) -> Callable[[Level], dict[str, float]]:
     """Builds level -> its accuracies before any training; one compilation serves all levels."""
     splits, job = rounds.splits(), rounds.job
-    state, frozen = jax.jit(job.create)(job.keys()[0])
+    state, frozen = job.start()
     state = state.replace(batch_stats=dense.variables.get("batch_stats", {}))
-    measure = job.measure(frozen)
+    measure = job.measure()
 
     def evaluate(level: Level) -> dict[str, float]:
         # As the parameters of a dense network.
@@ -194,7 +194,8 @@ def _evaluator(rounds: Rounds, dense: Dense) -> Callable[[Level], dict[str, floa
         measured: dict[str, float] = {}
         for name, examples in splits._asdict().items():
             if examples is not None:
-                measured |= measure(state.replace(trainable={"params": params}), examples, name)
+                dense_state = state.replace(trainable={"params": params})
+                measured |= measure(dense_state, frozen, examples, name)[0]
         return measured | {"remaining_weights": float(stats.density(level.masks))}
 
     return evaluate

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from supermask_jax.data import pipeline
 from supermask_jax.data.transforms import make_prepare, standardize
+from supermask_jax.training.layout import SEED_LOOPS, choose_layout, one_device
 
 
 def test_an_epoch_sees_every_example_once_and_the_partial_batch():
@@ -65,25 +65,25 @@ def test_a_batch_is_standardised_unless_told_otherwise():
         np.testing.assert_array_equal(batch["label"], plain["label"])
 
 
-def sharded_batch(sharding):
+def laid_out_batch(layout):
     """Compiles a batch of 16 with random crops; returns it and the program's text."""
     images, labels, order = make_data()
     prepare = make_prepare("standardize", "crop_flip", "cifar10")
 
     def batch(images, labels, order, index, key):
+        place = layout.split_rows
         return pipeline.batch_at(
-            images, labels, order, index, 16, prepare=prepare, key=key, sharding=sharding
+            images, labels, order, index, 16, prepare=prepare, key=key, place=place
         )
 
-    compiled = jax.jit(batch).lower(images, labels, order, 1, jax.random.key(3)).compile()
-    return compiled(images, labels, order, 1, jax.random.key(3)), compiled.as_text()
+    operands = (*layout.put((images, labels, order)), 1, jax.random.key(3))
+    compiled = jax.jit(batch).lower(*operands).compile()
+    return compiled(*operands), compiled.as_text()
 
 
-def test_a_sharded_batch_is_gathered_and_prepared_in_parts_and_is_the_same_batch():
-    assert jax.device_count() >= 8
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-    whole, _ = sharded_batch(None)
-    batch, program = sharded_batch(NamedSharding(mesh, PartitionSpec("data")))
+def test_a_batch_is_gathered_and_prepared_in_parts_and_is_the_same_batch():
+    whole, _ = laid_out_batch(one_device())
+    batch, program = laid_out_batch(choose_layout(num_seeds=1, batch_size=16, data=8))
     for name in ("image", "label"):
         assert {s.data.shape[0] for s in batch[name].addressable_shards} == {2}
     # The images are there whole, and what each device gathers of them are its two.
@@ -93,22 +93,29 @@ def test_a_sharded_batch_is_gathered_and_prepared_in_parts_and_is_the_same_batch
         np.testing.assert_allclose(part, whole[name], atol=1e-5)
 
 
-def test_the_batch_axis_of_many_seeds_is_sharded_too():
-    mesh = jax.make_mesh((2, 4), ("seed", "data"), axis_types=(AxisType.Auto,) * 2)
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
+@pytest.mark.parametrize("loop", SEED_LOOPS)
+def test_the_batches_of_seeds_are_gathered_in_parts_too(loop):
+    layout = choose_layout(num_seeds=4, batch_size=16, seed=2, data=4, seed_loop=loop)
     images, labels, order = make_data()
     prepare = make_prepare("standardize", "crop_flip", "cifar10", pad="mean")
-    keys = jax.random.split(jax.random.key(3), 2)
-    orders = jnp.stack([order, order[::-1]])
+    words = jax.random.key_data(jax.random.split(jax.random.key(3), 4))
+    orders = jnp.stack([order, order[::-1], jnp.roll(order, 3), jnp.roll(order, 7)])
 
-    def batches(sharding):
-        def batch(order, key):
-            return pipeline.batch_at(
-                images, labels, order, 1, 16, prepare=prepare, key=key, sharding=sharding
-            )["image"]
+    def batch(order, words, images, labels, place=layout.split_rows):
+        key = jax.random.wrap_key_data(words)
+        return pipeline.batch_at(
+            images, labels, order, 1, 16, prepare=prepare, key=key, place=place
+        )["image"]
 
-        return jax.jit(jax.vmap(batch, spmd_axis_name="seed"))(orders, keys)
-
-    spread = batches(sharding)
-    assert {s.data.shape for s in spread.addressable_shards} == {(1, 4, 8, 8, 3)}
-    np.testing.assert_allclose(spread, batches(None), atol=1e-5)
+    lifted = jax.jit(layout.lift(batch, (True, True, False, False)))
+    operands = (*layout.put((orders, words)), *layout.put((images, labels)))
+    spread = lifted(*operands)
+    program = lifted.lower(*operands).compile().as_text()
+    assert {s.data.shape for s in spread.addressable_shards} == {(2, 4, 8, 8, 3)}
+    for whole in ("[2,16,8,8,3]", "[32,1,8,8,3]", "[16,8,8,3]", "[16,1,8,8,3]"):
+        assert whole not in program
+    alone = [
+        batch(o, w, images, labels, place=lambda rows: rows)
+        for o, w in zip(orders, words, strict=True)
+    ]
+    np.testing.assert_allclose(spread, jnp.stack(alone), atol=1e-5)

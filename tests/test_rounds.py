@@ -153,7 +153,7 @@ def test_snip_ranks_the_gradient_at_the_start_on_the_first_batch(grid):
     lottery.run(config({"criterion": "snip", "untrained": True}), path, quiet=True)
     plain = lottery.split_config(settings)[0]
     job = experiment.build(plain)
-    train = experiment.split_data(experiment.load_data(plain), plain).train
+    train = experiment.split_data(experiment.load_data(plain), plain, job.layout).train
     batch = batch_at(*train, job.order()(0), 0, 128)
 
     def loss(params):

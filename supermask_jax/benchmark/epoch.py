@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from supermask_jax.core.trees import digest
 from supermask_jax.experiment import build, split_data
 from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.job import Job, Splits, train
-from supermask_jax.training.loop import Examples
+from supermask_jax.training.programs import Examples
 from supermask_jax.training.state import TrainState
 from supermask_jax.training.workdir import Workdir
 
@@ -40,8 +40,8 @@ class _Paused(Workdir):
         self._pause = pause
         self._resumed: Cost | None = None
 
-    def append_metrics(self, line: Mapping[str, Any]) -> None:
-        super().append_metrics(line)
+    def append_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        super().append_metrics(lines)
         if self._resumed is not None:
             self.epochs.append(now().since(self._resumed))
         self._pause()
@@ -66,12 +66,12 @@ def measure_epoch(config: ConfigDict, *, epochs: int) -> dict[str, Any]:
     job, splits = _job_and_data(config)
     watched = splits.test if splits.val is None else splits.val
     steps = Steps(job, splits.train)
-    evaluate = job.measure(steps.frozen)
+    evaluate = job.measure()
     alone: list[tuple[Cost, Cost]] = []  # steps, evaluation
 
     def pause() -> None:
         steps_cost = timed(lambda: steps.run(job.plan.steps_per_epoch))
-        alone.append((steps_cost, timed(lambda: evaluate(steps.state, watched, "test"))))
+        alone.append((steps_cost, timed(lambda: evaluate(steps.state, steps.frozen, watched, "test"))))
 
     pause()  # Compiles.
     alone.clear()
@@ -93,7 +93,8 @@ def measure_epoch(config: ConfigDict, *, epochs: int) -> dict[str, Any]:
 
 def _job_and_data(config: ConfigDict) -> tuple[Job, Splits]:
     """Returns a run; a short one with a small evaluation where a whole epoch would take minutes."""
-    job, splits = build(config), split_data(synthetic_data(config.data.name), config)
+    job = build(config)
+    splits = split_data(synthetic_data(config.data.name), config, job.layout)
     if job.plan.steps_per_call > 1:
         return job, splits
     short = min(_SHORT_EPOCH, job.plan.steps_per_epoch)
@@ -147,7 +148,7 @@ def _parts(job: Job, state: TrainState, path: Path, *, repeats: int) -> dict[str
             "order": lambda i: jax.block_until_ready(order(i)),
             "digest": lambda i: digest(state),
             "checkpoint": lambda i: checkpoints.save(i, state),
-            "metrics_line": lambda i: folder.append_metrics({"epoch": i}),
+            "metrics_line": lambda i: folder.append_metrics([{"epoch": i}]),
         }
         walls = {
             name: [timed(lambda i=i, action=action: action(i)).wall for i in range(repeats + 1)]

@@ -55,8 +55,9 @@ def measure_steps(config: ConfigDict, *, repeats: int, chunk_steps: int = 0) -> 
       Seconds a step (wall and CPU), images per second, compile seconds and planned bytes of both,
       the ratio masked over dense, and the peak memory of process and device.
     """
-    examples = split_data(synthetic_data(config.data.name), config).train
     jobs = {"masked": build(config), "dense": build(dense_twin(config))}
+    data = synthetic_data(config.data.name)
+    examples = split_data(data, config, jobs["masked"].layout).train
     steps = {name: Steps(job, examples) for name, job in jobs.items()}
     chunk = chunk_steps or (_LOOPED if jobs["masked"].plan.steps_per_call > 1 else _SINGLE)
     first = {name: timed(lambda each=each: each.run(1)) for name, each in steps.items()}

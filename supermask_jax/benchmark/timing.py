@@ -12,7 +12,7 @@ import numpy as np
 
 from supermask_jax.data import DATASETS, Dataset, Split
 from supermask_jax.training.job import Job
-from supermask_jax.training.loop import Examples, make_run_steps
+from supermask_jax.training.programs import Examples
 
 
 class Cost(NamedTuple):
@@ -65,9 +65,9 @@ class Steps:
     """The train steps of a job and nothing else: no evaluation, no report, no checkpoint."""
 
     def __init__(self, job: Job, examples: Examples) -> None:
-        self.state, self.frozen = jax.jit(job.create)(job.keys()[0])
+        self.state, self.frozen = job.start()
         self._plan = job.plan
-        self._run = make_run_steps(job.train_step(), examples, job.plan)
+        self._run = job.runner(examples)
         self._order = jax.block_until_ready(job.order()(0))
         self._index = 0
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -11,13 +12,26 @@ from supermask_jax.commands.common import config_parser, default_workdir, guarde
 
 
 def _act(argv: Sequence[str]) -> None:
-    args, config = parse_config(argv, config_parser("main.py", "Trains one network."))
+    parser = config_parser("main.py", "Trains one network, or one for each of some seeds.")
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="join the other processes of this job (Slurm, Open MPI, GKE, TPU pods; elsewhere "
+        "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID say who they are)",
+    )
+    args, config = parse_config(argv, parser)
     if args.print_config:
         print(config)
     elif args.dry_run:
         from supermask_jax.dry_run import describe
 
         print(describe(config))
+    elif args.distributed:
+        from supermask_jax.training import processes
+
+        processes.join()
+        with processes.together():
+            _train(args, config)
     else:
         _train(args, config)
 
@@ -25,14 +39,24 @@ def _act(argv: Sequence[str]) -> None:
 def _train(args: argparse.Namespace, config: ConfigDict) -> None:
     # Here and not at the top: what needs no training starts fast.
     from supermask_jax import experiment
+    from supermask_jax.training.processes import is_main
 
     workdir = args.workdir or default_workdir(config, args.config)
     summary = experiment.run(config, workdir)
-    print(
-        f"{config.name}: test accuracy {summary['test_accuracy']:.2%}, "
-        f"{summary['remaining_weights']:.2%} of {summary['num_weights']:,} weights remain; "
-        f"results in {workdir}"
-    )
+    if is_main():
+        print(f"{config.name}: {_result(summary)}; results in {workdir}")
+
+
+def _result(summary: Mapping[str, Any]) -> str:
+    weights = f"of {summary['num_weights']:,} weights remain"
+    if "runs" not in summary:
+        accuracy, remaining = summary["test_accuracy"], summary["remaining_weights"]
+        return f"test accuracy {accuracy:.2%}, {remaining:.2%} {weights}"
+    from supermask_jax.analysis.intervals import percent
+
+    accuracy, remaining = percent(summary["test_accuracy"]), percent(summary["remaining_weights"])
+    seeds = summary["num_seeds"]
+    return f"test accuracy {accuracy} %, {remaining} % {weights} (mean of {seeds} seeds)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,13 +5,13 @@ The whole data set lives on the device as uint8; batches are gathered and prepar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypedDict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import NamedSharding
 
 from supermask_jax.data.transforms import Prepare, standardize
 
@@ -72,7 +72,7 @@ def batch_at(
     *,
     prepare: Prepare = _standardized,
     key: Array | None = None,
-    sharding: NamedSharding | None = None,
+    place: Callable[[Array], Array] = lambda rows: rows,
 ) -> Batch:
     """Returns batch `index` of an epoch.
 
@@ -85,14 +85,11 @@ def batch_at(
       prepare: makes the model's input of the images, from `transforms.make_prepare`; without it
         each image is standardised.
       key: typed PRNG key [] of this batch, for `prepare`; None evaluates, without augmentation.
-      sharding: how the batch axis is spread over devices, such as
-        ``NamedSharding(mesh, PartitionSpec("data"))``; each device then gathers its own rows only.
-        None leaves that to the compiler, which makes every device gather them all.
+      place: spreads the batch axis over devices, such as `Layout.split_rows`; each device then
+        gathers its own rows only. Left to the compiler, every device gathers them all.
     """
     start = index * batch_size
-    rows = lax.dynamic_slice_in_dim(order, start, batch_size)
-    if sharding is not None:
-        rows = lax.with_sharding_constraint(rows, sharding)
+    rows = place(lax.dynamic_slice_in_dim(order, start, batch_size))
     return Batch(
         image=prepare(key, images[rows]),
         label=labels[rows],

@@ -20,6 +20,7 @@ from orbax.checkpoint import args as ocp_args
 
 from supermask_jax.core.trees import digest
 from supermask_jax.errors import UserError, one_line
+from supermask_jax.training.processes import is_main, wait_for_all
 
 PyTree = Any
 T = TypeVar("T")
@@ -40,6 +41,18 @@ def _abstract(tree: PyTree) -> PyTree:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     return jax.tree.map(struct, tree)
+
+
+def _on_host(tree: PyTree) -> PyTree:
+    """Returns a tree that this process can read whole, though it may be spread over several."""
+
+    def whole(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
+            return leaf
+        everywhere = jax.sharding.NamedSharding(leaf.sharding.mesh, jax.sharding.PartitionSpec())
+        return jax.jit(lambda x: x, out_shardings=everywhere)(leaf)
+
+    return jax.tree.map(whole, tree)
 
 
 class Checkpoints:
@@ -85,7 +98,7 @@ class Checkpoints:
         Raises:
           UserError: they could not be saved.
         """
-        self._frozen_sha256 = digest(frozen)
+        self._frozen_sha256 = digest(_on_host(frozen))
         items = ocp_args.Composite(
             # In a dict of its own: a method without frozen arrays has an empty tree.
             frozen=ocp_args.StandardSave({"tree": frozen}),
@@ -109,7 +122,7 @@ class Checkpoints:
             self._guard(self._manager.wait_until_finished)
 
     def _start_saving(self, step: int, state: PyTree) -> None:
-        meta = {"sha256": digest(state), "frozen_sha256": self._frozen_sha256}
+        meta = {"sha256": digest(_on_host(state)), "frozen_sha256": self._frozen_sha256}
         items = ocp_args.Composite(state=ocp_args.StandardSave(state), meta=ocp_args.JsonSave(meta))
         if not self._guard(lambda: self._manager.save(step, args=items)):
             raise UserError(f"Orbax refused to save step {step} in {self.directory}")
@@ -151,11 +164,12 @@ class Checkpoints:
         return None
 
     def _move_aside(self, steps: list[int]) -> None:
-        for step in steps:
+        for step in steps if is_main() else ():
             target = self.directory / f"broken-{step}"
             shutil.rmtree(target, ignore_errors=True)
             (self.directory / "steps" / str(step)).rename(target)
         if steps:
+            wait_for_all("broken checkpoints moved")
             self._manager.reload()
 
     def _restore_step(self, step: int, like: PyTree) -> tuple[PyTree, str]:
@@ -165,7 +179,7 @@ class Checkpoints:
                 state=ocp_args.StandardRestore(_abstract(like)), meta=ocp_args.JsonRestore()
             ),
         )
-        if digest(items["state"]) != items["meta"]["sha256"]:
+        if digest(_on_host(items["state"])) != items["meta"]["sha256"]:
             raise CorruptCheckpoint("its SHA-256 is not the one saved with it")
         return items["state"], items["meta"]["frozen_sha256"]
 
@@ -174,7 +188,7 @@ class Checkpoints:
         try:
             with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
                 frozen = checkpointer.restore(self._frozen, args=items)["frozen"]["tree"]
-            if digest(frozen) != sha256:
+            if digest(_on_host(frozen)) != sha256:
                 raise CorruptCheckpoint("their SHA-256 is not the one saved with the state")
         except Exception as error:
             raise UserError(

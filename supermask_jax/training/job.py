@@ -1,53 +1,107 @@
-"""One training run: the objects it is made of, and `train`, which knows no config."""
+"""One training program: the objects it is made of, and `train`, which knows no config."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
 from supermask_jax.data.pipeline import epoch_order
 from supermask_jax.methods import Method
 from supermask_jax.training.checkpoint import Checkpoints
-from supermask_jax.training.loop import Examples, Hooks, Plan, fit, make_evaluate, make_run_steps
+from supermask_jax.training.layout import Layout
+from supermask_jax.training.loop import Hooks, current_step, fit
+from supermask_jax.training.processes import is_main, wait_for_all
+from supermask_jax.training.programs import (
+    Examples,
+    Plan,
+    Prepare,
+    RunSteps,
+    make_evaluate,
+    make_run_steps,
+)
 from supermask_jax.training.progress import Progress
 from supermask_jax.training.state import TrainState, create_state
 from supermask_jax.training.step import ApplyFn, make_train_step, mean_metrics
 from supermask_jax.training.workdir import Workdir
 
+Array = jax.Array
 PyTree = Any
+
+Measure = Callable[[TrainState, PyTree, Examples, str], list[dict[str, float]]]
 
 _log = logging.getLogger("supermask_jax")
 
 
 class Job(NamedTuple):
-    """What a run is made of. Making one draws, loads and writes nothing."""
+    """What a program is made of: one run, or one run for each of some seeds.
+
+    Making one draws, loads and writes nothing. Where it holds several seeds, `start`, `order`,
+    `runner` and `measure` work on arrays with a leading axis of seeds; `create` and `train_step`
+    are of one seed always.
+    """
 
     method: Method
     tx: optax.GradientTransformation
     apply_fn: ApplyFn
-    init_fn: Callable[[jax.Array], PyTree]  # key -> variables {"params": ...} of the model
+    init_fn: Callable[[Array], PyTree]  # key -> variables {"params": ...} of the model
+    prepare: Prepare
     plan: Plan
-    seed: int
+    layout: Layout
+    seed: int  # the first one
     num_train: int
+    num_seeds: int = 1
     shuffle: bool = True
     eval_batch_size: int = 500
     checkpoints_to_keep: int = 3
     tensorboard: bool = False
 
-    def create(self, key: jax.Array) -> tuple[TrainState, PyTree]:
-        """Draws (state, frozen)."""
+    @property
+    def seeds(self) -> range:
+        """The seeds of the program."""
+        return range(self.seed, self.seed + self.num_seeds)
+
+    def create(self, key: Array) -> tuple[TrainState, PyTree]:
+        """Draws (state, frozen) of one seed."""
         return create_state(key, init_fn=self.init_fn, method=self.method, tx=self.tx)
 
-    def keys(self) -> tuple[jax.Array, jax.Array]:
-        """Returns the keys of everything drawn, and of the data order."""
-        run_key, data_key = jax.random.split(jax.random.key(self.seed))
-        return run_key, data_key
+    def keys(self) -> tuple[Array, Array]:
+        """Returns the keys of everything drawn, and of the data order: [], or [S] with seeds."""
+        pairs = [jax.random.split(jax.random.key(seed)) for seed in self.seeds]
+        keys = pairs[0] if self.num_seeds == 1 else jnp.stack(pairs, axis=1)
+        return keys[0], keys[1]
 
-    def train_step(self) -> Callable[..., tuple[TrainState, jax.Array]]:
+    def start(self) -> tuple[TrainState, PyTree]:
+        """Draws (state, frozen) where the layout wants them."""
+        create = self.layout.lift(
+            lambda words: self.create(jax.random.wrap_key_data(words)), (True,)
+        )
+        place = self.layout.per_seed
+        options = _compile_fast()
+        return jax.jit(create, out_shardings=place, compiler_options=options)(self._words(0))
+
+    def like(self) -> tuple[TrainState, PyTree]:
+        """Returns shapes, dtypes and places of what `start` returns."""
+        create = self.layout.lift(
+            lambda words: self.create(jax.random.wrap_key_data(words)), (True,)
+        )
+        place = self.layout.per_seed
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+            jax.eval_shape(create, self._words(0)),
+        )
+
+    def _words(self, which: int) -> np.ndarray:
+        # Plain numbers: a program over several processes takes no array of a single one.
+        return np.asarray(jax.random.key_data(self.keys()[which]))
+
+    def train_step(self) -> Callable[..., tuple[TrainState, Array]]:
         """Builds the un-jitted step (state, frozen, batch) -> (state, loss)."""
         return make_train_step(
             self.apply_fn,
@@ -57,18 +111,43 @@ class Job(NamedTuple):
             total_steps=self.plan.total_steps,
         )
 
-    def order(self) -> Callable[[int], jax.Array]:
+    def runner(self, examples: Examples) -> RunSteps:
+        """Builds the jitted ``run(state, frozen, order, first, count)`` on a training split."""
+        return make_run_steps(self.train_step(), examples, self.plan, self.prepare, self.layout)
+
+    def order(self) -> Callable[[int], Array]:
         """Builds epoch from 0 -> indices of its batches, on the device."""
-        size, key = (self.num_train, self.plan.batch_size), self.keys()[1]
-        return jax.jit(lambda epoch: epoch_order(key, epoch, *size, shuffle=self.shuffle))
+        words, size = self._words(1), (self.num_train, self.plan.batch_size)
 
-    def measure(self, frozen: PyTree) -> Callable[[TrainState, Examples, str], dict[str, float]]:
-        """Builds (state, examples, prefix) -> loss, accuracy, remaining weights, and so on."""
-        evaluate = make_evaluate(self.apply_fn, self.method, self.plan, self.eval_batch_size)
+        def one(words: Array, epoch: Array) -> Array:
+            key = jax.random.wrap_key_data(words)
+            return epoch_order(key, epoch, *size, shuffle=self.shuffle)
 
-        def measure(state: TrainState, examples: Examples, prefix: str) -> dict[str, float]:
-            sums, numbers = evaluate(state, frozen, examples)
-            return mean_metrics(sums, prefix) | {name: float(x) for name, x in numbers.items()}
+        lifted = self.layout.lift(one, (True, False))
+        jitted = jax.jit(lifted, out_shardings=self.layout.per_seed)
+        return lambda epoch: jitted(words, epoch)
+
+    def measure(self) -> Measure:
+        """Builds (state, frozen, examples, prefix) -> loss, accuracy, and so on, of each seed."""
+        evaluate = make_evaluate(
+            self.apply_fn,
+            self.method,
+            self.plan,
+            self.eval_batch_size,
+            self.prepare,
+            self.layout,
+        )
+
+        def measure(
+            state: TrainState, frozen: PyTree, examples: Examples, prefix: str
+        ) -> list[dict[str, float]]:
+            sums, numbers = jax.device_get(evaluate(state, frozen, examples))
+            rows = mean_metrics(sums, prefix)
+            flat = {name: np.ravel(values).tolist() for name, values in numbers.items()}
+            return [
+                row | {name: values[i] for name, values in flat.items()}
+                for i, row in enumerate(rows)
+            ]
 
         return measure
 
@@ -82,38 +161,54 @@ class Splits(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What a finished run leaves in memory."""
+    """What a finished program leaves in memory."""
 
     state: TrainState
     frozen: PyTree
-    metrics: dict[str, float]  # test loss and accuracy, remaining weights
+    metrics: list[dict[str, float]]  # a seed: test loss and accuracy, remaining weights
 
 
-def train(job: Job, splits: Splits, folder: Workdir, *, quiet: bool = False) -> Trained:
+def train(
+    job: Job,
+    splits: Splits,
+    folder: Workdir,
+    *,
+    checkpoints: Path | None = None,
+    quiet: bool = False,
+) -> Trained:
     """Trains in `folder`, which `Workdir.create` made; goes on from its newest checkpoint.
+
+    Args:
+      job: one run, or those of some seeds.
+      splits: on the devices, by `Layout.put`.
+      folder: where metrics go.
+      checkpoints: folder of the checkpoints, if not the work folder's own.
+      quiet: print no epochs.
 
     Raises:
       UserError: no space, or training diverged.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
+    place = folder.checkpoints if checkpoints is None else checkpoints
     with (
         folder.locked(),
-        Checkpoints(folder.checkpoints, max_to_keep=job.checkpoints_to_keep) as checkpoints,
-        Progress(folder, job.seed, job.plan, quiet=quiet, tensorboard=job.tensorboard) as progress,
+        Checkpoints(place, max_to_keep=job.checkpoints_to_keep) as saved,
+        Progress(
+            folder, job.plan, quiet=quiet or not is_main(), tensorboard=job.tensorboard
+        ) as progress,
     ):
-        state, frozen = _start(checkpoints, folder, job)
-        measure = job.measure(frozen)
+        state, frozen = _start(saved, folder, job)
+        measure = job.measure()
         watched, prefix = (splits.test, "test") if splits.val is None else (splits.val, "val")
         hooks = Hooks(
             order=job.order(),
-            evaluate=lambda state: measure(state, watched, prefix),
+            evaluate=lambda state: measure(state, frozen, watched, prefix),
             report=progress.report,
-            save=checkpoints.save,
+            save=saved.save,
             progress=progress.step,
         )
-        run_steps = make_run_steps(job.train_step(), splits.train, job.plan)
-        state = fit(state, frozen, run_steps, job.plan, hooks)
-        return Trained(state, frozen, measure(state, splits.test, "test"))
+        state = fit(state, frozen, job.runner(splits.train), job.plan, hooks, job.seeds)
+        return Trained(state, frozen, measure(state, frozen, splits.test, "test"))
 
 
 def _compile_fast() -> dict[str, int] | None:
@@ -122,17 +217,16 @@ def _compile_fast() -> dict[str, int] | None:
 
 
 def _start(checkpoints: Checkpoints, folder: Workdir, job: Job) -> tuple[TrainState, PyTree]:
-    """Takes the newest checkpoint of the run, or draws its first state."""
-    key = job.keys()[0]
-    like_state, like_frozen = jax.eval_shape(job.create, key)
-    restored = checkpoints.restore(like_state, like_frozen)
+    """Takes the newest checkpoint of the program, or draws its first state."""
+    restored = checkpoints.restore(*job.like())
     if restored is None:
-        state, frozen = jax.jit(job.create, compiler_options=_compile_fast())(key)
-        folder.keep_metrics(0)
+        state, frozen = job.start()
+        folder.keep_metrics(0, job.seeds)
         checkpoints.start(frozen)
         return state, frozen
-    step, state, frozen = restored
-    epochs, inside = divmod(step, job.plan.steps_per_epoch)
-    folder.keep_metrics(epochs)
+    _, state, frozen = restored
+    epochs, inside = divmod(current_step(state), job.plan.steps_per_epoch)
+    folder.keep_metrics(epochs, job.seeds)
+    wait_for_all("resumed")
     _log.info("resuming after epoch %d, step %d of the next one", epochs, inside)
     return state, frozen

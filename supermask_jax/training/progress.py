@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tqdm import tqdm
 
 from supermask_jax.errors import UserError
-from supermask_jax.training.loop import Plan
+from supermask_jax.training.processes import is_main
+from supermask_jax.training.programs import Plan
 from supermask_jax.training.workdir import Workdir
 
 
-def epoch_line(line: dict[str, Any], epochs: int) -> str:
-    """Returns one epoch's metrics as a line of text."""
-    split = "val" if "val_loss" in line else "test"
+def epoch_line(lines: Sequence[Mapping[str, Any]], epochs: int) -> str:
+    """Returns one epoch's metrics as a line of text: means where there are several seeds."""
+    first = lines[0]
+    split = "val" if "val_loss" in first else "test"
+    names = [f"{part}_{what}" for part in ("train", split) for what in ("loss", "accuracy")]
+    mean = {
+        name: sum(line[name] for line in lines) / len(lines)
+        for name in (*names, "remaining_weights")
+    }
+    seconds = sum(line["seconds"] for line in lines)
     return (
-        f"epoch {line['epoch']:{len(str(epochs))}}/{epochs}"
-        f"  train loss {line['train_loss']:.4f}  accuracy {line['train_accuracy']:7.2%}"
-        f"  {split} loss {line[f'{split}_loss']:.4f}  accuracy {line[f'{split}_accuracy']:7.2%}"
-        f"  remaining {line['remaining_weights']:7.2%}  {line['seconds']:.2f} s"
+        f"epoch {first['epoch']:{len(str(epochs))}}/{epochs}"
+        f"  train loss {mean['train_loss']:.4f}  accuracy {mean['train_accuracy']:7.2%}"
+        f"  {split} loss {mean[f'{split}_loss']:.4f}  accuracy {mean[f'{split}_accuracy']:7.2%}"
+        f"  remaining {mean['remaining_weights']:7.2%}  {seconds:.2f} s"
+        + (f"  mean of {len(lines)} seeds" if len(lines) > 1 else "")
     )
 
 
 class Progress:
     """Writes ``metrics.jsonl``; shows a bar on a terminal and one line an epoch anywhere."""
 
-    def __init__(
-        self, folder: Workdir, seed: int, plan: Plan, *, quiet: bool, tensorboard: bool
-    ) -> None:
-        self._folder, self._seed, self._plan, self._quiet = folder, seed, plan, quiet
-        self._writer = _tensorboard_writer(folder) if tensorboard else None
+    def __init__(self, folder: Workdir, plan: Plan, *, quiet: bool, tensorboard: bool) -> None:
+        self._folder, self._plan, self._quiet = folder, plan, quiet
+        self._writer = _tensorboard_writer(folder) if tensorboard and is_main() else None
         self._bar = tqdm(
             total=plan.steps_per_epoch, leave=False, disable=quiet or not sys.stderr.isatty()
         )
@@ -50,14 +58,16 @@ class Progress:
             self._bar.set_description(f"epoch {epoch}/{self._plan.epochs}", refresh=False)
             self._bar.update(steps - self._bar.n)
 
-    def report(self, line: dict[str, Any]) -> None:
-        """Writes and shows a finished epoch."""
-        self._folder.append_metrics({"seed": self._seed, **line})
+    def report(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Writes and shows a finished epoch: the lines of its seeds."""
+        self._folder.append_metrics(lines)
         if self._writer is not None:
-            for name in line.keys() - {"epoch", "step"}:
-                self._writer.add_scalar(name, line[name], line["epoch"])
+            for line in lines:
+                prefix = f"seed {line['seed']}/" if len(lines) > 1 else ""
+                for name in line.keys() - {"seed", "epoch", "step"}:
+                    self._writer.add_scalar(prefix + name, line[name], line["epoch"])
         if not self._quiet:
-            tqdm.write(epoch_line(line, self._plan.epochs), file=sys.stdout)
+            tqdm.write(epoch_line(lines, self._plan.epochs), file=sys.stdout)
             sys.stdout.flush()
         if not self._bar.disable:
             self._bar.reset()

@@ -29,7 +29,6 @@ from supermask_jax.errors import UserError
 from supermask_jax.methods.lottery import lottery
 from supermask_jax.training.arrays import once, read_arrays, write_arrays
 from supermask_jax.training.job import Job, Splits, Trained, train
-from supermask_jax.training.loop import make_run_steps
 from supermask_jax.training.state import TrainState
 from supermask_jax.training.workdir import Workdir
 
@@ -223,10 +222,10 @@ def weights_at(job: Job, splits: Callable[[], Splits], step: int) -> PyTree:
 
     They are taken again from the seed: the same bits where runs are stable, as on one thread.
     """
-    state, frozen = jax.jit(job.create)(job.keys()[0])
+    state, frozen = job.start()
     if step:
         order, plan = job.order(), job.plan
-        run_steps = make_run_steps(job.train_step(), splits().train, plan)
+        run_steps = job.runner(splits().train)
         while (done := int(state.step)) < step:
             epoch, index = divmod(done, plan.steps_per_epoch)
             count = min(plan.steps_per_call, plan.steps_per_epoch - index, step - done)
@@ -242,8 +241,8 @@ def _gradient(job: Job, splits: Splits) -> Arrays:
         update=lambda grads, state, params=None: (jax.tree.map(jnp.zeros_like, grads), grads),
     )
     job = job._replace(tx=keep_gradient)
-    state, frozen = jax.jit(job.create)(job.keys()[0])
+    state, frozen = job.start()
     epoch, index = divmod(int(state.step), job.plan.steps_per_epoch)
-    run_steps = make_run_steps(job.train_step(), splits.train, job.plan)
+    run_steps = job.runner(splits.train)
     state, _ = run_steps(state, frozen, job.order()(epoch), index, 1)
     return named_leaves(state.opt_state["weights"])

@@ -8,11 +8,14 @@ released code).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from supermask_jax.registry import make
+from supermask_jax.training.plateau import plateau
 
 Schedule = Callable[[jax.Array], jax.Array]
 
@@ -66,6 +69,39 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "exponential": exponential,
     "cosine": cosine,
 }
+
+
+# Schedules that follow the training loss: wrappers of an optimiser.
+CONTROLLERS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
+    "plateau": plateau,
+}
+
+
+def scheduled(
+    make_tx: Callable[[Callable[[jax.Array], jax.Array]], optax.GradientTransformation],
+    *,
+    name: str,
+    epochs: int,
+    steps_per_epoch: int,
+    **options: float | bool,
+) -> optax.GradientTransformation:
+    """Returns an optimiser under a schedule.
+
+    Args:
+      make_tx: builds the optimiser from a function step -> factor.
+      name: in `SCHEDULES` or `CONTROLLERS`.
+      epochs: length of training.
+      steps_per_epoch: steps of an epoch.
+      **options: of the schedule.
+
+    Raises:
+      UserError: the name or an option is unknown or impossible.
+    """
+    if name in SCHEDULES:
+        schedule = get(name, epochs=epochs, **options)
+        return make_tx(lambda step: schedule(step / steps_per_epoch))
+    known = {**SCHEDULES, **{key: partial(wrap, make_tx) for key, wrap in CONTROLLERS.items()}}
+    return make("schedule", known, name, steps_per_epoch=steps_per_epoch, **options)
 
 
 def get(name: str, *, epochs: int, **options: float | bool) -> Schedule:

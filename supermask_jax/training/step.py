@@ -9,14 +9,19 @@ from typing import Any, Protocol
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from supermask_jax.data.pipeline import Batch
 from supermask_jax.methods import Method
+from supermask_jax.training.plateau import stopped
 from supermask_jax.training.state import TrainState, zero_sums
 
 Array = jax.Array
 PyTree = Any
+
+
+COMPUTE_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 class ApplyFn(Protocol):
@@ -37,11 +42,21 @@ class ApplyFn(Protocol):
         """
 
 
-def linen_apply(model: nn.Module) -> ApplyFn:
+def linen_apply(model: nn.Module, compute_dtype: jnp.dtype = jnp.float32) -> ApplyFn:
     """Adapts a Flax Linen module; batch statistics are updated in training only.
 
     The padding mask is passed on where the module's `__call__` takes `mask`.
+
+    Args:
+      model: any module whose `__call__` takes an image batch and `train`.
+      compute_dtype: what effective parameters and images are rounded to before the model runs.
+        Scores, trained parameters, batch statistics and logits stay float32. A mask is exact in
+        bfloat16; a layer's constant is rounded once, the same for all its weights.
     """
+
+    def cast(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: x.astype(compute_dtype), tree)
+
     takes_mask = "mask" in inspect.signature(type(model).__call__).parameters
 
     def apply_fn(
@@ -52,12 +67,16 @@ def linen_apply(model: nn.Module) -> ApplyFn:
         train: bool,
         mask: Array | None = None,
     ) -> tuple[Array, PyTree]:
-        variables = {"params": params, "batch_stats": batch_stats}
+        variables = {"params": cast(params), "batch_stats": batch_stats}
         options = {"train": train} | ({"mask": mask} if takes_mask else {})
         if not (train and batch_stats):
-            return model.apply(variables, image, **options), batch_stats
-        logits, updated = model.apply(variables, image, **options, mutable=["batch_stats"])
-        return logits, updated["batch_stats"]
+            logits = model.apply(variables, cast(image), **options)
+        else:
+            logits, updated = model.apply(
+                variables, cast(image), **options, mutable=["batch_stats"]
+            )
+            batch_stats = updated["batch_stats"]
+        return logits.astype(jnp.float32), batch_stats
 
     return apply_fn
 
@@ -84,8 +103,10 @@ def make_train_step(
     """Builds ``step(state, frozen, batch) -> (state, loss [])``.
 
     The loss is the mean cross-entropy over the rows of weight 1. `total_steps` tells annealing
-    methods how far training is; at the first step of an epoch the metric sums restart.
+    methods how far training is; at the first step of an epoch the metric sums restart. A schedule
+    that stops training leaves the state as it is from then on.
     """
+    tx = optax.with_extra_args_support(tx)
 
     def step(state: TrainState, frozen: PyTree, batch: Batch) -> tuple[TrainState, Array]:
         key = jax.random.fold_in(state.key, state.step)
@@ -101,18 +122,21 @@ def make_train_step(
 
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, (batch_stats, sums)), grads = grad_fn(state.trainable)
-        updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
+        updates, opt_state = tx.update(grads, state.opt_state, state.trainable, value=loss)
         trainable = optax.apply_updates(state.trainable, updates)
         if method.project is not None:
             trainable = method.project(trainable, frozen, (state.step + 1) / total_steps)
         first = state.step % steps_per_epoch == 0
-        return state.replace(
+        after = state.replace(
             step=state.step + 1,
             trainable=trainable,
             batch_stats=batch_stats,
             opt_state=opt_state,
             sums=jax.tree.map(lambda old, new: jnp.where(first, 0, old) + new, state.sums, sums),
-        ), loss
+        )
+        if (flag := stopped(state.opt_state)) is not None:
+            after = jax.tree.map(lambda old, new: jnp.where(flag, old, new), state, after)
+        return after, loss
 
     return step
 
@@ -131,7 +155,14 @@ def make_eval_step(
     return step
 
 
-def mean_metrics(sums: dict[str, Array], prefix: str) -> dict[str, float]:
-    """Returns {prefix_loss, prefix_accuracy} from sums, as Python floats; accuracy in [0, 1]."""
-    loss, correct, count = (float(sums[name]) for name in zero_sums())
-    return {f"{prefix}_loss": loss / count, f"{prefix}_accuracy": correct / count}
+def mean_metrics(sums: dict[str, Array], prefix: str) -> list[dict[str, float]]:
+    """Returns {prefix_loss, prefix_accuracy} of each seed from sums [] or [S].
+
+    Accuracies are in [0, 1]; the list has one entry for a run of one seed.
+    """
+    names = tuple(zero_sums())
+    rows = np.stack([np.ravel(jax.device_get(sums[name])) for name in names], -1).tolist()
+    return [
+        {f"{prefix}_loss": loss / count, f"{prefix}_accuracy": correct / count}
+        for loss, correct, count in rows
+    ]

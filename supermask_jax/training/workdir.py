@@ -1,7 +1,8 @@
 """The files of a work folder: names, formats, and nothing else.
 
-``config.json``, ``env.json``, ``metrics.jsonl`` (one object an epoch), ``summary.json`` (written
-last: its presence says the run is finished), ``masks.npz`` (int8), ``checkpoints/``.
+``config.json``, ``env.json``, ``metrics.jsonl`` (one object an epoch and seed), ``summary.json``
+(written last: its presence says the run is finished), ``masks.npz`` (int8; of a set of seeds
+``masks-s3.npz`` and so on), ``checkpoints/``. Of several processes only the first one writes.
 """
 
 from __future__ import annotations
@@ -12,19 +13,17 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from supermask_jax.core.trees import named_leaves
 from supermask_jax.errors import UserError
-
-PyTree = Any
+from supermask_jax.training.processes import is_main, wait_for_all
 
 _PACKAGES = ("supermask-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -81,6 +80,13 @@ def _git_revision() -> str | None:
     return done.stdout.strip() or None
 
 
+class Part(NamedTuple):
+    """Places of some seeds of a set."""
+
+    summary: Path  # JSON list, written last
+    checkpoints: Path
+
+
 class Workdir:
     """One run's folder. Constructing it reads and writes nothing."""
 
@@ -123,6 +129,8 @@ class Workdir:
         Raises:
           UserError: the folder cannot be written.
         """
+        # Only now: the others have looked at the folder as it was.
+        wait_for_all("work folder checked")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.write_json(self.config, config)
@@ -147,10 +155,12 @@ class Workdir:
         """Writes JSON so that a reader sees the old file or the new one, never half of it."""
         _replace(path, (json.dumps(value, indent=2) + "\n").encode())
 
-    def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """Appends one line to ``metrics.jsonl`` and waits until it is on disk."""
+    def append_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Appends lines to ``metrics.jsonl`` and waits until they are on disk."""
+        if not is_main():
+            return
         with self.metrics.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
             file.flush()
             os.fsync(file.fileno())
 
@@ -164,14 +174,22 @@ class Workdir:
                 continue
         return lines
 
-    def keep_metrics(self, last: int) -> None:
-        """Drops the lines of epochs after `last`: a resumed run writes them again.
+    def keep_metrics(self, last: int, seeds: Sequence[int]) -> None:
+        """Drops the lines of `seeds` after epoch `last`: resumed runs write them again.
 
         Raises:
-          UserError: a line before is missing. (A rewound run need not begin with epoch 1.)
+          UserError: a line before is missing. (A rewound run need not begin with epoch 1, and a
+            seed that its schedule stopped ends before the others.)
         """
-        kept = [line for line in self.read_metrics() if line["epoch"] <= last]
-        if [line["epoch"] for line in kept] != list(range(last - len(kept) + 1, last + 1)):
+        kept = [
+            line
+            for line in self.read_metrics()
+            if line["epoch"] <= last or line["seed"] not in seeds
+        ]
+        epochs = {seed: [x["epoch"] for x in kept if x["seed"] == seed] for seed in seeds}
+        runs = [found for found in epochs.values() if found]
+        whole = all(found == list(range(found[0], found[-1] + 1)) for found in runs)
+        if runs and not (whole and max(found[-1] for found in runs) == last):
             raise UserError(
                 f"{self.metrics} lacks epochs before the checkpoint: start again in another work "
                 "folder"
@@ -181,11 +199,14 @@ class Workdir:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes out of the folder.
+        """Keeps other runs out of the folder.
 
         Raises:
-          UserError: another process is in it.
+          UserError: another run is in it.
         """
+        if not is_main():
+            yield
+            return
         with (self.path / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -193,15 +214,34 @@ class Workdir:
                 raise UserError(f"another process is training in {self.path}") from error
             yield
 
-    def write_masks(self, masks: PyTree) -> None:
-        """Writes ``masks.npz``: one int8 array a layer, named by its path, in {-1, 0, 1}."""
-        temporary = self.masks.with_suffix(".tmp.npz")
-        arrays = {name: np.asarray(mask) for name, mask in named_leaves(masks).items()}
-        np.savez_compressed(temporary, **arrays)
-        os.replace(temporary, self.masks)
+    def part(self, seeds: Sequence[int]) -> Part:
+        """Returns the places of what some seeds of a set leave when trained together."""
+        name = f"seeds_{seeds[0]}-{seeds[-1]}"
+        return Part(self.path / f"{name}.json", self.checkpoints / name)
+
+    def part_size(self, first: int) -> int | None:
+        """Returns how many seeds a set that is there trains together, from seed `first`."""
+        places = [*self.path.glob(f"seeds_{first}-*.json")]
+        places += self.checkpoints.glob(f"seeds_{first}-*")
+        return int(places[0].stem.rpartition("-")[2]) - first + 1 if places else None
+
+    def masks_of(self, seed: int) -> Path:
+        """Returns the path of the masks of one seed of a set."""
+        return self.path / f"masks-s{seed}.npz"
+
+    @staticmethod
+    def write_masks(path: Path, masks: Mapping[str, np.ndarray]) -> None:
+        """Writes masks: one int8 array a layer, named by its path, in {-1, 0, 1}."""
+        if not is_main():
+            return
+        temporary = path.with_suffix(".tmp.npz")
+        np.savez_compressed(temporary, **masks)
+        os.replace(temporary, path)
 
 
 def _replace(path: Path, content: bytes) -> None:
+    if not is_main():
+        return
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         file.write(content)

@@ -1,0 +1,91 @@
+"""Several processes as one run: joining them, and what only one of them does."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from supermask_jax.errors import UserError, one_line
+
+_log = logging.getLogger("supermask_jax")
+
+# A process that dies is noticed after at most so long, and one that ends waits so long for others.
+_HEARTBEAT_S, _SHUTDOWN_S = 30, 10
+
+
+def join() -> None:
+    """Joins the other processes of a job, before JAX is used for anything else.
+
+    The scheduler says who they are: Slurm, Open MPI, Kubernetes (GKE) and Cloud TPU are recognised
+    by JAX itself. Elsewhere the environment does: JAX_COORDINATOR_ADDRESS (host:port of process 0),
+    JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+    Raises:
+      UserError: nothing says who the others are, or they cannot be reached.
+    """
+    if jax.distributed.is_initialized():
+        return
+    if os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):
+        # Between CPUs the loss of a process is an error that can be caught, and told in one line.
+        # Accelerators would wait for it for ever: there JAX ends the process after the heartbeat.
+        jax.config.update("jax_enable_recoverability", True)
+    names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    try:
+        count, index = (int(os.environ[name]) if name in os.environ else None for name in names)
+        jax.distributed.initialize(
+            num_processes=count,
+            process_id=index,
+            heartbeat_timeout_seconds=_HEARTBEAT_S,
+            shutdown_timeout_seconds=_SHUTDOWN_S,
+        )
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"cannot join the other processes ({one_line(error)}): start under Slurm, Open MPI, "
+            "GKE or on a TPU pod, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
+            "JAX_PROCESS_ID"
+        ) from error
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Keeps all but the first process quiet, and says in one line when another one is gone.
+
+    Raises:
+      UserError: a collective operation failed, as it does when a process has died.
+    """
+    if not is_main():
+        _log.setLevel(logging.WARNING)
+    try:
+        yield
+        wait_for_all("done")  # The first process holds the others' connections.
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        raise UserError(
+            f"process {jax.process_index()} lost another one ({one_line(error)[:200]}): what was "
+            "trained up to the last checkpoint is saved; start all processes again to go on"
+        ) from error
+
+
+def is_main() -> bool:
+    """Says whether this is the process that writes files and prints."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(name: str) -> None:
+    """Waits until every process is here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def in_any(flag: bool) -> bool:
+    """Says whether `flag` is true in any process; every process must ask at the same point."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.array(flag))))

@@ -1,0 +1,178 @@
+"""The compiled programs of a run: steps in one dispatch, and the evaluation of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+
+from supermask_jax.core import stats
+from supermask_jax.data.pipeline import batch_at, epoch_order, num_batches
+from supermask_jax.methods import Method
+from supermask_jax.training.layout import Layout
+from supermask_jax.training.state import TrainState
+from supermask_jax.training.step import ApplyFn, make_eval_step
+
+Array = jax.Array
+PyTree = Any
+
+# Folded into a step's key for its augmentation: larger than any number of layers, which methods
+# split the same key into.
+_AUGMENT = 2**30
+
+
+class Examples(NamedTuple):
+    """A split on the device."""
+
+    images: Array  # uint8 [N, H, W, C]
+    labels: Array  # int32 [N]
+
+
+class Plan(NamedTuple):
+    """Sizes of a run: Python integers."""
+
+    epochs: int
+    batch_size: int
+    steps_per_epoch: int
+    steps_per_call: int  # steps in one dispatch; 1 means no loop on the device
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+
+# (key or None, uint8 [B, H, W, C]) -> float32 [B, H, W, C]; None is evaluation.
+Prepare = Callable[[Array | None, Array], Array]
+RunSteps = Callable[[TrainState, PyTree, Array, int, int], tuple[TrainState, Array]]
+
+
+def use_device_loop(params: PyTree) -> bool:
+    """Says whether a loop of steps belongs on the device: everywhere but for convolutions on CPU.
+
+    XLA runs a convolution inside a loop on CPU by a path many times slower than the same step
+    jitted alone.
+    """
+    return not (has_convolutions(params) and jax.default_backend() == "cpu")
+
+
+def has_convolutions(params: PyTree) -> bool:
+    """Says whether a tree of weights holds convolution kernels."""
+    return any(len(leaf.shape) > 2 for leaf in jax.tree.leaves(params))
+
+
+def make_run_steps(
+    step: Callable[..., Any], examples: Examples, plan: Plan, prepare: Prepare, layout: Layout
+) -> RunSteps:
+    """Builds ``run(state, frozen, order, first, count) -> (state, sum of the losses)``.
+
+    Batches `first` ... `first + count - 1` of the epoch are trained on in one dispatch. The state
+    is donated. `count` must be 1 where `plan.steps_per_call` is 1. With seeds, everything but the
+    examples has a leading axis of seeds.
+    """
+
+    def one(state: TrainState, frozen: PyTree, data: Examples, order: Array, index: Array) -> Any:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _AUGMENT)
+        batch = batch_at(
+            *data, order, index, plan.batch_size,
+            prepare=prepare, key=key, place=layout.split_rows,
+        )  # fmt: skip
+        return step(state, frozen, batch)
+
+    def many(
+        state: TrainState, frozen: PyTree, data: Examples, order: Array, first: Array, count: Array
+    ) -> tuple[TrainState, Array]:
+        def body(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+            state, loss = one(carry[0], frozen, data, order, i)
+            # Summed, so that one loss that is not finite shows however many follow it.
+            return state, carry[1] + loss
+
+        return lax.fori_loop(first, first + count, body, (state, jax.numpy.float32(0)))
+
+    seeded = (True, True, False, True, False)
+    shardings = (layout.per_seed, layout.replicated)
+    if plan.steps_per_call == 1:
+        jitted = jax.jit(layout.lift(one, seeded), donate_argnums=0, out_shardings=shardings)
+        return lambda state, frozen, order, first, count: jitted(
+            state, frozen, examples, order, first
+        )
+    seeded = (*seeded, False)
+    jitted = jax.jit(layout.lift(many, seeded), donate_argnums=0, out_shardings=shardings)
+    return lambda state, frozen, order, first, count: jitted(
+        state, frozen, examples, order, first, count
+    )
+
+
+def make_evaluate(
+    apply_fn: ApplyFn,
+    method: Method,
+    plan: Plan,
+    batch_size: int,
+    prepare: Prepare,
+    layout: Layout,
+) -> Callable[[TrainState, PyTree, Examples], tuple[dict[str, Array], dict[str, Array]]]:
+    """Builds ``evaluate(state, frozen, examples) -> (sums, numbers)`` over a whole split.
+
+    Methods that sample are evaluated on several masks: the sums are over all of them, and
+    ``numbers["remaining_weights"]`` is the mean of their densities. `numbers` holds also what the
+    method reports. With seeds, every result has a leading axis of seeds.
+    """
+    step = make_eval_step(apply_fn)
+    samples = max(method.eval_samples, 1)
+    batch_size = layout.whole_rows(batch_size)
+
+    def mask(state: TrainState, frozen: PyTree, sample: Array) -> tuple[PyTree, dict[str, Array]]:
+        # Counted from the other end than the keys of the steps: never one of those.
+        key = jax.random.fold_in(jax.random.fold_in(state.key, -1 - state.step), sample)
+        operands = (
+            state.trainable,
+            frozen,
+            key if method.eval_samples else None,
+            state.step / plan.total_steps,
+        )
+        numbers = {} if method.report is None else method.report(state.trainable, frozen)
+        numbers["remaining_weights"] = stats.density(method.masks(*operands))
+        return method.apply(*operands), numbers
+
+    def one(
+        sums: dict[str, Array], params: PyTree, batch_stats: PyTree, data: Examples, index: Array
+    ) -> dict[str, Array]:
+        total = data.images.shape[0]
+        order = epoch_order(jax.random.key(0), 0, total, batch_size, shuffle=False)
+        batch = batch_at(*data, order, index, batch_size, prepare=prepare, place=layout.split_rows)
+        return step(params, batch_stats, batch, sums)
+
+    def whole(
+        sums: dict[str, Array], params: PyTree, batch_stats: PyTree, data: Examples
+    ) -> dict[str, Array]:
+        batches = num_batches(data.images.shape[0], batch_size)
+        body = lambda i, sums: one(sums, params, batch_stats, data, i)  # noqa: E731
+        return lax.fori_loop(0, batches, body, sums)
+
+    place = (layout.per_seed, layout.replicated)
+    mask_jitted = jax.jit(layout.lift(mask, (True, True, False)), out_shardings=place)
+    seeded = (True, True, True, False)
+    whole_jitted = jax.jit(layout.lift(whole, seeded), out_shardings=layout.replicated)
+    one_jitted = jax.jit(layout.lift(one, (*seeded, False)), out_shardings=layout.replicated)
+
+    def evaluate_mask(state: TrainState, params: PyTree, data: Examples) -> dict[str, Array]:
+        sums = jax.tree.map(jax.numpy.zeros_like, state.sums)
+        if plan.steps_per_call > 1:
+            return whole_jitted(sums, params, state.batch_stats, data)
+        for index in range(num_batches(data.images.shape[0], batch_size)):
+            sums = one_jitted(sums, params, state.batch_stats, data, index)
+        return sums
+
+    def evaluate(
+        state: TrainState, frozen: PyTree, data: Examples
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        found = []
+        for sample in range(samples):
+            params, numbers = mask_jitted(state, frozen, sample)
+            found.append((evaluate_mask(state, params, data), numbers))
+        total = jax.tree.map(lambda *leaves: sum(leaves), *found)
+        return total[0], jax.tree.map(lambda x: x / samples, total[1])
+
+    return evaluate
