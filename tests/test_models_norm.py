@@ -18,7 +18,7 @@ SMALL = {
     "fcn": partial(models.FCN, 3, width=0.02),
     "conv": partial(models.ConvNet, 3, stages=(4, 4), features=(5,)),
     "resnet": partial(models.ResNet, 3, channels=(4, 6), blocks=(1, 1), shortcut="projection"),
-    "koster": partial(models.KosterResNet, 3, channels=(4, 6), layout=("C", "CI")),
+    "koster": partial(models.KosterResNet, 3, channels=(4,), layout=("CI",)),
 }
 IMAGE = jax.random.normal(jax.random.key(1), (6, 8, 8, 1)) + 5.0
 
