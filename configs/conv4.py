@@ -5,12 +5,8 @@
 Source: Koster et al., 2022, table 1: 77.40 % [76.7, 78.3] at 2.91 % [2.9, 3.0] remaining
 weights; dense baseline 74.50 %.
 
-Variants (`--config=configs/conv4.py:released`):
-  published  The best candidate for the row: absolute threshold 0.01, weights +-sqrt(3 / fan_in).
-             The default.
-  released   The released code: threshold 0.4 of the layer's largest score, same weights.
-  baseline   Dense.
-  extreme    The "prune to the extreme" settings: threshold 0.6, small learning rate.
+Variants (`--config=configs/conv4.py:released`): published, the default; released, baseline,
+extreme. `supermask_jax.config.conv_on_cifar10` says what each one is.
 """
 
 from ml_collections import ConfigDict

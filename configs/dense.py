@@ -3,17 +3,19 @@
   python experiments/main.py --config=configs/dense.py:fcn
 
 Source: the dense baselines of edge-popup's released code: SGD with a cosine schedule, coupled decay
-1e-4, learning rate 0.1 (FCN) or 0.01 (convolutions).
+1e-4, learning rate 0.1 (FCN) or 0.01 (Conv2 to Conv8). The residual networks take the rate, decay
+and batch size of their masked twins.
 """
 
 from ml_collections import ConfigDict
 
-from supermask_jax.config import dense, relu_network, sgd, weight_init
+from supermask_jax.config import dense, relu_network, weight_init
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
     config = relu_network("dense", network)
     config.weight_init = weight_init("normal", "he")
     config.method = dense()
-    config.optimizer = sgd(0.1 if network == "fcn" else 0.01, 1e-4)
+    if network.startswith("conv"):
+        config.optimizer.learning_rate = 0.01
     return config

@@ -31,15 +31,15 @@ def default_config() -> ConfigDict:
     config.data = ConfigDict(
         {
             "name": "mnist",
-            "preprocess": "standardize",
-            "augment": "none",
-            "pad": "black",  # what an augmentation pads with
+            "preprocess": "standardize",  # each image by itself; "mean_std": by the data set's
+            "augment": "none",  # "crop_flip": pad by 4, crop and flip at random, in training
+            "pad": "black",  # what it pads with; "mean": with 0, after preprocessing
             "shuffle": True,
             "data_dir": "",
             "cache_dir": "",
         }
     )
-    config.model = ConfigDict({"name": "fcn", "width": 1.0, "activation": "elu", "norm": "none"})
+    config.model = network("fcn")
     config.weight_init = weight_init("signed_constant", "elus_sqrt3")
     config.method = signed("absolute", value=0.01)
     config.optimizer = sgdw(0.05, 5e-4)
@@ -50,17 +50,36 @@ def default_config() -> ConfigDict:
     return config
 
 
+def network(name: str, **entries: str | float | bool) -> ConfigDict:
+    """A network of `models.MODELS`: ELU and no batch norm, but for the `entries` given.
+
+    `norm` is where batch norm goes (none, stem, all), `norm_affine` whether it has a trained scale
+    and bias, `norm_frozen` makes it a constant (`models.layers.Norm`).
+    """
+    return ConfigDict(
+        {
+            "name": name,
+            "width": 1.0,
+            "activation": "elu",
+            "norm": "none",
+            "norm_affine": False,
+            "norm_frozen": False,
+            **entries,
+        }
+    )
+
+
 def weight_init(distribution: str, scale: str, gain: float = 1.0) -> ConfigDict:
     """Initialiser of the weights, frozen or trained: names in `core.initializers`."""
     return ConfigDict({"distribution": distribution, "scale": scale, "gain": gain})
 
 
-def signed(rule: str, **options: float) -> ConfigDict:
-    """The signed supermask with uniform Xavier scores under a threshold rule."""
+def signed(rule: str, *, scores: str = "xavier", **options: float) -> ConfigDict:
+    """The signed supermask with uniform scores of a scale under a threshold rule."""
     return ConfigDict(
         {
             "name": "signed",
-            "score_init": {"distribution": "uniform", "scale": "xavier", "gain": 1.0},
+            "score_init": {"distribution": "uniform", "scale": scores, "gain": 1.0},
             "threshold": {"rule": rule, **options},
             "density": 0.0,
             "anneal": 0.5,
@@ -116,6 +135,22 @@ def exponential(rate: float, every: float, staircase: bool = False) -> ConfigDic
     return ConfigDict({"name": "exponential", "rate": rate, "every": every, "staircase": staircase})
 
 
+def plateau(patience: int, reductions: int, factor: float) -> ConfigDict:
+    """Factor `factor` where the training loss stalls for `patience` epochs; ends after the last."""
+    return ConfigDict(
+        {
+            "name": "plateau",
+            "patience": patience,
+            "reductions": reductions,
+            "factor": factor,
+            "cooldown": 10,
+            "start": 10,
+            "min_delta": 1e-4,
+            "original_quirks": False,
+        }
+    )
+
+
 def use_variant(
     config: ConfigDict, variant: str, variants: Mapping[str, Mapping[str, Any]]
 ) -> ConfigDict:
@@ -150,17 +185,23 @@ def score_init(distribution: str, scale: str, gain: float = 1.0) -> ConfigDict:
     return weight_init(distribution, scale, gain)
 
 
+CONVS = ("conv2", "conv4", "conv6", "conv8")
+RESNETS = ("resnet18", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
+
+
 def relu_network(method: str, network: str) -> ConfigDict:
     """Returns the defaults of the papers on ReLU networks: He constants, SGD, a cosine schedule.
 
     Args:
       method: names the run.
-      network: fcn on MNIST, or conv2, conv4, conv6, conv8 on CIFAR-10.
+      network: fcn on MNIST; conv2, conv4, conv6, conv8 or a standard resnet18, resnet20, resnet32,
+        resnet44, resnet56, resnet110 on CIFAR-10. The residual ones have batch norm without scale
+        and bias, and images cropped and flipped.
 
     Raises:
       UserError: there is no such network.
     """
-    networks = {"fcn": "mnist"} | dict.fromkeys(("conv2", "conv4", "conv6", "conv8"), "cifar10")
+    networks = {"fcn": "mnist"} | dict.fromkeys(CONVS + RESNETS, "cifar10")
     if network not in networks:
         raise unknown_name("variant", network, networks)
     config = default_config()
@@ -170,6 +211,11 @@ def relu_network(method: str, network: str) -> ConfigDict:
     config.weight_init = weight_init("signed_constant", "he")
     config.optimizer = sgd(0.1, 1e-4)
     config.schedule = ConfigDict({"name": "cosine", "per_epoch": True})
+    if network in RESNETS:
+        config.model.norm = "all"
+        config.batch_size = 256
+        config.optimizer.weight_decay = 5e-4
+        config.data.augment, config.data.preprocess = "crop_flip", "mean_std"
     return config
 
 
@@ -183,6 +229,17 @@ def conv_on_cifar10(
     extreme_every: float = 10.0,
 ) -> ConfigDict:
     """Returns a variant of Conv2, Conv4, Conv6 or Conv8 on CIFAR-10 (Koster et al., 2022).
+
+    Args:
+      name: the network.
+      variant: "published", the best candidate for the row: absolute threshold 0.01, weights
+        +-sqrt(3 / fan_in); "released", the released code's threshold, 0.4 of the layer's largest
+        score; "baseline", dense; "extreme", the settings for fewest weights: threshold 0.6 and a
+        small learning rate.
+      learning_rate: of the first two.
+      baseline_learning_rate: of the baseline.
+      extreme_epochs: length of the extreme variant.
+      extreme_every: epochs in which its learning rate falls by a tenth.
 
     Raises:
       UserError: there is no such variant.

@@ -21,6 +21,7 @@ ALLOWED = {
     "data": BASE | {"data"},
     "training": BASE | {"core", "methods", "data", "training"},
     "config": BASE,
+    "config_koster": BASE | {"config"},
     "config_files": BASE | {"config", "data"},
     "overrides": BASE | {"config_files"},
     "analysis": BASE | {"analysis"},
@@ -38,6 +39,7 @@ HEAVY = {
     "tensorflow_datasets": {"data/sources"},
     "ml_collections": {
         "config",
+        "config_koster",
         "config_files",
         "experiment",
         "overrides",

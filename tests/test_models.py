@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 
 from supermask_jax import models
+from supermask_jax.config import default_config
 from supermask_jax.core.trees import named_leaves, num_params
 from supermask_jax.errors import UserError
-from supermask_jax.models.layers import binary, max_pool_2x2
-from supermask_jax.training.step import linen_apply
+from supermask_jax.models.layers import binary, max_pool_2x2, max_pool_3x3
 
 MNIST, CIFAR10 = (1, 28, 28, 1), (1, 32, 32, 3)
 
 
 def shapes(name, image_shape, **options):
-    model = models.get(name, num_classes=10, **options)
+    zeros = nn.initializers.zeros  # Quicker to trace than draws.
+    model = models.get(name, num_classes=10, kernel_init=zeros, **options)
     return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(image_shape))["params"]
 
 
@@ -28,6 +29,9 @@ def shapes(name, image_shape, **options):
         ("conv4", CIFAR10, 2_425_024),
         ("conv6", CIFAR10, 2_261_184),
         ("conv8", CIFAR10, 5_275_840),
+        # Nine parts of the published plans' convolutions, and dense layers 512-256-256-10.
+        ("vgg16", CIFAR10, 9 * (3 * 64 + 1_634_304) + 512 * 256 + 256 * 256 + 256 * 10),
+        ("vgg19", CIFAR10, 9 * (3 * 64 + 2_224_128) + 512 * 256 + 256 * 256 + 256 * 10),
     ],
 )
 def test_weight_counts_of_the_papers(name, image_shape, count):
@@ -46,12 +50,35 @@ def test_width_scales_convolutions_and_hidden_dense_layers():
     }
 
 
-def test_layers_run_in_tree_order():
+@pytest.mark.parametrize(
+    ("name", "convs"),
+    [("conv8", range(1, 9)), ("vgg19", [f"{i:02}" for i in range(1, 17)])],
+)
+def test_layers_run_in_tree_order(name, convs):
     # Draws and tables go by the sorted names: they must be the order of execution.
-    names = list(named_leaves(shapes("conv8", CIFAR10)))
-    assert names == [f"conv{i}/kernel" for i in range(1, 9)] + [
-        f"dense{i}/kernel" for i in range(1, 4)
-    ]
+    names = list(named_leaves(shapes(name, CIFAR10)))
+    assert names == [f"conv{i}/kernel" for i in convs] + [f"dense{i}/kernel" for i in range(1, 4)]
+
+
+def test_vgg_pools_after_each_stage():
+    model = models.get("vgg16", num_classes=10, width=0.125)
+    _, state = jax.eval_shape(
+        lambda key: model.init_with_output(key, jnp.zeros(CIFAR10), capture_intermediates=True),
+        jax.random.key(0),
+    )
+    seen = state["intermediates"]
+    convs = [seen[f"conv{i:02}"]["__call__"][0].shape[1:] for i in range(1, 14)]
+    assert convs == [
+        *[(32, 32, 8)] * 2, *[(16, 16, 16)] * 2, *[(8, 8, 32)] * 3, *[(4, 4, 64)] * 3,
+        *[(2, 2, 64)] * 3,
+    ]  # fmt: skip
+
+
+def test_elu_of_vgg19_falls_deeper():
+    elu = models.ACTIVATIONS["elu_1.673"]
+    np.testing.assert_allclose(
+        elu(jnp.array([-1e3, -1.0, 2.0])), [-1.673, -1.673 * (1 - np.exp(-1)), 2], rtol=1e-5
+    )
 
 
 def test_fcn_equals_numpy():
@@ -94,6 +121,19 @@ def test_max_pool_equals_flax_by_value_and_gradient(size):
         np.testing.assert_allclose(value, expected)
 
 
+@pytest.mark.parametrize("size", [1, 4])
+def test_stride_1_max_pool_equals_flax_by_value_and_gradient(size):
+    x = jax.random.normal(jax.random.key(0), (2, size, size + 1, 3))
+    upstream = jax.random.normal(jax.random.key(1), x.shape)
+    value, pullback = jax.vjp(max_pool_3x3, x)
+    expected, expected_pullback = jax.vjp(
+        lambda x: nn.max_pool(x, (3, 3), strides=(1, 1), padding="SAME"), x
+    )
+    np.testing.assert_array_equal(value, expected)
+    np.testing.assert_allclose(*pullback(upstream), *expected_pullback(upstream), rtol=1e-5)
+    assert max_pool_3x3(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+
+
 def test_binary_activation_worked_by_hand():
     x = jnp.array([-2.0, -0.5, -0.0, 0.25, 3.0])
     value, pullback = jax.vjp(binary, x)
@@ -101,31 +141,30 @@ def test_binary_activation_worked_by_hand():
     np.testing.assert_allclose(pullback(jnp.ones(5))[0], [0, 1, 2, 1.5, 0], rtol=1e-6)
 
 
-def test_batch_norm_counts_no_padding_and_updates_in_training_only():
-    model = models.get("fcn", num_classes=3, width=0.02, norm="batch")
-    image = jax.random.normal(jax.random.key(1), (6, 4, 4, 1)) + 5.0
-    variables = model.init(jax.random.key(0), image)
-    apply_fn = linen_apply(model)
-    stats, mask = variables["batch_stats"], jnp.arange(6) < 4
-    logits, updated = apply_fn(variables["params"], stats, image, train=True, mask=mask)
-    other = image.at[4:].set(1e3)
-    other_logits, other_updated = apply_fn(variables["params"], stats, other, train=True, mask=mask)
-    np.testing.assert_allclose(logits[:4], other_logits[:4], rtol=1e-4, atol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), updated, other_updated)
-    flat = np.asarray(image[:4]).reshape(4, -1) @ np.asarray(
-        variables["params"]["dense1"]["kernel"]
-    )
-    np.testing.assert_allclose(
-        updated["dense1_norm"]["bn"]["mean"], 0.1 * flat.mean(0), rtol=1e-4, atol=1e-5
-    )
-    _, same = apply_fn(variables["params"], stats, image, train=False)
-    assert same is stats
-    assert num_params(variables["params"]) == 16 * 6 + 6 * 2 + 2 * 3
+@pytest.mark.parametrize("name", sorted(models.MODELS))
+def test_every_model_takes_the_entries_of_the_default_config(name):
+    entries = default_config().model.to_dict() | {"name": name, "width": 0.25}
+    plain = shapes(image_shape=CIFAR10, **entries)
+    assert {leaf.rsplit("/", 1)[-1] for leaf in named_leaves(plain)} == {"kernel"}
+    entries |= {"norm": "all", "norm_affine": True, "activation": "relu"}
+    normed = shapes(image_shape=CIFAR10, **entries)
+    leaves = [leaf.rsplit("/", 1)[-1] for leaf in named_leaves(normed)]
+    # A norm after every layer but the last.
+    kernels = len(named_leaves(plain))
+    assert [leaves.count(kind) for kind in ("kernel", "scale", "bias")] == [
+        kernels, kernels - 1, kernels - 1
+    ]  # fmt: skip
 
 
 def test_errors():
-    with pytest.raises(UserError, match="unknown norm 'bacth': did you mean 'batch'"):
-        models.get("fcn", num_classes=10, norm="bacth")
+    with pytest.raises(UserError, match="unknown norm 'stm': did you mean 'stem'"):
+        models.get("fcn", num_classes=10, norm="stm")
+    with pytest.raises(UserError, match="unknown shortcut 'projected': did you mean 'projection'"):
+        models.get("resnet20", num_classes=10, shortcut="projected")
+    with pytest.raises(UserError, match="unknown block 'K': known: C, I"):
+        models.KosterResNet(10, layout=("CIK",))
+    with pytest.raises(ValueError, match="depth must be 6n"):
+        models.cifar_resnet(18)
     with pytest.raises(UserError, match="unknown activation 'swish'"):
         models.get("fcn", num_classes=10, activation="swish")
     with pytest.raises(UserError, match="unknown model 'conv3'"):

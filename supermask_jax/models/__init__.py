@@ -16,6 +16,17 @@ from supermask_jax.models.conv import ConvNet as ConvNet
 from supermask_jax.models.fcn import FCN as FCN
 from supermask_jax.models.layers import ACTIVATIONS as ACTIVATIONS
 from supermask_jax.models.layers import NORMS as NORMS
+from supermask_jax.models.layers import Network as Network
+from supermask_jax.models.resnet import KosterResNet as KosterResNet
+from supermask_jax.models.resnet import KosterResNet20 as KosterResNet20
+from supermask_jax.models.resnet import KosterResNet56 as KosterResNet56
+from supermask_jax.models.resnet import KosterResNet110 as KosterResNet110
+from supermask_jax.models.resnet import KosterResNet110Masked as KosterResNet110Masked
+from supermask_jax.models.resnet import ResNet as ResNet
+from supermask_jax.models.resnet import ResNet18 as ResNet18
+from supermask_jax.models.resnet import cifar_resnet as cifar_resnet
+from supermask_jax.models.vgg import VGG16 as VGG16
+from supermask_jax.models.vgg import VGG19 as VGG19
 from supermask_jax.registry import make
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -24,17 +35,29 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "conv4": Conv4,
     "conv6": Conv6,
     "conv8": Conv8,
+    "vgg16": VGG16,
+    "vgg19": VGG19,
+    "resnet18": ResNet18,
+    "resnet20": cifar_resnet(20),
+    "resnet32": cifar_resnet(32),
+    "resnet44": cifar_resnet(44),
+    "resnet56": cifar_resnet(56),
+    "resnet110": cifar_resnet(110),
+    "koster_resnet20": KosterResNet20,
+    "koster_resnet56": KosterResNet56,
+    "koster_resnet110": KosterResNet110,
+    "koster_resnet110_masked": KosterResNet110Masked,
 }
 
 
-def get(name: str, *, activation: str = "elu", norm: str = "none", **options: Any) -> nn.Module:
-    """Returns a model by name; `activation` and `norm` are names in `models.layers`.
+def get(name: str, *, activation: str = "elu", **options: Any) -> nn.Module:
+    """Returns a model by name; `activation` is a name in `models.layers.ACTIVATIONS`.
+
+    The options of every model are the attributes of `models.Network`.
 
     Raises:
       UserError: a name or an option is unknown.
     """
-    if norm not in NORMS:
-        raise unknown_name("norm", norm, NORMS)
     if activation not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
-    return make("model", MODELS, name, activation=ACTIVATIONS[activation], norm=norm, **options)
+    return make("model", MODELS, name, activation=ACTIVATIONS[activation], **options)

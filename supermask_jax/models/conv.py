@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import flax.linen as nn
 import jax
 
-from supermask_jax.models.layers import Norm, max_pool_2x2
+from supermask_jax.models.layers import Network, max_pool_2x2
 
 
-class ConvNet(nn.Module):
-    """Pairs of 3 x 3 convolutions with a 2 x 2 max-pool after each pair, then dense layers.
+class ConvNet(Network, kw_only=True):
+    """Stages of 3 x 3 convolutions with a 2 x 2 max-pool after each, then dense layers.
 
-    No biases. Features are flattened in height, width, channel order. Pooling comes before the
-    activation, which is the same for a rising one, and a quarter of its work.
+    No biases. Features are flattened in height, width, channel order. Pooling comes before norm and
+    activation: without norm that is the same for a rising activation, and a quarter of its work.
 
     Attributes:
-      num_classes: width of the last layer.
-      stages: channels of each pair of convolutions at `width` 1.
+      stages: channels of the convolutions of each stage at `width` 1.
+      depths: number of convolutions in each stage; None for two in every one.
       features: widths of the hidden dense layers at `width` 1.
-      width: multiplies the channels and the hidden dense widths.
-      kernel_init: initialiser of every kernel.
-      activation: after every layer but the last.
-      norm: before every activation: a name in `layers.NORMS`.
     """
 
-    num_classes: int
     stages: Sequence[int]
+    depths: Sequence[int] | None = None
     features: Sequence[int] = (256, 256)
-    width: float = 1.0
-    kernel_init: Callable[..., jax.Array] = nn.initializers.he_normal()
-    activation: Callable[[jax.Array], jax.Array] = nn.elu
-    norm: str = "none"
 
     @nn.compact
     def __call__(
@@ -43,22 +35,24 @@ class ConvNet(nn.Module):
 
         Rows where `mask` [B] is False do not count in batch statistics.
         """
-        conv = partial(nn.Conv, kernel_size=(3, 3), use_bias=False, kernel_init=self.kernel_init)
-        dense = partial(nn.Dense, use_bias=False, kernel_init=self.kernel_init)
 
-        def activate(x: jax.Array, name: str) -> jax.Array:
-            return self.activation(Norm(self.norm, name=f"{name}_norm")(x, train=train, mask=mask))
+        def activate(x: jax.Array, name: str, stem: bool = False) -> jax.Array:
+            norm = self.norms(stem=stem)(name=f"{name}_norm")
+            return self.activation(norm(x, train=train, mask=mask))
 
-        x = image
-        for i, channels in enumerate(self.stages):
-            for j in (1, 2):
-                name = f"conv{2 * i + j}"
-                x = conv(int(channels * self.width), name=name)(x)
-                x = activate(max_pool_2x2(x) if j == 2 else x, name)
+        depths = self.depths or [2] * len(self.stages)
+        digits = len(str(sum(depths)))  # Names sort in the order of the layers: conv01, ... conv16.
+        x, layers = image, 0
+        for channels, depth in zip(self.stages, depths, strict=True):
+            for last in [False] * (depth - 1) + [True]:
+                layers += 1
+                name = f"conv{layers:0{digits}}"
+                x = self.conv3x3(self.scaled(channels), name)(x)
+                x = activate(max_pool_2x2(x) if last else x, name, stem=layers == 1)
         x = x.reshape(x.shape[0], -1)
         for i, features in enumerate(self.features, start=1):
-            x = activate(dense(int(features * self.width), name=f"dense{i}")(x), f"dense{i}")
-        return dense(self.num_classes, name=f"dense{len(self.features) + 1}")(x)
+            x = activate(self.dense(self.scaled(features), f"dense{i}")(x), f"dense{i}")
+        return self.dense(self.num_classes, f"dense{len(self.features) + 1}")(x)
 
 
 Conv2 = partial(ConvNet, stages=(64,))

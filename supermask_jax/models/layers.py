@@ -1,13 +1,16 @@
-"""What the networks share: activations, batch norm without affine parameters, pooling."""
+"""What the networks share: their options, activations, batch norm, pooling."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from supermask_jax.errors import unknown_name
 
 Array = jax.Array
 
@@ -28,35 +31,113 @@ def binary(x: Array) -> Array:
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "elu": nn.elu,
+    "elu_1.673": partial(nn.elu, alpha=1.673),  # of the originals' VGG19
     "relu": nn.relu,
     "binary": binary,
 }
 
-NORMS = ("none", "batch")
+# Where a network has batch norm: nowhere, after its first layer, after every layer but the last.
+NORMS = ("none", "stem", "all")
 
 
 class Norm(nn.Module):
-    """Batch norm without scale and bias, or nothing.
+    """Batch norm, its constant stand-in, or nothing.
 
-    Statistics are updated in training only, with PyTorch's momentum (0.9 here) and epsilon.
+    Running statistics are float32 and change in training only. They hold the variance of the
+    batch itself, where PyTorch holds the unbiased one.
 
     Attributes:
-      kind: a name in `NORMS`.
+      used: False returns the input.
+      affine: with trained parameters ``scale`` and ``bias``, one for each channel.
+      frozen: multiply by the constant ``1 / sqrt(1 + epsilon)``: what a batch norm is whose
+        statistics stay at mean 0 and variance 1, as Keras leaves those that are not trainable. A
+        frozen scale of 1 and bias of 0 would do nothing: `affine` adds none here.
+      momentum: share of the old running statistics that an update keeps.
+      epsilon: added to the variance.
     """
 
-    kind: str = "none"
+    used: bool = True
+    affine: bool = False
+    frozen: bool = False
+    momentum: float = 0.9
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool, mask: Array | None = None) -> Array:
-        """Normalises [B, ..., C]; rows where `mask` [B] is False do not count."""
-        if self.kind == "none":
+        """Normalises [B, ..., C], whose dtype it keeps.
+
+        Rows where `mask` [B] is False do not count.
+        """
+        if not self.used:
             return x
+        if self.frozen:
+            return x * (1 + self.epsilon) ** -0.5
         if mask is not None:
             mask = mask.reshape(-1, *[1] * (x.ndim - 1))
         layer = nn.BatchNorm(
-            use_running_average=not train, momentum=0.9, use_scale=False, use_bias=False, name="bn"
+            use_running_average=not train,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            dtype=x.dtype,
+            use_scale=self.affine,
+            use_bias=self.affine,
+            name="bn",
         )
         return layer(x, mask=mask)
+
+
+class Network(nn.Module):
+    """The options of every network; a network is a subclass that adds its layout.
+
+    Attributes:
+      num_classes: width of the last layer.
+      width: multiplies the channels and the widths of all other layers.
+      kernel_init: initialiser of every kernel.
+      activation: after every layer but the last.
+      norm: where batch norm goes, before the activation: a name in `NORMS`.
+      norm_affine: see `Norm`; so are the next three.
+      norm_frozen: no statistics and no parameters, but a constant.
+      norm_momentum: 0.9 as PyTorch's (which calls it 0.1), unless a network says otherwise.
+      norm_epsilon: 1e-5 as PyTorch's, unless a network says otherwise.
+    """
+
+    num_classes: int
+    width: float = 1.0
+    kernel_init: Callable[..., Array] = nn.initializers.he_normal()
+    activation: Callable[[Array], Array] = nn.elu
+    norm: str = "none"
+    norm_affine: bool = False
+    norm_frozen: bool = False
+    norm_momentum: float = 0.9
+    norm_epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise unknown_name("norm", self.norm, NORMS)
+        super().__post_init__()
+
+    def scaled(self, features: int) -> int:
+        """Returns a number of channels or features at the network's width, rounded down."""
+        return int(features * self.width)
+
+    def dense(self, features: int, name: str) -> nn.Dense:
+        """Makes a dense layer without bias."""
+        return nn.Dense(features, use_bias=False, kernel_init=self.kernel_init, name=name)
+
+    def conv3x3(self, features: int, name: str) -> nn.Conv:
+        """Makes a 3 x 3 convolution of stride 1 without bias that keeps height and width."""
+        return nn.Conv(features, (3, 3), use_bias=False, kernel_init=self.kernel_init, name=name)
+
+    def norms(self, *, stem: bool = False) -> Callable[..., Norm]:
+        """Returns what makes the norm after a layer: after the first one for `stem`."""
+        return partial(
+            Norm,
+            used=self.norm == "all" or (stem and self.norm == "stem"),
+            affine=self.norm_affine,
+            frozen=self.norm_frozen,
+            momentum=self.norm_momentum,
+            epsilon=self.norm_epsilon,
+        )
 
 
 def max_pool_2x2(x: Array) -> Array:
@@ -69,3 +150,17 @@ def max_pool_2x2(x: Array) -> Array:
     height, width = x.shape[1] // 2, x.shape[2] // 2
     x = x[:, : 2 * height, : 2 * width]
     return x.reshape(x.shape[0], height, 2, width, 2, x.shape[-1]).max((2, 4))
+
+
+def max_pool_3x3(x: Array) -> Array:
+    """Max-pools [B, H, W, C] by 3 with stride 1, borders padded so that height and width stay.
+
+    A maximum of shifted slices, first of rows and then of columns: elementwise like its gradient,
+    for the reasons of `max_pool_2x2`. Where values tie, the gradient is shared among them.
+    """
+    for axis in (1, 2):
+        padding = [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)]
+        size, padded = x.shape[axis], jnp.pad(x, padding, constant_values=-jnp.inf)
+        before, after = (lax.slice_in_dim(padded, i, i + size, axis=axis) for i in (0, 2))
+        x = jnp.maximum(jnp.maximum(before, after), x)
+    return x

@@ -1,0 +1,18 @@
+"""VGG19 (20,218,048 weights) on CIFAR-10, without batch norm.
+
+  python experiments/main.py --config=configs/vgg19.py
+
+Source: early code of Koster et al., 2022; no result is published. As theirs, the ELU
+falls to -1.673.
+
+Variants (`--config=configs/vgg19.py:baseline`): early, the default; extreme, baseline.
+`supermask_jax.config_koster.vgg_on_cifar10` says what each one is.
+"""
+
+from ml_collections import ConfigDict
+
+from supermask_jax.config_koster import vgg_on_cifar10
+
+
+def get_config(variant: str = "early") -> ConfigDict:
+    return vgg_on_cifar10("vgg19", variant, activation="elu_1.673")
