@@ -68,6 +68,7 @@ def test_the_digest_is_of_the_config_and_not_of_how_it_was_written():
     b = grid.load_trial(QUICK, [*TINY, "--config.method.threshold.value=2e-2"])
     c = grid.load_trial(QUICK, TINY)
     assert a.digest == b.digest != c.digest
+    assert grid.load_trial(QUICK, [*TINY, "--config.seed=3"]).digest == c.digest
 
 
 def test_draws_are_of_the_seed():
@@ -180,7 +181,7 @@ def test_print_and_dry_run_write_nothing(tmp_path, capsys):
 
 def test_runs_side_by_side_are_saved_when_stopped(tmp_path):
     argv = [
-        f"--config={QUICK}", "--config.model.width=0.1", "--config.epochs=100000", THRESHOLDS,
+        f"--config={QUICK}", "--config.model.width=0.1", "--config.epochs=3000", THRESHOLDS,
         "--workdir=work", "--out=log.json", "--jobs=2",
     ]  # fmt: skip
     done = subprocess.Popen(
@@ -191,7 +192,10 @@ def test_runs_side_by_side_are_saved_when_stopped(tmp_path):
     while len(list(tmp_path.glob("work/*/s0/metrics.jsonl"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)
     os.kill(done.pid, signal.SIGTERM)
-    err = done.communicate(timeout=60)[1]
+    try:
+        err = done.communicate(timeout=60)[1]
+    finally:
+        done.kill()
     assert done.returncode == 128 + signal.SIGTERM, err
     assert err.splitlines() == ["stopped by SIGTERM; saved: give the same command to go on"]
     assert len(list(tmp_path.glob("work/*/s0/checkpoints/*/"))) >= 2
