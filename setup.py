@@ -34,12 +34,14 @@ setup(
     extras_require={
         "test": [
             "hypothesis>=6.100",
+            "matplotlib>=3.8",
             "pytest>=8",
             "pytest-randomly>=3.15",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
             "tensorboardX>=2.6",
         ],
+        "plots": ["matplotlib>=3.8"],
         "tensorboard": ["tensorboardX>=2.6"],
         # importlib_resources: TFDS needs it to prepare, and does not install it.
         "tfds": ["tensorflow>=2.18", "importlib_resources>=6"],

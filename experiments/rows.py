@@ -1,22 +1,50 @@
 """The rows of the results table, most valuable first."""
 
-from supermask_jax.reproduce import Row
+from supermask_jax.analysis.rows import Row, Section
 
 PAPER_PROTOCOL = ("--config.protocol=paper",)
 
+FCN = Section(
+    "FCN on MNIST",
+    "784-300-100-10, 266,200 weights. Paper: Koster et al., 2022, table 1. `best` and `sparse` are "
+    "ours, chosen on the validation split.",
+    figure="docs/front-fcn.svg",
+)
+METHODS = Section(
+    "Every method on MNIST",
+    "The same network with ReLU, for the methods that the signed supermask is compared with. "
+    "Paper: Zhou et al., 2019.",
+)
+CONV = Section("Convolutional networks on CIFAR-10", "Paper: Koster et al., 2022, table 1.")
 
-def koster(name: str, accuracy: str, remaining: str, dense: str) -> list[Row]:
+
+def koster(
+    name: str,
+    section: Section,
+    accuracy: str,
+    remaining: str,
+    dense: str,
+    *,
+    accelerator: bool = False,
+) -> list[Row]:
     """The signed supermask's rows of one network: Koster et al., 2022, table 1."""
     config = f"configs/{name}.py"
     masked = {"accuracy": accuracy, "remaining": remaining}
+    place = {"section": section, "accelerator": accelerator}
     return [
-        Row(f"{name}-baseline", f"{config}:baseline", PAPER_PROTOCOL, {"accuracy": dense},
-            "dense baseline"),
         Row(f"{name}-published", f"{config}:published", PAPER_PROTOCOL, masked,
-            "signed supermask, the rule that reproduces the paper"),
+            "signed supermask, the rule that reproduces the paper", **place, headline=True),
+        Row(f"{name}-baseline", f"{config}:baseline", PAPER_PROTOCOL, {"accuracy": dense},
+            "dense", **place, dense=True, headline=True),
         Row(f"{name}-released", f"{config}:released", PAPER_PROTOCOL, masked,
-            "signed supermask, the rule of the released code"),
+            "signed supermask, the rule of the released code", **place),
     ]  # fmt: skip
+
+
+def ours(name: str, variant: str, about: str, *flags: str, headline: bool = False) -> Row:
+    """A row of the FCN with our settings: the papers have none to compare it with."""
+    return Row(name, f"configs/fcn.py:{variant}", (*PAPER_PROTOCOL, *flags), {}, about, FCN,
+               headline=headline)  # fmt: skip
 
 
 def on_mnist(method: str, epochs: int, about: str, paper: str = "", **options: object) -> Row:
@@ -29,24 +57,48 @@ def on_mnist(method: str, epochs: int, about: str, paper: str = "", **options: o
         (*PAPER_PROTOCOL, f"--config.epochs={epochs}", *flags),
         {"accuracy": paper} if paper else {},
         about,
+        METHODS,
+        dense=method == "dense",
     )
 
 
+FCN_OURS = [
+    ours("fcn-best", "best", "ours: rate and decay annealed together", headline=True),
+    ours("fcn-sparse", "sparse", "ours, with a higher threshold", headline=True),
+]
+
+# The front of accuracy against remaining weights: one knob, from many weights to few.
+FCN_FRONT = [
+    ours(f"fcn-front-{value}", "best", f"ours, threshold {value}",
+         f"--config.method.threshold.value={value}")
+    for value in (0.01, 0.015, 0.02, 0.03, 0.04, 0.05)
+]  # fmt: skip
+
 METHODS_ON_MNIST = [
-    on_mnist("dense", 30, "dense baseline of the ReLU network"),
+    on_mnist("dense", 30, "dense, ReLU"),
     on_mnist("bernoulli", 100, "learned supermask, rescaled, signed constants", "98.0"),
-    *(on_mnist("edge_popup", 30, "edge-popup at a density", density=d) for d in (0.1, 0.3, 0.5)),
-    on_mnist("biprop", 30, "biprop at a density", density=0.1),
-    *(on_mnist("signed_topk", 30, "signed top-k at a density", density=d)
+    *(on_mnist("edge_popup", 30, f"edge-popup, density {d}", density=d) for d in (0.1, 0.3, 0.5)),
+    on_mnist("biprop", 30, "biprop, density 0.1", density=0.1),
+    *(on_mnist("signed_topk", 30, f"signed top-k, density {d}", density=d)
       for d in (0.01, 0.02, 0.05)),
     on_mnist("multicoat", 30, "multicoated supermask, coats of 0.5, 0.25, 0.1"),
 ]  # fmt: skip
 
+CONV_ROWS = [
+    row
+    for name, accuracy, remaining, dense in (
+        ("conv2", "68.37 [67.7, 69.0]", "0.60 [0.58, 0.62]", "68.79 [68.4, 69.2]"),
+        ("conv4", "77.40 [76.7, 78.3]", "2.91 [2.9, 3.0]", "74.50"),
+        ("conv6", "79.17 [78.1, 80.5]", "2.36 [1.9, 2.6]", "75.91 [75.4, 76.4]"),
+        ("conv8", "80.91 [79.9, 81.7]", "1.17 [1.1, 1.2]", "72.24 [71.4, 73.0]"),
+    )
+    for row in koster(name, CONV, accuracy, remaining, dense, accelerator=True)
+]
+
 ROWS = [
-    *koster("fcn", "97.48 [97.3, 97.7]", "3.77 [3.7, 3.8]", "97.42"),
+    *FCN_OURS,
+    *koster("fcn", FCN, "97.48 [97.3, 97.7]", "3.77 [3.7, 3.8]", "97.42"),
+    *FCN_FRONT,
     *METHODS_ON_MNIST,
-    *koster("conv2", "68.37 [67.7, 69.0]", "0.60 [0.58, 0.62]", "68.79 [68.4, 69.2]"),
-    *koster("conv4", "77.40 [76.7, 78.3]", "2.91 [2.9, 3.0]", "74.50"),
-    *koster("conv6", "79.17 [78.1, 80.5]", "2.36 [1.9, 2.6]", "75.91 [75.4, 76.4]"),
-    *koster("conv8", "80.91 [79.9, 81.7]", "1.17 [1.1, 1.2]", "72.24 [71.4, 73.0]"),
+    *CONV_ROWS,
 ]

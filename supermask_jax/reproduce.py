@@ -1,4 +1,4 @@
-"""Runs rows of the results table and keeps what they give as small result files."""
+"""Runs rows of the results table, keeps what they give as small result files, writes the pages."""
 
 from __future__ import annotations
 
@@ -6,35 +6,23 @@ import json
 import logging
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from supermask_jax.analysis.results import collect, table, write_result
-from supermask_jax.errors import unknown_name
+from supermask_jax.analysis import page
+from supermask_jax.analysis.results import collect, extra_flags, write_result
+from supermask_jax.analysis.rows import Row
+from supermask_jax.config_files import NOT_IDENTITY
+from supermask_jax.errors import UserError
 from supermask_jax.overrides import load_with_overrides
 
+# Flags of entries that change nothing computed: no part of a row's command.
+_PLACES = tuple(f"--config.{name}=" for name in NOT_IDENTITY)
+
 _log = logging.getLogger("supermask_jax")
-
-
-class Row(NamedTuple):
-    """A row of the table.
-
-    Attributes:
-      name: unique; names the result file and the work folders.
-      config: config file and variant, relative to the repository.
-      flags: overrides of config entries, as on the command line.
-      paper: {"accuracy": ..., "remaining": ...} as the paper prints them, in percent.
-      about: what the row is, in a few words.
-    """
-
-    name: str
-    config: str
-    flags: tuple[str, ...] = ()
-    paper: Mapping[str, str] = {}
-    about: str = ""
 
 
 def row_config(row: Row, root: Path, seed: int, flags: Sequence[str] = ()) -> ConfigDict:
@@ -45,25 +33,6 @@ def row_config(row: Row, root: Path, seed: int, flags: Sequence[str] = ()) -> Co
     """
     every = [*row.flags, *flags, f"--config.seed={seed}"]
     return load_with_overrides(str(root / row.config), every)
-
-
-def select(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
-    """Returns the rows named; a name that ends in ``*`` stands for all that begin so.
-
-    Raises:
-      UserError: no row has a name.
-    """
-    chosen = []
-    for name in names:
-        stem = name.removesuffix("*")
-        if stem == name:
-            found = [row for row in rows if row.name == name]
-        else:
-            found = [row for row in rows if row.name.startswith(stem)]
-        if not found:
-            raise unknown_name("row", name, [row.name for row in rows])
-        chosen += [row for row in found if row not in chosen]
-    return chosen
 
 
 def reproduce(
@@ -90,72 +59,115 @@ def reproduce(
       flags: overrides of config entries for all rows, e.g. ``--config.epochs=2``.
       budget_minutes: wall time, in minutes.
 
+    Returns:
+      The result files of the rows that have run.
+
     Raises:
-      UserError: a row cannot be run.
+      UserError: a row cannot be run, or `results` holds it without these flags.
     """
     from supermask_jax import experiment
 
-    started, written = time.monotonic(), []
+    named = [flag for flag in flags if not flag.startswith(_PLACES)]
     for row in rows:
+        _check_free(results / f"{row.name}.json", named)
+    started, written = time.monotonic(), []
+    for index, row in enumerate(rows):
         done: list[Path] = []
         for seed in seeds:
             if time.monotonic() - started > 60 * budget_minutes:
-                _log.info("budget spent: %s has %d of %d seeds", row.name, len(done), len(seeds))
-                break
+                left = ", ".join(row.name for row in rows[index + 1 :]) or "none"
+                _log.info("budget spent: %s has %d of %d seeds; rows not begun: %s",
+                          row.name, len(done), len(seeds), left)  # fmt: skip
+                return written
             folder = runs / row.name / f"s{seed}"
             _log.info("row %s, seed %d", row.name, seed)
             experiment.run(row_config(row, root, seed, flags), folder, quiet=True)
             done.append(folder)
-            _write(row, results / f"{row.name}.json", collect(done), flags)
-        if done:
-            written.append(json.loads((results / f"{row.name}.json").read_text()))
+            result = _write(row, results / f"{row.name}.json", collect(done), named)
+            written = [*(w for w in written if w["row"] != row.name), result]
     return written
 
 
-def _write(row: Row, path: Path, found: dict[str, Any], flags: Sequence[str]) -> None:
-    """Writes a row's result file, but never fewer seeds over more."""
-    if path.exists() and json.loads(path.read_text())["n"] > found["n"]:
-        return
+def _check_free(path: Path, flags: Sequence[str]) -> None:
+    """Raises UserError if `path` holds a whole row that a run with `flags` would replace."""
+    if flags and path.exists() and not extra_flags(_read(path)):
+        raise UserError(f"{path} holds the row without {shlex.join(flags)}: give another --results")
+
+
+def _write(
+    row: Row, path: Path, found: Mapping[str, Any], flags: Sequence[str]
+) -> Mapping[str, Any]:
+    """Writes a row's result and returns what the file holds: never fewer seeds over more."""
     seeds = ",".join(str(run["seed"]) for run in found["runs"])
     words = ["python", "experiments/reproduce.py", f"--rows={row.name}", f"--seeds={seeds}", *flags]
     head = {"row": row.name, "about": row.about, "paper": dict(row.paper)}
-    write_result(path, head | {"command": shlex.join(words)} | found)
+    result = head | {"command": shlex.join(words)} | dict(found)
+    if path.exists():
+        old = _read(path)
+        if old["n"] > result["n"] and _agree(old["config"], result["config"]):
+            return old
+    write_result(path, result)
+    return _read(path)
+
+
+def _agree(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two configs agree in every entry that both have: one may be from an older version."""
+    return all(
+        _agree(a[key], b[key]) if isinstance(a[key], Mapping) else a[key] == b[key]
+        for key in a.keys() & b.keys()
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): delete it, or restore it") from error
 
 
 def load_results(results: Path, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Returns the result files there are, in the order of the rows."""
+    """Returns the result files there are, in the order of the rows.
+
+    Raises:
+      UserError: a file is damaged.
+    """
     paths = [results / f"{row.name}.json" for row in rows]
-    return [json.loads(path.read_text()) for path in paths if path.exists()]
+    return [_read(path) for path in paths if path.exists()]
 
 
 def results_page(results: Path, rows: Sequence[Row]) -> str:
-    """Returns the text of RESULTS.md, from the result files alone; rows not run say so."""
-    found = load_results(results, rows)
-    names = {result["row"] for result in found}
-    missing = [f"`{row.name}`" for row in rows if row.name not in names]
-    commands = [f"- `{result['row']}`: `{result['command']}`" for result in found]
-    about = [f"- `{row.name}`: {row.about} (`{row.config}`)" for row in rows]
-    return "\n".join(
-        [
-            "# Results",
-            "",
-            "Written by `python experiments/reproduce.py --page` from the files in `results/`; do "
-            "not edit. Accuracy is that of the last epoch on the test set; means over n seeds "
-            "with the 95 % Student-t interval of the mean. Mask bytes: entropy bound of the "
-            "masks. Papers' values as printed there. Seconds are the wall time of a run, on a "
-            "machine that was not kept free for it.",
-            "",
-            table(found),
-            "",
-            f"Not run yet: {', '.join(missing)}." if missing else "Every row has been run.",
-            "",
-            "## Rows",
-            "",
-            *about,
-            "",
-            "## Commands",
-            "",
-            *commands,
-            "",
-        ]
+    """Returns the text of RESULTS.md, from the result files alone; rows not run say so.
+
+    Args:
+      results: folder of the result files; figures lie relative to the folder that holds it.
+      rows: the whole table, most valuable first.
+    """
+    figures = {row.section.figure for row in rows}
+    there = {figure for figure in figures if figure and (results.parent / figure).exists()}
+    return page.results_page(rows, load_results(results, rows), there, _other_sections(results))
+
+
+def _other_sections(results: Path) -> Iterator[str]:
+    """Yields the sections of result files that are no rows of the table."""
+    tickets = [_read(path) for path in sorted(results.glob("lottery-*.json"))]
+    if tickets:
+        # The place of `analysis.pruning_table.lottery_page(result)`: one for each file.
+        yield "\n".join(["## Lottery tickets", "", *(f"- `{t['command']}`" for t in tickets)])
+    searches = [_read(path) for path in sorted(results.glob("search-*.json"))]
+    if searches:
+        yield "\n\n".join(["## Searches", page.SEARCH_NOTE, *map(page.search_lines, searches)])
+
+
+def write_pages(root: Path, rows: Sequence[Row]) -> None:
+    """Writes RESULTS.md and the table in README.md from the files in ``results/``.
+
+    Raises:
+      UserError: a result file is damaged, or README.md lacks the lines that the table stands
+        between.
+    """
+    readme, results = root / "README.md", root / "results"
+    text = page.replace_marked(
+        readme.read_text(), page.readme_table(rows, load_results(results, rows))
     )
+    (root / "RESULTS.md").write_text(results_page(results, rows))
+    readme.write_text(text)

@@ -28,7 +28,13 @@ ALLOWED = {
     "experiment": BASE | {"core", "methods", "models", "data", "training", "config_files"},
 }
 BELOW = set(ALLOWED)
-for part in ("dry_run", "lottery", "benchmark", "reproduce"):  # Side by side, on one experiment.
+for part in (
+    "dry_run",
+    "lottery",
+    "benchmark",
+    "reproduce",
+    "search",
+):  # Side by side, on one experiment.
     ALLOWED[part] = BELOW | {part}
 ALLOWED["commands"] = BELOW | set(ALLOWED) | {"commands"}
 
@@ -47,6 +53,7 @@ HEAVY = {
         "lottery",
         "benchmark",
         "reproduce",
+        "search",
         "commands",
     },
 }

@@ -1,56 +1,39 @@
-"""Intervals, mask sizes, result files and the page made of them."""
+"""Result files, and the pages made of them."""
 
+import importlib.util
 import json
 import math
 
 import numpy as np
 import pytest
 from helpers import ROOT
-from scipy import stats
 
 from supermask_jax import reproduce
-from supermask_jax.analysis.intervals import entropy_bits, mask_bytes, mean_interval, percent
+from supermask_jax.analysis import page
+from supermask_jax.analysis.intervals import entropy_bits, mean_interval, percent
 from supermask_jax.analysis.results import collect, mean_rows
+from supermask_jax.analysis.rows import Row, Section, page_order, select
 from supermask_jax.commands import reproduce as command
 from supermask_jax.errors import UserError
 
 TINY = ("--config.model.width=0.1", "--config.epochs=2")
+TABLE, OTHER = Section("A table", "A note.", "docs/front.svg"), Section("Another")
 ROWS = [
-    reproduce.Row("masked", "configs/quickstart.py", TINY, {"accuracy": "97.5"}, "a mask"),
-    reproduce.Row(
-        "dense",
-        "configs/fcn.py:baseline",
-        (*TINY, "--config.data.name=digits"),
-        about="no mask",
-    ),
-    reproduce.Row("never", "configs/fcn.py", about="not run"),
-]
+    Row("masked", "configs/quickstart.py", TINY, {"accuracy": "97.5"}, "a mask", TABLE,
+        headline=True),
+    Row("dense", "configs/fcn.py:baseline", (*TINY, "--config.data.name=digits"), {}, "no mask",
+        TABLE, dense=True),
+    Row("never", "configs/fcn.py", (), {"accuracy": "98.1", "remaining": "3.3"}, "a wish", OTHER,
+        accelerator=True),
+]  # fmt: skip
 
 
-def test_interval_equals_scipy():
-    values = [0.9, 0.95, 0.91, 0.93]
-    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
-    found = mean_interval(values)
-    np.testing.assert_allclose(found, [np.mean(values), low, high, 4])
-    assert percent(found) == f"{100 * np.mean(values):.2f} [{100 * low:.2f}, {100 * high:.2f}]"
-
-
-def test_interval_of_one_and_of_none():
-    found = mean_interval([0.5])
-    assert found.mean == 0.5
-    assert math.isnan(found.low)
-    assert percent(found) == "50.00"
-    with pytest.raises(ValueError, match="at least one"):
-        mean_interval([])
-
-
-def test_entropy_worked_by_hand():
-    assert entropy_bits([4, 4]) == 8
-    assert entropy_bits([8, 0]) == 0
-    assert entropy_bits([2, 1, 1]) == 4 * 1.5
-    layer = np.array([1, 1, -1, -1, 0, 0, 0, 0], np.int8)
-    assert mask_bytes({"a": layer, "b": layer}) == 3  # 2 x 12 bits
-    assert mask_bytes({"coats": np.array([0, 1, 2, 3], np.int8)}) == 1
+def real_rows():
+    """The rows that are shipped."""
+    spec = importlib.util.spec_from_file_location("rows", ROOT / "experiments" / "rows.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ROWS
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +54,12 @@ def test_results_hold_every_seed_and_the_mean(done):
     assert stored["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
     assert stored["n"] == stored["accuracy"]["n"] == 2
     assert stored["command"] == "python experiments/reproduce.py --rows=masked --seeds=0,1"
-    assert len(stored["runs"][0]["curves"]["remaining_weights"]) == 2
+    curves = stored["runs"][0]["curves"]
+    for name in ("train_loss", "train_accuracy", "val_accuracy", "remaining_weights"):
+        assert len(curves[name]) == 2
+    assert stored["runs"][0]["seconds"] > 0
+    assert {"device", "versions"} <= stored["env"].keys()
+    assert stored["config"]["epochs"] == 2
     masks = np.load(folder / "runs" / "masked" / "s0" / "masks.npz")
     bits = sum(entropy_bits([np.sum(m == v) for v in (-1, 0, 1)]) for m in masks.values())
     assert stored["runs"][0]["mask_bytes"] == math.ceil(bits / 8)
@@ -95,13 +83,138 @@ def test_fewer_seeds_do_not_replace_more(done):
     assert again == found[:1]
 
 
+def cells(text, name):
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
 def test_the_page_comes_from_the_files_and_names_what_is_missing(done):
     folder, found = done
-    page = reproduce.results_page(folder / "results", ROWS)
-    assert f"| masked | 2 | {percent(found[0]['accuracy'])} | 97.5 |" in page
-    assert "Not run yet: `never`." in page
-    row = next(line for line in page.splitlines() if line.startswith("| dense |"))
-    assert "| 100 | - | - |" in row
+    text = reproduce.results_page(folder / "results", ROWS)
+    masked = cells(text, "masked")
+    assert masked[1:4] == ["a mask", percent(found[0]["accuracy"]), "97.5"]
+    assert masked[4:7] == [percent(found[0]["remaining_weights"]), "", "2"]
+    assert cells(text, "dense")[4:8] == ["100", "", "2", ""]
+    assert cells(text, "never")[1:6] == ["a wish", "not run", "98.1", "", "3.3"]
+
+
+def test_sections_notes_and_figures_that_exist(done, tmp_path):
+    folder, found = done
+    text = page.results_page(ROWS, found)
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## A table", "## Another",
+    ]  # fmt: skip
+    assert "A note." in text
+    assert "docs/front.svg" not in text
+    assert "![A table](docs/front.svg)" in page.results_page(ROWS, found, ["docs/front.svg"])
+
+
+def test_commands_that_differ_by_the_row_alone_are_one_line(done):
+    _, (masked, dense) = done
+    text = page.results_page(ROWS, [masked, dense])
+    start = "- `python experiments/reproduce.py"
+    assert f"{start} --rows=masked,dense --seeds=0,1`" in text
+    assert "not run, on an accelerator: `python experiments/reproduce.py --rows=never`" in text
+    partial = dense | {"command": f"{dense['command']} --config.epochs=1"}
+    text = page.results_page(ROWS, [masked, partial])
+    assert f"{start} --rows=dense --seeds=0,1 --config.epochs=1`" in text
+    assert cells(text, "dense")[1] == "no mask; with `--config.epochs=1`"
+
+
+def test_order_on_the_page():
+    rows = [Row(name, "", dense="dense" in name) for name in ("b-x", "a-x", "b-dense", "a-dense")]
+    assert [row.name for row in page_order(rows)] == ["b-dense", "b-x", "a-dense", "a-x"]
+
+
+def test_searches_and_tickets_have_their_place(tmp_path):
+    numbers = {"val_accuracy": 0.9, "remaining_weights": 0.1}
+    runs = [
+        {"point": {"gain": 1.0}, "digest": "a", "seed": 0, **numbers},
+        {"point": {"gain": 2.0}, "digest": "b", "seed": 0, **numbers, "val_accuracy": 0.8},
+    ]
+    log = {"commands": ["python search"], "config": {"name": "net"}, "runs": runs}
+    (tmp_path / "search-net.json").write_text(json.dumps(log))
+    (tmp_path / "lottery-net.json").write_text(json.dumps({"command": "python lottery"}))
+    text = reproduce.results_page(tmp_path, ROWS)
+    assert "| `gain=1.0` | 10.00 | 90.00 | 1 |" in text
+    assert "gain=2.0" not in text  # Not on the front.
+    assert "net: 2 runs, 2 points." in text
+    assert "- `python search`" in text
+    assert "- `python lottery`" in text
+
+
+def test_the_readme_shows_headlines_that_were_run(done):
+    _, found = done
+    text = page.readme_table(ROWS, found)
+    assert cells(text, "masked")[2] == percent(found[0]["accuracy"])
+    assert "`dense`" not in text
+    assert "`masked`" not in page.readme_table(ROWS, [])
+
+
+def test_marked_lines():
+    text = f"a\n{page.BEGIN}\nold\n{page.END}\nb\n"
+    new = page.replace_marked(text, "new")
+    assert new == f"a\n{page.BEGIN}\n\nnew\n\n{page.END}\nb\n"
+    assert page.replace_marked(new, "new") == new
+    for bad in ("", f"{page.BEGIN}\n", f"{page.END}\n{page.BEGIN}\n", text + text):
+        with pytest.raises(UserError, match="the README needs the lines"):
+            page.replace_marked(bad, "new")
+
+
+def test_readme_and_results_are_those_of_the_result_files():
+    rows, results = real_rows(), ROOT / "results"
+    mend = "run: python experiments/reproduce.py --page"
+    assert (ROOT / "RESULTS.md").read_text() == reproduce.results_page(results, rows), mend
+    readme = (ROOT / "README.md").read_text()
+    table = page.readme_table(rows, reproduce.load_results(results, rows))
+    assert readme == page.replace_marked(readme, table), mend
+
+
+def test_every_shipped_row_has_a_config_and_a_name_of_its_own():
+    rows = real_rows()
+    assert len({row.name for row in rows}) == len(rows)
+    for row in rows:
+        assert reproduce.row_config(row, ROOT, 0).protocol == "paper"
+
+
+def test_a_damaged_result_file_is_one_line(tmp_path):
+    (tmp_path / "masked.json").write_text("{")
+    with pytest.raises(UserError, match="masked.json is damaged"):
+        reproduce.results_page(tmp_path, ROWS)
+
+
+def test_a_shorter_run_does_not_replace_a_whole_one(done):
+    folder, found = done
+    places = {"root": ROOT, "runs": folder / "other", "results": folder / "results"}
+    with pytest.raises(UserError, match="without --config.epochs=1: give another --results"):
+        reproduce.reproduce(ROWS[:1], [0], flags=["--config.epochs=1"], **places)
+    assert not (folder / "other").exists()
+    stored = json.loads((folder / "results" / "masked.json").read_text())
+    assert stored == found[0]
+
+
+def test_flags_that_change_nothing_are_no_part_of_the_command(done):
+    folder, found = done
+    flags = ["--config.data.cache_dir=elsewhere"]
+    places = {"root": ROOT, "runs": folder / "runs", "results": folder / "results"}
+    assert reproduce.reproduce(ROWS[:1], [0, 1], flags=flags, **places) == found[:1]
+
+
+def test_without_an_accelerator_slow_rows_are_skipped_unless_named(monkeypatch, capsys, tmp_path):
+    ran = []
+    monkeypatch.setattr(reproduce, "reproduce", lambda rows, *_, **__: ran.extend(rows) or [])
+    argv = [f"--results={tmp_path}"]
+    assert command.main(ROWS, ROOT, argv) == 0
+    assert ran == ROWS[:2]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("to run it: --rows=never")
+    ran.clear()
+    assert command.main(ROWS, ROOT, [*argv, "--rows=never"]) == 0
+    assert ran == ROWS[2:]
+    ran.clear()
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    assert command.main(ROWS, ROOT, argv) == 0
+    assert ran == ROWS
 
 
 def test_a_spent_budget_starts_nothing(tmp_path):
@@ -110,6 +223,23 @@ def test_a_spent_budget_starts_nothing(tmp_path):
     )
     assert found == []
     assert not (tmp_path / "r").exists()
+
+
+def test_a_budget_ends_a_row_between_seeds_and_keeps_what_there_is(done, tmp_path, monkeypatch):
+    folder, found = done
+    clock = iter([0.0, 1.0, 2.0, 61.0])  # The start, then before each run.
+    monkeypatch.setattr(reproduce.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("supermask_jax.experiment.run", lambda *_, **__: {})  # Finished already.
+    partial = reproduce.reproduce(
+        ROWS[:2], [0, 1], root=ROOT, runs=folder / "runs", results=tmp_path, budget_minutes=1.0
+    )
+    assert [result["n"] for result in partial] == [2]
+    clock = iter([0.0, 1.0, 61.0])
+    partial = reproduce.reproduce(
+        ROWS[1:2], [0, 1], root=ROOT, runs=folder / "runs", results=tmp_path, budget_minutes=1.0
+    )
+    assert [run["seed"] for run in partial[0]["runs"]] == [0]
+    assert json.loads((tmp_path / "dense.json").read_text()) == partial[0]
 
 
 def test_collect_refuses_nothing_silently(tmp_path):
@@ -129,9 +259,9 @@ def test_mean_rows_keep_cells_and_average_seeds():
 
 
 def test_select():
-    assert reproduce.select(ROWS, ["dense", "m*"]) == [ROWS[1], ROWS[0]]
+    assert select(ROWS, ["dense", "m*"]) == [ROWS[0], ROWS[1]]  # In the order of the table.
     with pytest.raises(UserError, match="unknown row 'masks': did you mean 'masked'"):
-        reproduce.select(ROWS, ["masks"])
+        select(ROWS, ["masks"])
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,22 @@
-"""Result files, one JSON a row of the table, and the table made from them."""
+"""Result files, one JSON a row of the table: the runs of several seeds and what they share."""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from supermask_jax.analysis.intervals import mask_bytes, mean_interval, percent
+from supermask_jax.analysis.intervals import mask_bytes, mean_interval
 
 ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy")
 KEEP = ("seed", "epoch", "test_accuracy", "test_loss", "remaining_weights", "mean_probability",
         "seconds")  # fmt: skip
-CURVES = ("train_loss", "test_accuracy", "val_accuracy", "remaining_weights")
+CURVES = ("train_loss", "train_accuracy", "val_accuracy", "test_accuracy", "remaining_weights")
 
 
 def collect(folders: Sequence[Path]) -> dict[str, Any]:
@@ -92,28 +93,6 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
     temporary.replace(path)
 
 
-def table(results: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a Markdown table of result files: the paper's values beside ours."""
-    head = (
-        "| row | n | accuracy % | paper | remaining % | paper | mask bytes | s a run | device |",
-        "|---|---|---|---|---|---|---|---|---|",
-    )
-    return "\n".join([*head, *map(_table_row, results)])
-
-
-def _table_row(result: Mapping[str, Any]) -> str:
-    paper = result.get("paper") or {}
-    env = result["env"]
-    dense = not any(run["layer_densities"] for run in result["runs"])
-    cells = (
-        result["row"],
-        str(result["n"]),
-        percent(result["accuracy"]),
-        paper.get("accuracy", "-"),
-        "100" if dense else percent(result["remaining_weights"]),
-        paper.get("remaining", "-"),
-        "-" if dense else f"{result['mask_bytes']:,}",
-        f"{result['seconds']:,.0f}",
-        env["device"] if env["backend"] != "cpu" else f"CPU, {env['cpu_count']} cores",
-    )
-    return "| " + " | ".join(cells) + " |"
+def extra_flags(result: Mapping[str, Any]) -> list[str]:
+    """Returns the flags of a result's command that set entries beyond those of its row."""
+    return [word for word in shlex.split(result["command"]) if word.startswith("--config.")]

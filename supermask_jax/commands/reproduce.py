@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from supermask_jax import reproduce
-from supermask_jax.analysis.results import table
+from supermask_jax.analysis.page import table
+from supermask_jax.analysis.rows import Row, select
 from supermask_jax.commands.common import Parser, guarded, seed_list
+
+_log = logging.getLogger("supermask_jax")
 
 _EPILOG = """\
 Entries of the rows' configs can be set for all of them, e.g. --config.epochs=2
---config.data.data_dir=FOLDER. Finished runs are not repeated.
+--config.data.data_dir=FOLDER. Finished runs are not repeated. Rows run in the order of the table,
+the most valuable first.
 """
 
 
 def _parser() -> Parser:
     parser = Parser("reproduce.py", "Runs rows of the results table.", _EPILOG)
     add = parser.add_argument
-    add("--rows", default="", metavar="NAMES", help="e.g. fcn-published,conv*; default: all")
+    add("--rows", default="", metavar="NAMES", help="e.g. fcn-published,conv*; default: all that "
+        "this machine can run")  # fmt: skip
     add(
         "--seeds",
         type=seed_list,
@@ -30,30 +36,42 @@ def _parser() -> Parser:
     add("--runs", default="runs/reproduce", metavar="FOLDER", help="work folders of the runs")
     add("--results", default="results", metavar="FOLDER", help="where <row>.json is written")
     add("--list", action="store_true", help="list the rows and stop")
-    add("--page", action="store_true", help="only write RESULTS.md from the result files")
+    add("--page", action="store_true", help="only write RESULTS.md and the README's table")
     return parser
 
 
-def main(rows: Sequence[reproduce.Row], root: Path, argv: Sequence[str] | None = None) -> int:
+def _runnable(rows: Sequence[Row]) -> list[Row]:
+    """Returns `rows` without those that need an accelerator, where there is none."""
+    import jax  # Here and not at the top: --help and --page need none.
+
+    if jax.default_backend() != "cpu":
+        return list(rows)
+    skipped = ",".join(row.name for row in rows if row.accelerator)
+    if skipped:
+        _log.info("no accelerator: skipped what is slow without; to run it: --rows=%s", skipped)
+    return [row for row in rows if not row.accelerator]
+
+
+def main(rows: Sequence[Row], root: Path, argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` on a table of rows and returns the exit status.
 
     Args:
       rows: the table, most valuable first.
-      root: folder of the repository: config files, and RESULTS.md.
+      root: folder of the repository: config files, RESULTS.md and README.md.
       argv: without the program's name; None is the process's.
     """
 
     def act(argv: Sequence[str]) -> None:
         args, flags = _parser().parse_known_args(argv)
-        chosen = reproduce.select(rows, args.rows.split(",")) if args.rows else list(rows)
+        chosen = select(rows, args.rows.split(",")) if args.rows else list(rows)
         for row in chosen:  # A wrong flag or file fails now, not after an hour.
             reproduce.row_config(row, root, 0, flags)
         if args.list:
-            print("\n".join(f"{row.name:24} {row.config:32} {row.about}" for row in chosen))
+            print("\n".join(map(_line, chosen)))
             return
         if not args.page:
             done = reproduce.reproduce(
-                chosen,
+                chosen if args.rows else _runnable(chosen),
                 args.seeds,
                 root=root,
                 runs=Path(args.runs),
@@ -61,8 +79,14 @@ def main(rows: Sequence[reproduce.Row], root: Path, argv: Sequence[str] | None =
                 flags=flags,
                 budget_minutes=args.budget_minutes,
             )
-            print(table(done))
+            found = {result["row"]: result for result in done}
+            print(table([row for row in rows if row.name in found], found))
         if Path(args.results).resolve() == root / "results":
-            (root / "RESULTS.md").write_text(reproduce.results_page(Path(args.results), rows))
+            reproduce.write_pages(root, rows)
 
     return guarded(act, argv)
+
+
+def _line(row: Row) -> str:
+    where = " (accelerator)" if row.accelerator else ""
+    return f"{row.name:24} {row.config:32} {row.about}{where}"

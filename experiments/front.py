@@ -1,0 +1,11 @@
+"""Draws accuracy against remaining weights: ``python experiments/front.py --rows=fcn-*``."""
+
+import sys
+from pathlib import Path
+
+from rows import ROWS
+
+from supermask_jax.commands.front import main
+
+if __name__ == "__main__":
+    sys.exit(main(ROWS, Path(__file__).resolve().parent.parent))

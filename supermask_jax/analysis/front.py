@@ -1,0 +1,117 @@
+"""Accuracy against remaining weights: the front of result files, and that of a search's log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from supermask_jax.analysis.intervals import Interval, mean_interval, percent
+
+
+class Point(NamedTuple):
+    """A network on the plane; both as fractions in [0, 1]."""
+
+    label: str
+    remaining: Interval
+    accuracy: Interval
+
+
+def on_front(points: Sequence[Point]) -> list[bool]:
+    """Says of each point whether no other has at least its accuracy at no more weights.
+
+    Of points that are equal in both, all are on the front.
+    """
+
+    def beats(a: Point, b: Point) -> bool:
+        no_worse = a.accuracy.mean >= b.accuracy.mean and a.remaining.mean <= b.remaining.mean
+        return no_worse and (a.accuracy.mean, a.remaining.mean) != (
+            b.accuracy.mean,
+            b.remaining.mean,
+        )
+
+    return [not any(beats(other, point) for other in points) for point in points]
+
+
+def front_table(points: Sequence[Point]) -> str:
+    """Returns the points as text, fewest weights first, with those on the front marked."""
+    ordered = sorted(points, key=lambda point: (point.remaining.mean, -point.accuracy.mean))
+    lines = [
+        ["front" if front else "", percent(p.remaining), percent(p.accuracy), str(p.accuracy.n),
+         p.label]
+        for p, front in zip(ordered, on_front(ordered), strict=True)
+    ]  # fmt: skip
+    return aligned([["", "remaining %", "accuracy %", "n", ""], *lines])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Returns lines of cells as text in columns."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def search_points(log: Mapping[str, Any]) -> list[Point]:
+    """Returns the points of a search's log, means over seeds on the validation split.
+
+    Args:
+      log: {"runs": [{"point", "digest", "val_accuracy", "remaining_weights"}]}; failed runs, which
+        have "failed" in place of numbers, are left out.
+    """
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for run in log["runs"]:
+        if "failed" not in run:
+            alike.setdefault(run["digest"], []).append(run)
+    return [
+        Point(
+            " ".join(f"{key}={value}" for key, value in runs[0]["point"].items()),
+            mean_interval([run["remaining_weights"] for run in runs]),
+            mean_interval([run["val_accuracy"] for run in runs]),
+        )
+        for runs in alike.values()
+    ]
+
+
+def best_under(points: Iterable[Point], at_most: float) -> Point | None:
+    """Returns the most accurate point with at most `at_most` of the weights, or None."""
+    fit = [point for point in points if point.remaining.mean <= at_most]
+    return max(fit, key=lambda point: (point.accuracy.mean, -point.remaining.mean), default=None)
+
+
+class Front(NamedTuple):
+    """What is drawn: our masked rows, the papers' values for them, our dense rows."""
+
+    ours: list[Point]
+    papers: list[Point]
+    dense: list[Point]
+
+
+def row_points(results: Sequence[Mapping[str, Any]]) -> Front:
+    """Returns the points of result files, ``results/<row>.json``, and of the papers' values there.
+
+    Labels are the rows' names from the first dash on; a paper's value that several rows share is
+    one point.
+    """
+    front = Front([], [], [])
+    for result in results:
+        label = result["row"].partition("-")[2] or result["row"]
+        point = Point(
+            label, Interval(**result["remaining_weights"]), Interval(**result["accuracy"])
+        )
+        dense = not any(run["layer_densities"] for run in result["runs"])
+        (front.dense if dense else front.ours).append(point)
+        paper = result.get("paper") or {}
+        if {"accuracy", "remaining"} <= paper.keys():
+            point = Point("paper", *(_printed(paper[name]) for name in ("remaining", "accuracy")))
+            if str(point) not in map(str, front.papers):  # As text: NaN is not equal to itself.
+                front.papers.append(point)
+    return front
+
+
+def _printed(text: str) -> Interval:
+    """Parses ``97.48 [97.3, 97.7]``, in percent as papers print it, with or without interval."""
+    mean, *bounds = (float(word.strip("[],")) / 100 for word in text.split())
+    low, high = bounds or (math.nan, math.nan)
+    return Interval(mean, low, high, 0)

@@ -1,0 +1,55 @@
+"""The command line of `experiments/front.py`: accuracy against remaining weights, as a drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from supermask_jax import reproduce
+from supermask_jax.analysis.front import front_table, row_points
+from supermask_jax.analysis.rows import Row, select
+from supermask_jax.commands.common import Parser, check_out, guarded
+from supermask_jax.errors import UserError
+
+_EPILOG = """\
+Points are rows that have been run: means over seeds with 95 % intervals. The papers' points are
+those of the rows, and a dense row is the band. Nothing is trained.
+"""
+
+
+def _parser() -> Parser:
+    parser = Parser("front.py", "Draws accuracy against remaining weights.", _EPILOG)
+    add = parser.add_argument
+    add("--rows", required=True, metavar="NAMES", help="e.g. 'fcn-*', with its dense baseline")
+    add("--out", type=Path, metavar="FILE", help="an .svg file; default: print the table only")
+    add("--results", type=Path, metavar="FOLDER", help="default: results/ of the repository")
+    add("--title", default="", help="default: the title of the rows' table")
+    return parser
+
+
+def main(rows: Sequence[Row], root: Path, argv: Sequence[str] | None = None) -> int:
+    """Runs the command line `argv` on a table of rows and returns the exit status.
+
+    Args:
+      rows: the table, most valuable first.
+      root: folder of the repository, with ``results/``.
+      argv: without the program's name; None is the process's.
+    """
+
+    def act(argv: Sequence[str]) -> None:
+        args = _parser().parse_args(argv)
+        if args.out is not None and args.out.suffix != ".svg":
+            raise UserError(f"--out must end in .svg, got {args.out}")
+        check_out(args.out)
+        chosen = select(rows, args.rows.split(","))
+        results = args.results or root / "results"
+        front = row_points(reproduce.load_results(results, chosen))
+        if not front.ours:
+            raise UserError(f"{results} holds no masked row of {args.rows}: run reproduce.py first")
+        print(front_table([*front.ours, *front.dense]))
+        if args.out is not None:
+            from supermask_jax.analysis.plots import draw_front
+
+            draw_front(front, args.out, args.title or chosen[0].section.title)
+
+    return guarded(act, argv)

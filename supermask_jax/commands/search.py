@@ -1,0 +1,105 @@
+"""The command line of `experiments/search.py`: settings compared on the validation split."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from supermask_jax.analysis.front import best_under, front_table, search_points
+from supermask_jax.analysis.intervals import percent
+from supermask_jax.commands.common import check_out, config_parser, guarded, seed_list
+from supermask_jax.errors import UserError
+
+_PLACES = ("--workdir", "--out", "--jobs", "--budget_minutes", "--config.data.data_dir",
+           "--config.data.cache_dir")  # fmt: skip
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = config_parser(
+        "search.py",
+        "Runs every point of a grid of config entries on the validation split, and prints accuracy "
+        "against remaining weights. The test set is never looked at.",
+    )
+    add = parser.add_argument
+    add("--grid", action="append", required=True, metavar="ENTRY=VALUES",
+        help="method.threshold.value=0.01,0.02; entries that vary together: a,b=1:2,3:4; may be "
+        "given several times: their combinations")  # fmt: skip
+    add("--seeds", type=seed_list, default="0", metavar="NUMBERS", help="one run each (default: 0)")
+    add("--out", type=Path, required=True, metavar="FILE", help="the log, read to go on")
+    add("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
+    add("--random", type=int, metavar="N", help="only N points of the grid, drawn at random")
+    add("--random_seed", type=int, default=0, metavar="NUMBER", help="draws them (default: 0)")
+    add("--budget_minutes", type=float, default=float("inf"), help="start no run after this time")
+    add("--at_most", type=float, metavar="FRACTION", help="name the best point with so few weights")
+    return parser
+
+
+def _act(argv: Sequence[str]) -> None:
+    args, flags = _parser().parse_known_args(argv)
+    if args.jobs < 1:
+        raise UserError(f"--jobs must be at least 1, got {args.jobs}")
+    if args.at_most is not None and not 0 < args.at_most <= 1:
+        raise UserError(f"--at_most is a fraction of the weights, in (0, 1], got {args.at_most}")
+    from supermask_jax.search import grid, log
+
+    axes = [grid.parse_axis(text) for text in args.grid]
+    base = grid.load_trial(args.config, flags)
+    trials = grid.load_trials(args.config, flags, axes)
+    if args.random is not None:
+        trials = grid.draw(trials, args.random, args.random_seed)
+    if args.print_config:
+        print(base.config)
+    elif args.dry_run:
+        print(f"{len(trials)} points x {len(args.seeds)} seeds:")
+        print("\n".join(f"  {grid.describe(trial.point)}" for trial in trials))
+    else:
+        check_out(args.out)
+        book = log.open_log(args.out, base.config, _command(argv))
+        left = log.search(
+            trials,
+            args.seeds,
+            book,
+            workdir=Path(args.workdir or f"runs/search-{base.config.name}"),
+            out=args.out,
+            jobs=args.jobs,
+            budget_minutes=args.budget_minutes,
+        )
+        print(report(book, left, args.at_most))
+
+
+def _command(argv: Sequence[str]) -> str:
+    """The command as the log keeps it: without what says only where and how fast."""
+    kept, skip = [], False
+    for word in argv:
+        place = word.partition("=")[0] in _PLACES
+        if not (place or skip):
+            kept.append(word)
+        skip = place and "=" not in word
+    return shlex.join(["python", "experiments/search.py", *kept])
+
+
+def report(log: dict[str, Any], left: int, at_most: float | None) -> str:
+    """Returns the table of a log, what is missing of it, and the best point under a bound."""
+    points = search_points(log)
+    parts = [front_table(points)] if points else []
+    if failed := [run for run in log["runs"] if "failed" in run]:
+        parts.append(f"{len(failed)} runs failed, the first: {failed[0]['failed']}")
+    if left:
+        parts.append(f"{left} runs left: give the same command to go on")
+    if at_most is not None:
+        best = best_under(points, at_most)
+        parts.append(
+            f"no point has at most {at_most:.2%} of the weights"
+            if best is None
+            else f"best with at most {at_most:.2%} of the weights: {best.label} "
+            f"({percent(best.accuracy)} % on validation, {percent(best.remaining)} % remaining)"
+        )
+    return "\n".join(parts)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line `argv` (default: the process's) and returns the exit status."""
+    return guarded(_act, argv)

@@ -1,0 +1,1 @@
+"""Search for settings on the validation split: a grid, its runs, and their log."""

@@ -1,0 +1,98 @@
+"""Searches and their log: a JSON file that grows by a run at a time, and is read to go on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from supermask_jax.analysis.results import write_result
+from supermask_jax.errors import UserError
+from supermask_jax.search.grid import Trial, plain_config
+from supermask_jax.search.jobs import Task, outcomes
+
+
+def open_log(path: Path, base: ConfigDict, command: str) -> dict[str, Any]:
+    """Returns the log in `path`, or a new one, with `command` among its commands.
+
+    {"commands", "config", "env", "runs"}: `config` is what all runs share but for their points;
+    a run is {"point", "digest", "seed"} and what `jobs.run_one` gives.
+
+    Raises:
+      UserError: the file is no log, or that of a search over another config.
+    """
+    from supermask_jax.training.workdir import config_difference, environment
+
+    shared = plain_config(base)
+    if not path.exists():
+        return {"commands": [command], "config": shared, "env": environment(), "runs": []}
+    try:
+        log = json.loads(path.read_text())
+        old, commands = log["config"], log["commands"]
+        assert isinstance(log["runs"], list)
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise UserError(f"{path} is not the log of a search: give another --out") from error
+    if difference := config_difference(old, json.loads(json.dumps(shared))):
+        raise UserError(
+            f"{path} is the log of a search over another config ({difference}): give another --out"
+        )
+    log["commands"] = list(dict.fromkeys([*commands, command]))
+    return log
+
+
+def search(
+    trials: Sequence[Trial],
+    seeds: Sequence[int],
+    log: dict[str, Any],
+    *,
+    workdir: Path,
+    out: Path,
+    jobs: int = 1,
+    budget_minutes: float = float("inf"),
+) -> int:
+    """Runs trials x seeds into `log`, which is written to `out` after every run.
+
+    Every trial comes with the first seed before any with the second. What the log holds is not
+    repeated, and a run that was stopped goes on.
+
+    Args:
+      trials: from `grid.load_trials`.
+      seeds: every seed is one run of each trial.
+      log: from `open_log`; runs are added to it.
+      workdir: folder of the work folders, ``<digest>/s<seed>``.
+      out: the log's file.
+      jobs: runs at a time.
+      budget_minutes: wall time, in minutes, past which no run is started.
+
+    Returns:
+      How many runs are left.
+
+    Raises:
+      UserError: a run is impossible.
+      KeyboardInterrupt: SIGTERM or Ctrl-C; what there is is saved.
+    """
+    deadline = time.monotonic() + 60 * budget_minutes
+    done = {(run["digest"], run["seed"]) for run in log["runs"]}
+    tasks = [
+        _task(trial, seed, workdir)
+        for seed in seeds
+        for trial in trials
+        if (trial.digest, seed) not in done
+    ]
+    left = len(tasks)
+    for task, outcome in outcomes(tasks, jobs, deadline):
+        log["runs"].append(task.labels | outcome)
+        write_result(out, log)
+        left -= 1
+    return left
+
+
+def _task(trial: Trial, seed: int, workdir: Path) -> Task:
+    config = trial.config.copy_and_resolve_references()
+    config.seed = seed
+    labels = {"point": trial.point, "digest": trial.digest, "seed": seed}
+    return Task(config, workdir / trial.digest / f"s{seed}", labels)

@@ -1,0 +1,157 @@
+"""The front of accuracy against remaining weights: which points, and the drawing."""
+
+import json
+import math
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from helpers import ROOT
+
+from supermask_jax.analysis import front
+from supermask_jax.analysis.front import Front, Point
+from supermask_jax.analysis.intervals import Interval
+from supermask_jax.analysis.plots import draw_front
+from supermask_jax.analysis.rows import Row, Section
+from supermask_jax.commands import front as command
+from supermask_jax.errors import UserError
+
+ROWS = [
+    Row(f"net-{name}", "configs/fcn.py", section=Section("A network"))
+    for name in ("best", "published", "baseline", "never")
+]
+
+
+def point(label, remaining, accuracy, half=math.nan):
+    return Point(
+        label,
+        Interval(remaining, remaining - half / 10, remaining + half / 10, 3),
+        Interval(accuracy, accuracy - half, accuracy + half, 3),
+    )
+
+
+def result(name, remaining, accuracy, dense=False, paper=None):
+    found = point(name, remaining, accuracy, 0.002)
+    return {
+        "row": name,
+        "remaining_weights": found.remaining._asdict(),
+        "accuracy": found.accuracy._asdict(),
+        "paper": paper or {},
+        "runs": [{"layer_densities": {} if dense else {"dense1/kernel": remaining}}],
+    }
+
+
+@pytest.fixture
+def results(tmp_path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    paper = {"accuracy": "97.48 [97.3, 97.7]", "remaining": "3.77"}
+    for found in (
+        result("net-best", 0.024, 0.982),
+        result("net-published", 0.035, 0.976, paper=paper),
+        result("net-baseline", 1.0, 0.977, dense=True, paper={"accuracy": "97.42"}),
+    ):
+        (folder / f"{found['row']}.json").write_text(json.dumps(found))
+    return folder
+
+
+def test_the_front_worked_by_hand():
+    points = [
+        point("more of both", 0.05, 0.98),
+        point("fewer, worse", 0.01, 0.97),
+        point("beaten in both", 0.06, 0.97),
+        point("as accurate, more weights", 0.02, 0.97),
+        point("as many, worse", 0.05, 0.975),
+        point("twin", 0.05, 0.98),
+    ]
+    assert front.on_front(points) == [True, True, False, False, False, True]
+
+
+def test_best_under_a_bound():
+    points = [point("a", 0.02, 0.97), point("b", 0.031, 0.98), point("c", 0.032, 0.99)]
+    assert front.best_under(points, 0.031).label == "b"
+    assert front.best_under([*points, point("d", 0.03, 0.98)], 0.031).label == "d"
+    assert front.best_under(points, 0.01) is None
+
+
+def test_points_of_a_log_are_means_over_seeds():
+    def run(value, seed, accuracy):
+        point = {"gain": value}
+        numbers = {"val_accuracy": accuracy, "remaining_weights": 0.1}
+        return {"point": point, "digest": str(value), "seed": seed, **numbers}
+
+    failed = {"point": {"gain": 3.0}, "digest": "3", "seed": 0, "failed": "training diverged"}
+    a, b = front.search_points({"runs": [run(1, 0, 0.8), run(2, 0, 0.7), run(1, 1, 0.9), failed]})
+    assert (a.label, a.accuracy.n, b.label, b.accuracy.n) == ("gain=1", 2, "gain=2", 1)
+    assert a.accuracy.mean == pytest.approx(0.85)
+
+
+def test_points_of_result_files():
+    paper = {"accuracy": "97.48 [97.3, 97.7]", "remaining": "3.77"}
+    found = front.row_points(
+        [
+            result("net-best", 0.02, 0.98),
+            result("net-published", 0.035, 0.976, paper=paper),
+            result("net-released", 0.02, 0.95, paper=paper),
+            result("net-baseline", 1.0, 0.977, dense=True, paper={"accuracy": "97.42"}),
+        ]
+    )
+    assert [p.label for p in found.ours] == ["best", "published", "released"]
+    assert [p.label for p in found.dense] == ["baseline"]
+    (printed,) = found.papers  # Two rows share it, and the dense one has no weights to draw.
+    assert printed.accuracy[:3] == pytest.approx((0.9748, 0.973, 0.977))
+    assert printed.remaining.mean == pytest.approx(0.0377)
+    assert math.isnan(printed.remaining.low)
+
+
+def test_the_drawing_shows_every_point_and_never_changes(tmp_path):
+    pytest.importorskip("matplotlib", reason="the extra for drawings is not installed")
+    ours = [point("a", 0.02, 0.98, 0.001), point("b", 0.01, 0.97), point("beaten", 0.03, 0.96)]
+    found = Front([*ours, ours[0]._replace(label="twin")], [point("paper", 0.0377, 0.975)],
+                  [point("baseline", 1.0, 0.977, 0.001)])  # fmt: skip
+    for name in ("one.svg", "two.svg"):
+        draw_front(found, tmp_path / name, "A network")
+    one = (tmp_path / "one.svg").read_text()
+    assert one == (tmp_path / "two.svg").read_text()
+    texts = {"".join(node.itertext()).strip() for node in ElementTree.fromstring(one).iter()}
+    assert {"A network", "a, twin", "b", "beaten", "paper", "baseline, dense: 97.70 %"} <= texts
+    assert "date" not in one
+    assert "#ffffff" in one  # Painted: it reads on a dark page.
+
+
+def test_the_command_draws_and_prints(results, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="the extra for drawings is not installed")
+    out = tmp_path / "docs" / "front.svg"
+    argv = ["--rows=net-*", f"--results={results}", f"--out={out}"]
+    assert command.main(ROWS, ROOT, argv) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["front", "2.40", "[2.38,", "2.42]", "98.20", "[98.00,", "98.40]",
+                                "3", "best"]  # fmt: skip
+    assert not lines[2].startswith("front")  # More weights, and less accurate.
+    assert ">A network<" in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--rows=nets"], "unknown row 'nets'"),
+        (["--rows=net-never"], "holds no masked row of net-never"),
+        (["--rows=net-baseline"], "holds no masked row of net-baseline"),
+        (["--rows=net-*", "--out=front.png"], "must end in .svg"),
+        ([], "required: --rows"),
+    ],
+)
+def test_bad_input_is_one_line(argv, words, results, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command.main(ROWS, ROOT, [f"--results={results}", *argv]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+    assert not list(tmp_path.glob("*.*"))
+
+
+def test_a_missing_extra_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UserError, match=r"pip install 'supermask-jax\[plots\]'"):
+        draw_front(Front([point("a", 0.1, 0.9)], [], []), tmp_path / "a.svg", "")
+    assert not list(tmp_path.iterdir())
