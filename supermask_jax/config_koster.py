@@ -35,7 +35,7 @@ def koster_on_cifar100(
     schedule = plateau(2 * patience, 7, 0.1)
     schedule.cooldown, schedule.start = 20, 20
     data = default_config().data
-    data.name, data.augment = "cifar100", "crop_flip"
+    data.name, data.augment, data.pad = "cifar100", "crop_flip", "mean"
     return {
         "data": data,
         "epochs": 2 * epochs,

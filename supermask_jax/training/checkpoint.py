@@ -20,7 +20,7 @@ from orbax.checkpoint import args as ocp_args
 
 from supermask_jax.core.trees import digest
 from supermask_jax.errors import UserError, one_line
-from supermask_jax.training.processes import is_main, wait_for_all
+from supermask_jax.training.processes import is_main, lost_process, wait_for_all
 
 PyTree = Any
 T = TypeVar("T")
@@ -87,6 +87,8 @@ class Checkpoints:
         try:
             return action()
         except (OSError, ValueError, RuntimeError) as error:
+            if lost_process(error):
+                raise
             raise UserError(
                 f"could not save a checkpoint in {self.directory}: {one_line(error)}; earlier "
                 "checkpoints are intact: free some space, then run the same command to go on"
@@ -146,6 +148,8 @@ class Checkpoints:
             try:
                 state, frozen_sha256 = self._restore_step(step, like_state)
             except Exception as error:  # Orbax and tensorstore raise many kinds on broken files.
+                if lost_process(error):
+                    raise
                 _log.warning(
                     "checkpoint of step %d in %s is broken (%s): falling back to the one before",
                     step,

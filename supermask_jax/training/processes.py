@@ -64,13 +64,19 @@ def together() -> Iterator[None]:
     try:
         yield
         wait_for_all("done")  # The first process holds the others' connections.
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+    except Exception as error:
+        if not lost_process(error):
             raise
         raise UserError(
             f"process {jax.process_index()} lost another one ({one_line(error)[:200]}): what was "
             "trained up to the last checkpoint is saved; start all processes again to go on"
         ) from error
+
+
+def lost_process(error: Exception) -> bool:
+    """Says whether an operation failed because another process is gone."""
+    broken = isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
+    return broken and jax.process_count() > 1
 
 
 def is_main() -> bool:
