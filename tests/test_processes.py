@@ -53,7 +53,7 @@ def test_a_process_dies_the_other_says_so_and_one_process_goes_on(tmp_path):
     assert survivor.returncode == 1
     assert "error: process 0 lost another one" in err, err
     assert out.count("epoch  1/12") == 1
-    assert victim.communicate()[0] == ""  # Only the first one prints.
+    assert "epoch" not in victim.communicate()[0]  # Only the first one prints.
     assert 2 <= len(Workdir(path).read_metrics()) < 12
     # On, in this process and on four devices.
     single(path, argv[0], "--config.mesh.data=4")

@@ -206,6 +206,7 @@ def train(
             report=progress.report,
             save=saved.save,
             progress=progress.step,
+            fetch=job.layout.fetch,
         )
         state = fit(state, frozen, job.runner(splits.train), job.plan, hooks, job.seeds)
         return Trained(state, frozen, measure(state, frozen, splits.test, "test"))
@@ -225,7 +226,8 @@ def _start(checkpoints: Checkpoints, folder: Workdir, job: Job) -> tuple[TrainSt
         checkpoints.start(frozen)
         return state, frozen
     _, state, frozen = restored
-    epochs, inside = divmod(current_step(state), job.plan.steps_per_epoch)
+    step = current_step(job.layout.fetch(state.step))
+    epochs, inside = divmod(step, job.plan.steps_per_epoch)
     folder.keep_metrics(epochs, job.seeds)
     wait_for_all("resumed")
     _log.info("resuming after epoch %d, step %d of the next one", epochs, inside)

@@ -96,7 +96,9 @@ class Layout(NamedTuple):
 
     def fetch(self, tree: PyTree) -> PyTree:
         """Copies a tree of arrays to this host, whole, in every process."""
-        return jax.device_get(jax.jit(lambda x: x, out_shardings=self.replicated)(tree))
+        if not self.replicated.is_fully_addressable:
+            tree = jax.jit(lambda x: x, out_shardings=self.replicated)(tree)
+        return jax.device_get(tree)
 
     def take(self, tree: PyTree, index: int) -> PyTree:
         """Returns the part of the seed with this index of a tree that has a seed axis."""

@@ -75,6 +75,7 @@ class Hooks(NamedTuple):
     report: Callable[[list[dict[str, Any]]], None]  # per seed still training, epochs from 1
     save: Callable[[int, TrainState, bool], None]  # (step, state, whether to wait for the disk)
     progress: Callable[[int, int], None]  # (epoch from 1, steps of it done)
+    fetch: Callable[[PyTree], PyTree]  # arrays of the state -> NumPy arrays, whole
 
 
 def _check_finite(loss: Array, step: int, seeds: Sequence[int]) -> None:
@@ -89,27 +90,29 @@ def _check_finite(loss: Array, step: int, seeds: Sequence[int]) -> None:
     )
 
 
-def current_step(state: TrainState) -> int:
-    """Returns the step of the run: that of its seeds that still train."""
-    return int(np.max(jax.device_get(state.step)))
+def current_step(steps: np.ndarray) -> int:
+    """Returns the step of a program from those of its seeds, [] or [S]: some may have stopped."""
+    return int(np.max(steps))
 
 
-def _all_stopped(state: TrainState) -> bool:
+def _all_stopped(state: TrainState, hooks: Hooks) -> bool:
     flag = stopped(state.opt_state)
-    return flag is not None and bool(np.all(jax.device_get(flag)))
+    return flag is not None and bool(np.all(hooks.fetch(flag)))
 
 
 def _lines(
-    state: TrainState, metrics: list[dict[str, float]], seeds: Sequence[int], **common: Any
+    steps: np.ndarray,
+    metrics: list[dict[str, float]],
+    seeds: Sequence[int],
+    seconds: float,
+    **common: int,
 ) -> list[dict[str, Any]]:
     """Returns the metrics lines of an epoch; seeds that stopped before it have none."""
-    steps = np.ravel(jax.device_get(state.step))
-    train = mean_metrics(state.sums, "train")
-    share = {"seconds": round(common.pop("seconds") / len(seeds), 4)}
+    share = {"seconds": round(seconds / len(seeds), 4)}
     return [
-        {"seed": seed, **common, **train[i], **metrics[i], **share}
+        {"seed": seed, **common, **metrics[i], **share}
         for i, seed in enumerate(seeds)
-        if steps[i] == common["step"]
+        if np.ravel(steps)[i] == common["step"]
     ]
 
 
@@ -131,9 +134,9 @@ def fit(
       Interrupted: SIGTERM or Ctrl-C; the state is saved.
       UserError: the loss is not finite, or a checkpoint could not be saved.
     """
-    step, total = current_step(state), plan.total_steps
+    step, total = current_step(hooks.fetch(state.step)), plan.total_steps
     with StopSignal().active() as stop:
-        while step < total and not _all_stopped(state):
+        while step < total and not _all_stopped(state, hooks):
             started = time.perf_counter()
             epoch, index = divmod(step, plan.steps_per_epoch)
             order = hooks.order(epoch)
@@ -149,10 +152,12 @@ def fit(
             if index < plan.steps_per_epoch:
                 hooks.save(step, state, True)
                 raise Interrupted(stop.signum, step)
-            metrics = hooks.evaluate(state)
-            _check_finite(*(pending or (state.sums["loss"], step)), seeds)
+            watched = hooks.evaluate(state)
+            _check_finite(*(pending or (hooks.fetch(state.sums["loss"]), step)), seeds)
+            steps, sums = hooks.fetch((state.step, state.sums))
+            metrics = [a | b for a, b in zip(mean_metrics(sums, "train"), watched, strict=True)]
             seconds = time.perf_counter() - started
-            hooks.report(_lines(state, metrics, seeds, epoch=epoch + 1, step=step, seconds=seconds))
+            hooks.report(_lines(steps, metrics, seeds, seconds, epoch=epoch + 1, step=step))
             stopping = stop.wanted() and step < total
             hooks.save(step, state, stopping)
             if stopping:

@@ -161,7 +161,7 @@ def mean_metrics(sums: dict[str, Array], prefix: str) -> list[dict[str, float]]:
     Accuracies are in [0, 1]; the list has one entry for a run of one seed.
     """
     names = tuple(zero_sums())
-    rows = np.stack([np.ravel(jax.device_get(sums[name])) for name in names], -1).tolist()
+    rows = np.stack([np.ravel(sums[name]) for name in names], -1).tolist()
     return [
         {f"{prefix}_loss": loss / count, f"{prefix}_accuracy": correct / count}
         for loss, correct, count in rows
