@@ -10,7 +10,7 @@ from lottery_helpers import SHAPES, SIZES, draw
 from supermask_jax.core.actions import MASK0_ACTIONS, MASK1_ACTIONS
 from supermask_jax.core.criteria import CRITERIA
 from supermask_jax.core.levels import next_level, unpruned
-from supermask_jax.core.pruning import num_kept
+from supermask_jax.core.pruning import num_kept, prune_global, prune_layers
 from supermask_jax.core.recipes import SIGN_MASKS, Recipe, level_shares
 
 
@@ -50,6 +50,25 @@ def test_counts_are_exact_and_what_is_pruned_never_returns(criterion, mode):
             assert np.all(steps[number][0].masks[name] <= steps[number - 1][0].masks[name])
 
 
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("quirks", [False, True])
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_a_criterion_is_given_all_that_it_reads(criterion, quirks, scope):
+    recipe = Recipe(criterion, keep=0.7, scope=scope, counting="frankle", original_quirks=quirks)
+    (before, final), (level, _) = climb(recipe, 2)[1:]
+    rng, gradient = np.random.default_rng([0, 2, 0]), draw(50)
+    scores = {
+        name: CRITERIA[criterion](
+            before.initial[name], final[name], gradient=gradient[name], rng=rng,
+            mask=before.masks[name], original_quirks=quirks,
+        )
+        for name in sorted(SIZES)
+    }  # fmt: skip
+    prune = prune_layers if scope == "layer" else prune_global
+    expected = prune(before.masks, scores, 0.7, rng=rng, counting="frankle")  # Ties at random.
+    assert_trees_equal(level.masks, expected)
+
+
 def test_global_scope_counts_all_layers_and_leaves_whole_ones_alone():
     steps = climb(Recipe(scope="global", keep=0.7), 2)
     assert [sum(m.sum() for m in level.masks.values()) for level, _ in steps] == [72, 50, 35]
@@ -66,6 +85,9 @@ def test_sign_masks_need_no_share(criterion):
     for name, mask in level.masks.items():
         same = np.sign(zero.initial[name]) == np.sign(final[name])
         np.testing.assert_array_equal(mask, same == (criterion == "same_sign"))
+    first, second = (level.masks for level, _ in climb(Recipe(criterion), 2)[1:])
+    assert all(np.all(second[name] <= first[name]) for name in SIZES)
+    assert any(np.any(second[name] < first[name]) for name in SIZES)
 
 
 def test_large_final_rewinds_the_largest_to_the_weights_of_level_0():
@@ -128,6 +150,12 @@ def test_rescaling_and_sigma():
     level = climb(Recipe(mask1="signed_constant", keep=0.5, sigma=0.25, rescale=True), 1)[1][0]
     for name, mask in level.masks.items():
         np.testing.assert_allclose(level.start[name], np.sign(draw(0)[name]) * 0.5 * mask)
+
+
+def test_rescaled_actions_do_not_compound():
+    recipe = Recipe(mask1="reinit_permuted", keep=0.5, rescale=True)
+    plain, quirks = (climb(recipe._replace(original_quirks=on), 2)[2][0] for on in (False, True))
+    assert_trees_equal(plain.initial, quirks.initial)
 
 
 def test_choices_are_seeded_and_pairs_of_recipes_share_them():

@@ -11,10 +11,12 @@ import time
 
 import numpy as np
 import pytest
-from helpers import ROOT, single_threaded
-from lottery_helpers import ARGV, arrays
+from helpers import ROOT, single_threaded, tiny_config
+from lottery_helpers import ARGV, arrays, config
 
+from supermask_jax import experiment, lottery
 from supermask_jax.commands import lottery as lottery_command
+from supermask_jax.errors import UserError
 
 # A kill.
 
@@ -172,3 +174,14 @@ def fails(capsys, *argv):
 def test_bad_input_is_one_line(capsys, tmp_path, argv, message, more):
     assert message in fails(capsys, *argv, *more, f"--workdir={tmp_path / 'run'}")
     assert not (tmp_path / "run").exists()
+
+
+def test_configs_that_were_made_in_python():
+    with pytest.raises(UserError, match="unknown config entry config.lottery"):
+        experiment.build(config())
+    with pytest.raises(UserError, match="the config has no section 'lottery'"):
+        lottery.build(tiny_config())
+    with pytest.raises(
+        UserError, match=r"config\.lottery\.kep: did you mean config\.lottery\.keep"
+    ):
+        lottery.build(config({"kep": 0.5}))

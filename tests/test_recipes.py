@@ -17,6 +17,7 @@ from supermask_jax.errors import UserError
         (Recipe(mode="oneshot"), "unknown mode 'oneshot': did you mean 'one_shot'"),
         (Recipe(counting="near"), "unknown counting 'near'"),
         (Recipe(keep=1.5), "keep is 1.5: give the share of the remaining weights"),
+        (Recipe(keep=1.5, scope="global"), "keep is 1.5"),
         (Recipe(keep=0.0), "keep is 0.0"),
         (Recipe(keep={"third": 0.5, "*": 0.8}), "keep names 'third', but the layers are first/"),
         (Recipe(keep={"first": 0.5}), "keep holds no share for layer 'second/kernel'"),

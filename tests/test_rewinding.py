@@ -104,7 +104,8 @@ def test_fresh_draws_differ_by_level_and_from_the_first_and_lie_in_level_0(drawn
     for name in LAYERS:
         assert one[name].std() == pytest.approx(two[name].std(), rel=0.3)
         assert np.all(one[name] != two[name])
-        assert np.all(one[name] != start[f"params/{name}"])
+        # Three steps leave the first draw much as it was.
+        assert abs(np.corrcoef(one[name].ravel(), start[f"params/{name}"].ravel())[0, 1]) < 0.5
 
 
 def test_folders_from_before_fresh_draws_were_kept_are_read(drawn, tmp_path):

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import tiny_config
 from lottery_helpers import LAYERS, arrays, config
 
 from supermask_jax import experiment, lottery
@@ -84,31 +83,69 @@ def test_the_table_lists_every_level(grid):
     assert lines[2].split()[4] == "51.72"
 
 
-def test_masks_without_training(grid, tmp_path):
-    _, path, _ = grid
-    settings = config({"criterion": "large_final_same_sign", "mask1": "rewind,signed_constant",
-                       "untrained": True})  # fmt: skip
-    rows = [row for row in lottery.run(settings, path, quiet=True) if not row["trained"]]
-    assert [(row["mask1"], row["level"]) for row in rows] == [
-        ("rewind", 1), ("rewind", 2), ("signed_constant", 1), ("signed_constant", 2)
-    ]  # fmt: skip
-    origin, final = arrays(path / "level_00", "weights_at_0"), arrays(path / "level_00")
-    split = experiment.load_data(settings).test
-    pixels = split.images.reshape(len(split.labels), -1).astype(np.float64)
+def forward(layers, images):
+    """Logits of the network of `config`, in NumPy: {path: weights} on standardised images."""
+    pixels = images.reshape(len(images), -1).astype(np.float64)
     hidden = (pixels - pixels.mean(1, keepdims=True)) / pixels.std(1, keepdims=True)
-    for i, (name, size) in enumerate(LAYERS.items()):
-        w_i, w_f = origin[f"params/{name}"], final[name]
-        score = np.where(np.sign(w_i) == np.sign(w_f), np.abs(w_f), -1).ravel()
-        mask = np.zeros(size)
-        mask[np.argsort(-score)[: num_kept(0.9 if "3" in name else 0.5, size)]] = 1
-        constant = np.sign(w_i) * w_i.std()
-        hidden = hidden @ (constant * mask.reshape(w_i.shape))
-        if i < 2:
+    for name in LAYERS:
+        hidden = hidden @ layers[name]
+        if name != "dense3/kernel":
             hidden = np.where(hidden > 0, hidden, np.expm1(np.minimum(hidden, 0)))
-    assert rows[2]["test_accuracy"] == pytest.approx(np.mean(hidden.argmax(1) == split.labels))
-    assert rows[2]["density"] == pytest.approx(
-        sum(num_kept(0.9 if "3" in n else 0.5, s) for n, s in LAYERS.items()) / sum(LAYERS.values())
-    )
+    return hidden
+
+
+def test_masks_without_training(grid):
+    _, path, _ = grid
+    pruning = {"mask1": "rewind,signed_constant", "mask0": "zero,frozen_at_init"}
+    settings = config({"criterion": "large_final_same_sign", "untrained": True, **pruning})
+    rows = [row for row in lottery.run(settings, path, quiet=True) if not row["trained"]]
+    found = {(row["mask1"], row["mask0"], row["level"]): row for row in rows}
+    assert len(found) == len(rows) == 8
+    origin, final = arrays(path / "level_00", "weights_at_0"), arrays(path / "level_00")
+    origin = {name: origin[f"params/{name}"] for name in LAYERS}
+    constants = {}
+    for name, size in LAYERS.items():
+        score = np.where(np.sign(origin[name]) == np.sign(final[name]), np.abs(final[name]), -1)
+        mask = np.zeros(size)
+        kept = num_kept(0.9 if "3" in name else 0.5, size)
+        mask[np.argsort(-score.ravel())[:kept]] = 1
+        constants[name] = np.sign(origin[name]) * origin[name].std() * mask.reshape(score.shape)
+    split = experiment.load_data(settings).test
+
+    def accuracy(layers):
+        return pytest.approx(np.mean(forward(layers, split.images).argmax(1) == split.labels))
+
+    row = found["signed_constant", "zero", 1]
+    assert row["test_accuracy"] == accuracy(constants)
+    counts = [num_kept(0.9 if "3" in name else 0.5, size) for name, size in LAYERS.items()]
+    assert row["density"] == pytest.approx(sum(counts) / sum(LAYERS.values()))
+    # Kept or frozen, every weight is the one that level 0 began with.
+    for level in (1, 2):
+        assert found["rewind", "frozen_at_init", level]["test_accuracy"] == accuracy(origin)
+
+
+def test_a_sign_mask_of_level_0_is_one_level(grid):
+    _, path, _ = grid
+    settings = config({"criterion": "same_sign,large_final", "untrained": True})
+    rows = lottery.run(settings, path, quiet=True)[1:]
+    assert [(row["criterion"], row["level"]) for row in rows] == [
+        ("same_sign", 1), ("large_final", 1), ("large_final", 2)
+    ]  # fmt: skip
+
+
+def test_one_shot_levels_prune_level_0(grid):
+    _, path, _ = grid
+    settings = config({"criterion": "small_final,same_sign", "mode": "one_shot"})
+    rows = lottery.run(settings, path, quiet=True)[1:]
+    assert [(row["criterion"], row["level"]) for row in rows] == [
+        ("small_final", 1), ("small_final", 2), ("same_sign", 1)
+    ]  # fmt: skip
+    final = arrays(path / "level_00")
+    masks = dict(np.load(path / "small_final-rewind-zero" / "level_02" / "masks.npz"))
+    for name, mask in masks.items():
+        magnitude = np.abs(final[name])
+        assert mask.sum() == num_kept((0.9 if "3" in name else 0.5) ** 2, mask.size)
+        assert magnitude[mask == 1].max() <= magnitude[mask == 0].min()
 
 
 def test_every_criterion_and_action_runs(grid):
@@ -163,10 +200,3 @@ def test_a_level_over_another_level_0_is_refused(grid, tmp_path):
     write_arrays(tmp_path / "run" / "level_00" / "weights_final.npz", other)
     with pytest.raises(UserError, match="level_01 holds a run of another config .level_sha256"):
         lottery.run(settings, tmp_path / "run", quiet=True)
-
-
-def test_the_plain_doorway_names_the_section(grid):
-    with pytest.raises(UserError, match="unknown config entry config.lottery"):
-        experiment.build(grid[0])
-    with pytest.raises(UserError, match="the config has no section 'lottery'"):
-        lottery.build(tiny_config())

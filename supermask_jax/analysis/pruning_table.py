@@ -47,7 +47,7 @@ def _cells(result: Mapping[str, Any]) -> tuple[list[Row], dict[str, list[Row]]]:
     for row in result["rows"]:
         name = "-".join(map(str, (row[part] for part in _NAMES)))
         (dense if row["criterion"] is None else cells.setdefault(name, [])).append(row)
-    return dense, {name: sorted(rows, key=lambda r: r["level"]) for name, rows in cells.items()}
+    return dense, cells
 
 
 def _level_table(dense: Sequence[Row], cells: Mapping[str, Sequence[Row]]) -> str:
