@@ -23,13 +23,14 @@ from supermask_jax import config as defaults
 from supermask_jax import config_files, experiment
 from supermask_jax.core import stats
 from supermask_jax.core.levels import Level, unpruned
-from supermask_jax.core.recipes import Recipe, check_recipe
+from supermask_jax.core.recipes import MODES, Recipe, check_recipe, last_level
 from supermask_jax.core.trees import mask_kernels, named_leaves, partition
 from supermask_jax.errors import UserError
 from supermask_jax.training.job import Job, Trained
 from supermask_jax.training.rounds import (
     Dense,
     Rounds,
+    check_rewind_steps,
     level_folder,
     make_level,
     replace_leaves,
@@ -84,6 +85,8 @@ def recipes(section: ConfigDict) -> list[Recipe]:
     if section.keep_layers:
         keep = {**section.keep_layers.to_dict(), "*": section.keep}
     shared = {name: section[name] for name in Recipe._fields if name in section}
+    if section.untrained and section.mode in MODES:  # A misspelt one is for `check_recipe` to find.
+        shared["mode"] = "one_shot"  # There is no trained level but level 0 to prune.
     lists = [
         [name.strip() for name in section[axis].split(",") if name.strip()]
         for axis in ("criterion", "mask1", "mask0")
@@ -103,6 +106,7 @@ def build(config: ConfigDict) -> tuple[Job, list[Recipe]]:
     check_config(config)
     config, section = split_config(config)
     job = experiment.build(config)
+    check_rewind_steps(job, section.rewind_steps)
     cells = recipes(section)
     if not cells:
         raise UserError("config.lottery names no criterion, mask-1 action or mask-0 action")
@@ -211,11 +215,11 @@ def _untrained(
     evaluate = _evaluator(rounds, dense)
     before = unpruned(dense.weights)
     for cell in cells:
-        _log.info("%s: %d masks without training", cell.name, levels)
-        recipe, rows = cell._replace(mode="one_shot"), []
-        for number in range(1, levels + 1):
-            level = make_level(rounds, dense, recipe, before, dense.final, dense.folder, number)
-            rows.append(_row(recipe, number, evaluate(level), trained=False))
+        last, rows = last_level(cell, levels), []
+        _log.info("%s: %d masks without training", cell.name, last)
+        for number in range(1, last + 1):
+            level = make_level(rounds, dense, cell, before, dense.final, dense.folder, number)
+            rows.append(_row(cell, number, evaluate(level), trained=False))
         yield rows
 
 
@@ -224,5 +228,6 @@ def _trained(
 ) -> Iterator[list[Row]]:
     """Yields the rows of each cell."""
     for recipe in cells:
-        summaries = run_rounds(rounds, dense, root / recipe.name, recipe, levels)
+        last = last_level(recipe, levels)
+        summaries = run_rounds(rounds, dense, root / recipe.name, recipe, last)
         yield [_row(recipe, level, line) for level, line in enumerate(summaries, start=1)]

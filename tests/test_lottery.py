@@ -1,6 +1,4 @@
-"""Lottery tickets between training runs: the method, levels and recipes."""
-
-import itertools
+"""The lottery method: kept weights train, pruned ones stay at their values."""
 
 import jax
 import jax.numpy as jnp
@@ -8,25 +6,12 @@ import numpy as np
 import optax
 import pytest
 from helpers import assert_trees_close, assert_trees_equal
+from lottery_helpers import SHAPES, draw
 
 from supermask_jax import methods
-from supermask_jax.core.actions import MASK0_ACTIONS, MASK1_ACTIONS
-from supermask_jax.core.criteria import CRITERIA
-from supermask_jax.core.levels import next_level, unpruned
-from supermask_jax.core.pruning import num_kept
-from supermask_jax.core.recipes import SIGN_MASKS, Recipe, check_recipe, level_shares
 from supermask_jax.core.trees import named_leaves
-from supermask_jax.errors import UserError
 from supermask_jax.methods.lottery import lottery
 from supermask_jax.training import optimizers
-
-SHAPES = {"first/kernel": (6, 8), "second/kernel": (8, 3)}
-SIZES = {"first/kernel": 48, "second/kernel": 24}
-
-
-def draw(seed, shapes=SHAPES):
-    rng = np.random.default_rng(seed)
-    return {name: rng.normal(size=s).astype(np.float32) for name, s in shapes.items()}
 
 
 def params(seed=0):
@@ -155,167 +140,3 @@ def test_masks_are_int8_over_pruned_leaves_alone(ticket):
 def test_wrong_masks(masks, values, message):
     with pytest.raises(ValueError, match=message):
         lottery(masks, values).init(jax.random.key(0), params())
-
-
-# Levels.
-
-
-def climb(recipe, levels, seed=0):
-    """Returns the levels 0 ... `levels` with made-up training: [(level, its final weights)]."""
-    origin = draw(0)
-    steps = [(unpruned(origin), draw(100))]
-    for number in range(1, levels + 1):
-        before, final = steps[0] if recipe.mode == "one_shot" else steps[-1]
-        level = next_level(
-            recipe, origin, before, final,
-            level=number, seed=seed, gradient=draw(50), fresh=draw(200 + number),
-        )  # fmt: skip
-        trained = draw(100 + number)
-        final = {n: np.where(m, trained[n], level.values[n]) for n, m in level.masks.items()}
-        steps.append((level, final))
-    return steps
-
-
-def expected_counts(recipe, levels):
-    for name, size in SIZES.items():
-        share, left = level_shares(recipe, list(SIZES), 1)[name], size
-        for number in range(1, levels + 1):
-            one_shot = recipe.mode == "one_shot"
-            left = num_kept(share**number if one_shot else share, size if one_shot else left)
-            yield name, number, left
-
-
-@pytest.mark.parametrize("mode", ["iterative", "one_shot"])
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_counts_are_exact_and_what_is_pruned_never_returns(criterion, mode):
-    recipe = Recipe(criterion, keep={"second": 0.9, "*": 0.7}, mode=mode)
-    steps = climb(recipe, 4)
-    for name, number, count in expected_counts(recipe, 4):
-        assert steps[number][0].masks[name].sum() == count
-        if mode == "iterative":
-            assert np.all(steps[number][0].masks[name] <= steps[number - 1][0].masks[name])
-
-
-def test_global_scope_counts_all_layers_and_leaves_whole_ones_alone():
-    steps = climb(Recipe(scope="global", keep=0.7), 2)
-    assert [sum(m.sum() for m in level.masks.values()) for level, _ in steps] == [72, 50, 35]
-    flat = np.concatenate([np.abs(final).ravel() for final in steps[0][1].values()])
-    kept = np.concatenate([mask.ravel() for mask in steps[1][0].masks.values()])
-    assert flat[kept == 1].min() > flat[kept == 0].max()
-    level = climb(Recipe(scope="global", keep={"second": 1.0, "*": 0.5}), 1)[1][0]
-    assert [int(m.sum()) for m in level.masks.values()] == [24, 24]
-
-
-@pytest.mark.parametrize("criterion", SIGN_MASKS)
-def test_sign_masks_need_no_share(criterion):
-    (zero, final), (level, _) = climb(Recipe(criterion), 1)
-    for name, mask in level.masks.items():
-        same = np.sign(zero.initial[name]) == np.sign(final[name])
-        np.testing.assert_array_equal(mask, same == (criterion == "same_sign"))
-
-
-def test_large_final_rewinds_the_largest_to_the_weights_of_level_0():
-    steps = climb(Recipe(keep=0.5), 3)
-    for (before, final), (level, _) in itertools.pairwise(steps):
-        for name, mask in level.masks.items():
-            origin = draw(0)[name]
-            np.testing.assert_array_equal(level.start[name], origin * mask)
-            assert not level.values[name].any()
-            magnitude = np.abs(final[name])
-            hidden = (mask == 0) & (before.masks[name] == 1)
-            assert magnitude[mask == 1].min() > magnitude[hidden].max()
-
-
-@pytest.mark.parametrize("mask0", MASK0_ACTIONS)
-@pytest.mark.parametrize("mask1", MASK1_ACTIONS)
-def test_frozen_values_are_those_of_the_round_that_pruned_and_stay(mask0, mask1):
-    steps = climb(Recipe("movement", mask1, mask0, keep=0.6), 3)
-    for (before, final), (level, _) in itertools.pairwise(steps):
-        for name, new in level.masks.items():
-            old, w_i, w_f = before.masks[name], before.initial[name], final[name]
-            np.testing.assert_array_equal(
-                level.values[name][old == 0], before.values[name][old == 0]
-            )
-            pruned, shrank = (old == 1) & (new == 0), np.abs(w_i) > np.abs(w_f)
-            expected = {
-                "zero": np.zeros_like(w_i),
-                "frozen_at_init": w_i,
-                "variant_1": np.where(shrank, 0, w_i),
-                "variant_2": np.where(shrank, 0, w_i),
-                "reverse": np.where(shrank, w_i, 0),
-            }
-            values = level.values[name][pruned]
-            if mask0 == "reshuffled":
-                assert np.sum(values == 0) == np.sum(shrank[pruned])
-                assert set(values) <= {0.0, *w_i[pruned]}
-            else:
-                np.testing.assert_array_equal(values, expected[mask0][pruned])
-            start = np.where(shrank & (mask0 == "variant_2"), 0, level.initial[name])
-            np.testing.assert_array_equal(level.start[name], start * new)
-            np.testing.assert_array_equal(
-                level.weights()[name], np.where(new, level.start[name], level.values[name])
-            )
-
-
-@pytest.mark.parametrize("mask1", MASK1_ACTIONS)
-def test_mask1_actions_act_on_level_0_or_compound(mask1):
-    origin, recipe = draw(0), Recipe(mask1=mask1, keep=0.6, rescale=False)
-    for quirks in (False, True):
-        steps = climb(recipe._replace(original_quirks=quirks), 2)
-        source = steps[1][0].initial if quirks else origin
-        level = steps[2][0]
-        action, rng = MASK1_ACTIONS[mask1], np.random.default_rng([0, 2, 1])
-        for name in sorted(SHAPES):
-            made = action(source[name], level.masks[name], rng, fresh=draw(202)[name])
-            np.testing.assert_array_equal(level.initial[name], made)
-
-
-def test_rescaling_and_sigma():
-    level = climb(Recipe(mask1="signed_constant", keep=0.5, sigma=0.25, rescale=True), 1)[1][0]
-    for name, mask in level.masks.items():
-        np.testing.assert_allclose(level.start[name], np.sign(draw(0)[name]) * 0.5 * mask)
-
-
-def test_choices_are_seeded_and_pairs_of_recipes_share_them():
-    masks = [climb(Recipe("random", mask1), 2)[2][0] for mask1 in ("reshuffle", "rewind")]
-    again, other = (climb(Recipe("random", "reshuffle"), 2, seed)[2][0] for seed in (0, 1))
-    assert_trees_equal(masks[0]._asdict(), again._asdict())
-    for name in SHAPES:
-        np.testing.assert_array_equal(masks[0].masks[name], masks[1].masks[name])
-        assert np.any(masks[0].masks[name] != other.masks[name])
-
-
-@pytest.mark.parametrize(
-    "recipe, message",
-    [
-        (Recipe("large_fnial"), "unknown mask criterion 'large_fnial': did you mean"),
-        (Recipe(mask1="rewnd"), "unknown mask-1 action 'rewnd': did you mean 'rewind'"),
-        (Recipe(mask0="zeros"), "unknown mask-0 action 'zeros': did you mean 'zero'"),
-        (Recipe(scope="layers"), "unknown scope 'layers': did you mean 'layer'"),
-        (Recipe(mode="oneshot"), "unknown mode 'oneshot': did you mean 'one_shot'"),
-        (Recipe(counting="near"), "unknown counting 'near'"),
-        (Recipe(keep=1.5), "keep is 1.5: give the share of the remaining weights"),
-        (Recipe(keep=0.0), "keep is 0.0"),
-        (Recipe(keep={"third": 0.5, "*": 0.8}), "keep names 'third', but the layers are first/"),
-        (Recipe(keep={"first": 0.5}), "keep holds no share for layer 'second/kernel'"),
-        (Recipe(keep={"first": 0.5, "*": 0.8}, scope="global"), "keep holds several shares"),
-        (Recipe(keep=0.2), "level 2 would leave none|level 3 would leave none"),
-        (Recipe(keep=0.2, scope="global"), "would leave none of the 72 weights of the network"),
-        (Recipe(keep=0.2, mode="one_shot"), "would leave none of the 48 weights"),
-        (Recipe(sigma=-1.0), "sigma must be positive"),
-    ],
-)
-def test_impossible_recipes(recipe, message):
-    with pytest.raises(UserError, match=message) as caught:
-        check_recipe(recipe, SIZES, 4, trained=True)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "recipe", [Recipe("large_final"), Recipe("same_sign"), Recipe("snip", mask0="variant_1")]
-)
-def test_trained_weights_are_needed_before_there_are_any(recipe):
-    check_recipe(recipe, SIZES, 2, trained=True)
-    with pytest.raises(UserError, match="but there are none yet: train first"):
-        check_recipe(recipe, SIZES, 2, trained=False)
-    check_recipe(Recipe("snip"), SIZES, 2, trained=False)

@@ -67,16 +67,16 @@ def mean_rows(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, An
       seeds: for each seed the rows of `supermask_jax.lottery.run`, of the same levels and cells.
 
     Returns:
-      The rows with {"mean", "low", "high", "n"} in place of each accuracy, and the mean density.
+      The rows with {"mean", "low", "high", "n"} in place of each accuracy, the mean density, and
+      "by_seed": {name of an accuracy: its values, one a seed}.
     """
     merged = []
     for rows in zip(*seeds, strict=True):
         row = dict(rows[0])
         row["density"] = sum(r["density"] for r in rows) / len(rows)
-        for name in ACCURACIES:
-            if name in row:
-                row[name] = mean_interval([r[name] for r in rows])._asdict()
-        merged.append(row)
+        by_seed = {name: [r[name] for r in rows] for name in ACCURACIES if name in row}
+        row |= {name: mean_interval(values)._asdict() for name, values in by_seed.items()}
+        merged.append(row | {"by_seed": by_seed})
     return merged
 
 

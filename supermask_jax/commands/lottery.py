@@ -120,17 +120,24 @@ def _result(
 
 def _describe(config: ConfigDict) -> str:
     from supermask_jax import dry_run, lottery
+    from supermask_jax.core.recipes import last_level
 
     cells = lottery.build(config)[1]
-    levels = config.lottery.levels
-    runs = 1 if config.lottery.untrained else 1 + len(cells) * levels
+    section = config.lottery
+    lines = [(recipe.name, last_level(recipe, section.levels)) for recipe in cells]
+    runs = 0 if section.untrained else sum(levels for _, levels in lines)
+    runs += not section.prune_at_init
     return "\n".join(
         [
             dry_run.describe(lottery.split_config(config)[0]),
-            f"pruning: {levels} levels x {len(cells)} cells, {runs} training runs in all:",
-            *(f"  {recipe.name}" for recipe in cells),
+            f"pruning: {_count(len(cells), 'cell')}, {_count(runs, 'training run')} in all:",
+            *(f"  {name}: {_count(levels, 'level')}" for name, levels in lines),
         ]
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -103,6 +103,14 @@ def _shares(keep: float | Mapping[str, float], names: Sequence[str]) -> dict[str
     return shares
 
 
+def last_level(recipe: Recipe, levels: int) -> int:
+    """Returns the last of `levels` levels that differs from those before.
+
+    A sign mask reads no share: where every level prunes level 0, there is but one of it.
+    """
+    return 1 if recipe.criterion in SIGN_MASKS and recipe.mode == "one_shot" else levels
+
+
 def check_recipe(recipe: Recipe, sizes: Mapping[str, int], levels: int, *, trained: bool) -> None:
     """Checks a recipe before anything is trained.
 
@@ -114,7 +122,8 @@ def check_recipe(recipe: Recipe, sizes: Mapping[str, int], levels: int, *, train
 
     Raises:
       UserError: a name is unknown, a share impossible, a level would leave a layer (in scope
-        'global': the network) without weights, or trained weights are needed and there are none.
+        'global': the network) without weights or prune none, or trained weights are needed and
+        there are none.
     """
     for kind, name, known in (("scope", recipe.scope, SCOPES), ("mode", recipe.mode, MODES)):
         if name not in known:
@@ -141,18 +150,28 @@ def _check_counts(recipe: Recipe, sizes: Mapping[str, int], levels: int) -> None
     if recipe.scope == "global":
         # Which layer will lose how many is not known yet; the total is.
         pruned = [name for name in sizes if shares[name] < 1]
-        if not pruned:
-            return
-        sizes = {"the network": sum(sizes[name] for name in pruned)}
-        shares = {"the network": shares[pruned[0]]}
-    for name, size in sizes.items():
-        left = size
-        for level in range(1, levels + 1):
-            one_shot = recipe.mode == "one_shot"
-            keep, pruned_from = (shares[name] ** level, size) if one_shot else (shares[name], left)
-            left = num_kept(keep, pruned_from, counting=recipe.counting)
-            if left == 0:
+        sizes = {"the network": sum(sizes[name] for name in pruned)} if pruned else {}
+        shares = {"the network": shares[pruned[0]]} if pruned else {}
+    before = dict(sizes)
+    for level in range(1, levels + 1):
+        left = _counts(recipe, shares, sizes, before, level)
+        for name, count in left.items():
+            if count == 0:
                 raise UserError(
-                    f"level {level} would leave none of the {size:,} weights of {name}: keep "
-                    "more, or stop at an earlier level"
+                    f"level {level} would leave none of the {sizes[name]:,} weights of {name}: "
+                    "keep more, or stop at an earlier level"
                 )
+        if left == before:
+            stop = f", or stop at level {level - 1}" if level > 1 else ""
+            raise UserError(
+                f"level {level} would prune no weight at all, and be level {level - 1} over again: "
+                f"keep less{stop}"
+            )
+        before = left
+
+
+def _counts(recipe, shares, sizes, before, level) -> dict[str, int]:
+    """Returns {path: number of weights left} at a level, from those of the level before."""
+    if recipe.mode == "one_shot":
+        shares, before = {name: share**level for name, share in shares.items()}, sizes
+    return {name: num_kept(shares[name], before[name], counting=recipe.counting) for name in sizes}

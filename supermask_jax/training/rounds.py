@@ -8,12 +8,15 @@ computed once and kept in those files, so that a restart sees the same bits:
     weights_at_K.npz    of level 0 after K steps: where tickets rewind to
     weights_final.npz   of a trained level
     gradient_at_K.npz   at the start of a level, for criteria that rank gradients
+    fresh_RR.npz        in level 0: what actions that draw anew start level RR of every recipe from
+
+They also outlive the JAX version that drew them: a finished grid is read where random bits differ.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,6 +83,15 @@ def level_folder(folder: str | Path, level: int) -> Workdir:
     return Workdir(Path(folder) / f"level_{level:02d}")
 
 
+def check_rewind_steps(job: Job, steps: int) -> None:
+    """Raises a UserError unless levels after 0 can start from step `steps` of a run of `job`."""
+    if not 0 <= steps < job.plan.total_steps:
+        raise UserError(
+            f"rewind_steps must be from 0 to {job.plan.total_steps - 1:,}, the steps of a level "
+            f"less one, got {steps}"
+        )
+
+
 def train_dense(rounds: Rounds, folder: str | Path) -> Dense:
     """Trains level 0 in ``folder/level_00``; reads it where it is finished.
 
@@ -88,11 +100,7 @@ def train_dense(rounds: Rounds, folder: str | Path) -> Dense:
         broken, or as `training.job.train`.
     """
     job, steps, workdir = rounds.job, rounds.rewind_steps, level_folder(folder, 0)
-    if not 0 <= steps < job.plan.total_steps:
-        raise UserError(
-            f"rewind_steps must be from 0 to {job.plan.total_steps - 1:,}, the steps of a level "
-            f"less one, got {steps}"
-        )
+    check_rewind_steps(job, steps)
     workdir.check(rounds.identity)
     if not workdir.config.exists():
         workdir.create(rounds.identity)
@@ -159,10 +167,10 @@ def make_level(
             lambda: _gradient(level_job(rounds, dense, before), rounds.splits()),
         )
     if recipe.needs_fresh:
-        # The two keys of a run are the first two of this split.
-        key = jax.random.split(jax.random.key(rounds.job.seed), 3)[2]
-        drawn = jax.jit(rounds.job.init_fn)(jax.random.fold_in(key, number))["params"]
-        fresh = {name: jax.device_get(named_leaves(drawn)[name]) for name in dense.weights}
+        fresh = once(
+            dense.folder.path / f"fresh_{number:02d}.npz",
+            lambda: _fresh(rounds.job, dense.weights, number),
+        )
     return next_level(
         recipe, dense.weights, before, final,
         level=number, seed=rounds.job.seed, gradient=gradient, fresh=fresh,
@@ -232,6 +240,14 @@ def weights_at(job: Job, splits: Callable[[], Splits], step: int) -> PyTree:
             state, _ = run_steps(state, frozen, order(epoch), index, count)
     variables = {"params": job.method.apply(state.trainable, frozen)}
     return variables | ({"batch_stats": state.batch_stats} if state.batch_stats else {})
+
+
+def _fresh(job: Job, names: Iterable[str], number: int) -> Arrays:
+    """Draws the initial weights of a level anew."""
+    # The two keys of a run are the first two of this split.
+    key = jax.random.split(jax.random.key(job.seed), 3)[2]
+    drawn = named_leaves(jax.jit(job.init_fn)(jax.random.fold_in(key, number))["params"])
+    return {name: drawn[name] for name in names}
 
 
 def _gradient(job: Job, splits: Splits) -> Arrays:

@@ -1,0 +1,187 @@
+"""The command line of pruning: a kill, a dry run, and what goes wrong."""
+
+import json
+import logging
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from helpers import ROOT, single_threaded, tiny_config
+from lottery_helpers import ARGV, arrays, config
+
+from supermask_jax import experiment, lottery
+from supermask_jax.commands import lottery as lottery_command
+from supermask_jax.errors import UserError
+
+# A kill.
+
+
+def command(*argv):
+    return [sys.executable, str(ROOT / "experiments" / "lottery.py"), *ARGV, *argv]
+
+
+def environment(tmp_path):
+    """One thread; what one process compiled, the next one loads."""
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
+             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}  # fmt: skip
+    return single_threaded() | cache
+
+
+def doorway(tmp_path, workdir):
+    return subprocess.run(
+        command(f"--workdir={workdir}"),
+        capture_output=True, text=True, timeout=120, env=environment(tmp_path),
+    )  # fmt: skip
+
+
+def outcome(path):
+    """Everything the levels ended with, without times."""
+    found = {}
+    for folder in sorted(path.rglob("level_0*")):
+        summary = json.loads((folder / "summary.json").read_text())
+        summary.pop("seconds")
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for line in lines:
+            line.pop("seconds")
+        config = json.loads((folder / "config.json").read_text())
+        masks = {n: m.tolist() for n, m in np.load(folder / "masks.npz").items()}
+        final = {name: array.tolist() for name, array in arrays(folder).items()}
+        found[str(folder.relative_to(path))] = (summary, lines, config, masks, final)
+    return found, json.loads((path / "lottery.json").read_text())
+
+
+def test_a_killed_level_ends_as_if_never_killed(tmp_path):
+    whole = doorway(tmp_path, tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    path = tmp_path / "killed"
+    shutil.copytree(tmp_path / "whole" / "level_00", path / "level_00")
+    watched = path / "random-reshuffle-reshuffled" / "level_01"
+    process = subprocess.Popen(
+        command(f"--workdir={path}"), env=environment(tmp_path),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while not ((watched / "metrics.jsonl").exists()
+                   and len((watched / "metrics.jsonl").read_text().splitlines()) > 3):  # fmt: skip
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert not (watched / "summary.json").exists()
+    again = doorway(tmp_path, path)
+    assert again.returncode == 0, again.stderr
+    assert outcome(path) == outcome(tmp_path / "whole")
+
+
+# A dry run.
+
+
+GRID = [
+    "--config.lottery.levels=3",
+    "--criteria=large_final,same_sign",
+    "--mask1=rewind",
+    "--mask0=zero",
+]
+
+
+@pytest.mark.parametrize(
+    "argv, expected",
+    [
+        ([], ["2 cells, 7 training runs", "large_final-rewind-zero: 3 levels"]),
+        (["--untrained"], ["1 training run in", "large_final-rewind-zero: 3 levels"]),
+        (["--untrained"], ["same_sign-rewind-zero: 1 level\n"]),
+        (["--config.lottery.mode=one_shot"], ["5 training runs", "same_sign-rewind-zero: 1 level"]),
+        (["--criteria=snip", "--config.lottery.prune_at_init"], ["1 cell, 3 training runs"]),
+    ],
+)
+def test_a_dry_run_counts_levels_and_writes_nothing(capsys, tmp_path, argv, expected):
+    workdir = f"--workdir={tmp_path / 'run'}"
+    assert lottery_command.main([*ARGV, *GRID, *argv, "--dry_run", workdir]) == 0
+    said = capsys.readouterr().out
+    for words in expected:
+        assert words in said
+    assert not (tmp_path / "run").exists()
+
+
+# What goes wrong.
+
+
+@pytest.fixture(autouse=True)
+def undisturbed(monkeypatch):
+    """Undoes what `main` sets."""
+    logger = logging.getLogger("supermask_jax")
+    for name in ("handlers", "propagate", "level"):
+        monkeypatch.setattr(logger, name, getattr(logger, name))
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+
+
+def fails(capsys, *argv):
+    """Runs the doorway in this process; returns its one line."""
+    assert lottery_command.main([*ARGV, *argv]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--criteria=large_fnial"], "unknown mask criterion 'large_fnial': did you mean"),
+        (["--criteria="], "names no criterion"),
+        (["--mask1=rewnd"], "unknown mask-1 action 'rewnd'"),
+        (["--config.lottery.keep=1.5"], "keep is 1.5"),
+        (
+            ["--config.lottery.keep=0.1", "--config.lottery.levels=4"],
+            "level 3 would leave none of the 300 weights of dense2/kernel",
+        ),
+        (["--config.lottery.levels=0"], "config.lottery.levels must be at least 1"),
+        (["--config.lottery.kep=1"], "unknown entry of config.lottery 'kep'"),
+        (
+            ["--config.lottery.keep_layers.dense4=0.9"],
+            "unknown entry of config.lottery.keep_layers",
+        ),
+        (["--config.lottery.rewind_steps=100000"], "rewind_steps must be from 0 to "),
+        (["--config.lottery.rewind_steps=-1"], "rewind_steps must be from 0 to "),
+        (
+            ["--config.lottery.keep=0.9999", "--config.lottery.keep_layers.dense3=0.999"],
+            "level 1 would prune no weight at all",
+        ),
+        # Level by level one weight of dense3 would stay; of one shot 0.37 of one is left.
+        (
+            [
+                "--untrained",
+                "--config.lottery.keep=0.7",
+                "--config.lottery.levels=15",
+                "--config.lottery.keep_layers.dense3=0.65",
+            ],
+            "level 13 would leave none of the 100 weights of dense3/kernel",
+        ),
+        (["--untrained", "--config.lottery.mode=oneshot"], "unknown mode 'oneshot'"),
+        (["--config.method.name=signed"], "config.method.name must be 'dense'"),
+        (["--criteria=movement", "--config.lottery.prune_at_init"], "but there are none yet"),
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--dry_run"]])
+def test_bad_input_is_one_line(capsys, tmp_path, argv, message, more):
+    assert message in fails(capsys, *argv, *more, f"--workdir={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_configs_that_were_made_in_python():
+    with pytest.raises(UserError, match="unknown config entry config.lottery"):
+        experiment.build(config())
+    with pytest.raises(UserError, match="the config has no section 'lottery'"):
+        lottery.build(tiny_config())
+    with pytest.raises(
+        UserError, match=r"config\.lottery\.kep: did you mean config\.lottery\.keep"
+    ):
+        lottery.build(config({"kep": 0.5}))
