@@ -5,7 +5,7 @@
 Source: Zhou et al., sec. 5: FCN on MNIST 98.0 % with dynamic weight rescaling and signed constants,
 Conv2 66.0 %, Conv4 72.5 %, Conv6 76.5 %; 11 to 93 % of the weights remain. The original trains for
 2,000 epochs of batches of 250 at a constant rate of 100 (Conv4 50, Conv6 20) on images / 255; here
-200 epochs on standardised images.
+200 epochs.
 """
 
 from ml_collections import ConfigDict
@@ -17,6 +17,7 @@ def get_config(network: str = "fcn") -> ConfigDict:
     config = relu_network("bernoulli", network)
     config.epochs = 200
     config.batch_size = 250
+    config.data.preprocess = "unit"
     config.weight_init = weight_init("signed_constant", "xavier")
     config.method = {
         "name": "bernoulli",

@@ -16,6 +16,11 @@ METHODS = Section(
     "Paper: Zhou et al., 2019.",
 )
 CONV = Section("Convolutional networks on CIFAR-10", "Paper: Koster et al., 2022, table 1.")
+RESNET = Section(
+    "ResNets on CIFAR",
+    "The originals' architecture. Paper: Koster et al., 2022, table 1; ResNet56 and ResNet110 on "
+    "CIFAR-100.",
+)
 
 
 def koster(
@@ -26,19 +31,30 @@ def koster(
     dense: str,
     *,
     accelerator: bool = False,
+    width: float = 0.0,
 ) -> list[Row]:
     """The signed supermask's rows of one network: Koster et al., 2022, table 1."""
     config = f"configs/{name}.py"
     masked = {"accuracy": accuracy, "remaining": remaining}
     place = {"section": section, "accelerator": accelerator}
+    flags = PAPER_PROTOCOL
+    if width:
+        name, flags = f"{name}x{width:g}", (*flags, f"--config.model.width={width}")
     return [
-        Row(f"{name}-published", f"{config}:published", PAPER_PROTOCOL, masked,
+        Row(f"{name}-published", f"{config}:published", flags, masked,
             "signed supermask, the rule that reproduces the paper", **place, headline=True),
-        Row(f"{name}-baseline", f"{config}:baseline", PAPER_PROTOCOL, {"accuracy": dense},
+        Row(f"{name}-baseline", f"{config}:baseline", flags, {"accuracy": dense},
             "dense", **place, dense=True, headline=True),
-        Row(f"{name}-released", f"{config}:released", PAPER_PROTOCOL, masked,
-            "signed supermask, the rule of the released code", **place),
     ]  # fmt: skip
+
+
+def released(name: str, section: Section, accuracy: str, remaining: str, *, accelerator: bool
+             ) -> Row:  # fmt: skip
+    """The signed supermask's row of one network under the rule of the released code."""
+    return Row(f"{name}-released", f"configs/{name}.py:released", PAPER_PROTOCOL,
+               {"accuracy": accuracy, "remaining": remaining},
+               "signed supermask, the rule of the released code", section,
+               accelerator=accelerator)  # fmt: skip
 
 
 def ours(name: str, variant: str, about: str, *flags: str, headline: bool = False) -> Row:
@@ -84,6 +100,22 @@ METHODS_ON_MNIST = [
     on_mnist("multicoat", 30, "multicoated supermask, coats of 0.5, 0.25, 0.1"),
 ]  # fmt: skip
 
+FCN_PAPER = ("97.48 [97.3, 97.7]", "3.77 [3.7, 3.8]")
+
+FCN_ROWS = [
+    *koster("fcn", FCN, *FCN_PAPER, "97.42"),
+    released("fcn", FCN, *FCN_PAPER, accelerator=False),
+    *(
+        row._replace(
+            name=f"{row.name}-bfloat16",
+            flags=(*row.flags, "--config.compute_dtype=bfloat16"),
+            about=f"{row.about}, in bfloat16",
+            headline=False,
+        )
+        for row in koster("fcn", FCN, *FCN_PAPER, "97.42")
+    ),
+]
+
 CONV_ROWS = [
     row
     for name, accuracy, remaining, dense in (
@@ -92,13 +124,29 @@ CONV_ROWS = [
         ("conv6", "79.17 [78.1, 80.5]", "2.36 [1.9, 2.6]", "75.91 [75.4, 76.4]"),
         ("conv8", "80.91 [79.9, 81.7]", "1.17 [1.1, 1.2]", "72.24 [71.4, 73.0]"),
     )
-    for row in koster(name, CONV, accuracy, remaining, dense, accelerator=True)
+    for row in (
+        *koster(name, CONV, accuracy, remaining, dense, accelerator=True),
+        released(name, CONV, accuracy, remaining, accelerator=True),
+    )
+]
+
+RESNET_ROWS = [
+    row
+    for name, width, accuracy, remaining, dense in (
+        ("resnet20", 0.0, "81.68", "21.13", "84.91"),
+        ("resnet20", 2.0, "84.42", "7.69", "86.80"),
+        ("resnet20", 3.0, "84.89", "4.06", "87.32"),
+        ("resnet56", 0.0, "60.01", "29.39", "68.04"),
+        ("resnet110", 0.0, "46.42", "20.64", "62.70"),
+    )
+    for row in koster(name, RESNET, accuracy, remaining, dense, accelerator=True, width=width)
 ]
 
 ROWS = [
     *FCN_OURS,
-    *koster("fcn", FCN, "97.48 [97.3, 97.7]", "3.77 [3.7, 3.8]", "97.42"),
+    *FCN_ROWS,
     *FCN_FRONT,
     *METHODS_ON_MNIST,
     *CONV_ROWS,
+    *RESNET_ROWS,
 ]
