@@ -35,6 +35,7 @@ def default_config() -> ConfigDict:
             "augment": "none",  # "crop_flip": pad by 4, crop and flip at random, in training
             "pad": "black",  # what it pads with; "mean": with 0, after preprocessing
             "shuffle": True,
+            "subset": 0,  # only so many examples of either split; 0 is all
             "data_dir": "",
             "cache_dir": "",
         }

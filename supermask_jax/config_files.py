@@ -106,6 +106,13 @@ def check_config(config: ConfigDict) -> None:
         )
     if config.model.width <= 0:
         raise UserError(f"config.model.width must be positive, got {config.model.width}")
+    if config.data.subset < 0:
+        raise UserError(f"config.data.subset must be at least 0, got {config.data.subset}")
+    if config.protocol == "validation" and 0 < config.data.subset < round(parts):
+        raise UserError(
+            f"config.data.subset must leave something to hold out: at least {round(parts)}, got "
+            f"{config.data.subset}"
+        )
     if config.data.name not in DATASETS:
         raise unknown_name("data set", config.data.name, DATASETS)
 

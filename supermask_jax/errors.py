@@ -14,6 +14,10 @@ class UserError(Exception):
     """
 
 
+class Diverged(UserError):
+    """Training met a loss that is not finite: the settings are at fault, and they were possible."""
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> UserError:
     """Returns the error for a `name` that is not among the `known` ones, with the nearest first."""
     names = sorted(known)

@@ -65,9 +65,9 @@ def build(config: ConfigDict) -> Job:
         **config.model,
     )
     image = jnp.zeros((1, *spec.image_shape))
-    num_train = spec.train_size
+    num_train = examples_used(spec.train_size, config)
     if config.protocol == "validation":
-        num_train = len(hold_out(spec.train_size, config.validation_fraction)[0])
+        num_train = len(hold_out(num_train, config.validation_fraction)[0])
     steps_per_epoch = num_batches(num_train, config.batch_size)
     job = Job(
         method=method_from_config(config.method),
@@ -133,7 +133,7 @@ def programs(config: ConfigDict, job: Job, folder: Workdir | None = None) -> lis
         return [job]
     state, frozen = jax.eval_shape(job.create, jax.random.key(0))
     convolutional = has_convolutions((state.trainable, frozen))
-    size = folder.part_size(job.seed) if folder is not None else None
+    size = folder.partexamples_used(job.seed) if folder is not None else None
     if size is None:
         shape = DATASETS[config.data.name].image_shape
         size = seeds_per_program(
@@ -151,6 +151,11 @@ def programs(config: ConfigDict, job: Job, folder: Workdir | None = None) -> lis
     return found
 
 
+def examples_used(examples: int, config: ConfigDict) -> int:
+    """Returns how many of a split's examples a run sees."""
+    return min(examples, config.data.subset or examples)
+
+
 def load_data(config: ConfigDict) -> Dataset:
     """Loads the data set of a config into memory."""
     return load(
@@ -163,13 +168,16 @@ def load_data(config: ConfigDict) -> Dataset:
 def split_data(data: Dataset, config: ConfigDict, layout: Layout) -> Splits:
     """Puts a data set on the devices, with part of train held out under 'validation'."""
 
-    def examples(split: Any, rows: Any = slice(None)) -> Examples:
+    def examples(split: Any, rows: Any) -> Examples:
         return layout.put(Examples(split.images[rows], split.labels[rows]))
 
-    test = examples(data.test)
+    num_train, num_test = (
+        examples_used(len(part.labels), config) for part in (data.train, data.test)
+    )
+    test = examples(data.test, slice(num_test))
     if config.protocol == "paper":
-        return Splits(examples(data.train), None, test)
-    kept, held_out = hold_out(len(data.train.labels), config.validation_fraction)
+        return Splits(examples(data.train, slice(num_train)), None, test)
+    kept, held_out = hold_out(num_train, config.validation_fraction)
     return Splits(examples(data.train, kept), examples(data.train, held_out), test)
 
 

@@ -75,6 +75,10 @@ def check_config(config: ConfigDict) -> None:
             f"config.method.name must be 'dense' under pruning, got {config.method.get('name')!r}"
         )
     config_files.check_entries(section, defaults.lottery(), "lottery.")
+    if config.num_seeds != 1:
+        raise UserError(
+            f"config.num_seeds must be 1 under pruning, got {config.num_seeds}: give --seeds"
+        )
     if section.levels < 1:
         raise UserError(f"config.lottery.levels must be at least 1, got {section.levels}")
 

@@ -50,6 +50,7 @@ def reproduce(
     results: Path,
     flags: Sequence[str] = (),
     budget_minutes: float = float("inf"),
+    together: bool = False,
 ) -> list[dict[str, Any]]:
     """Runs rows x seeds, in order, and writes ``results/<row>.json`` after every run.
 
@@ -60,10 +61,12 @@ def reproduce(
       rows: most valuable first.
       seeds: every seed is one run.
       root: folder that the rows' config files are relative to.
-      runs: folder of the work folders, ``<row>/s<seed>``.
+      runs: folder of the work folders, ``<row>/s<seed>``, or ``<row>/s<first>-<last>``.
       results: folder of the result files.
       flags: overrides of config entries for all rows, e.g. ``--config.epochs=2``.
       budget_minutes: wall time, in minutes.
+      together: train the seeds of a row as one set where they follow each other, which is faster
+        on accelerators.
 
     Returns:
       The result files of the rows that have run.
@@ -79,19 +82,28 @@ def reproduce(
     started, written = time.monotonic(), []
     for index, row in enumerate(rows):
         done: list[Path] = []
-        for seed in seeds:
+        for first, count in _groups(seeds, together):
             if time.monotonic() - started > 60 * budget_minutes:
                 left = ", ".join(row.name for row in rows[index + 1 :]) or "none"
                 _log.info("budget spent: %s has %d of %d seeds; rows not begun: %s",
                           row.name, len(done), len(seeds), left)  # fmt: skip
                 return written
-            folder = runs / row.name / f"s{seed}"
-            _log.info("row %s, seed %d", row.name, seed)
-            experiment.run(row_config(row, root, seed, flags), folder, quiet=True)
+            label = f"s{first}" if count == 1 else f"s{first}-{first + count - 1}"
+            _log.info("row %s, %s", row.name, label)
+            config, folder = row_config(row, root, first, flags), runs / row.name / label
+            config.num_seeds = count
+            experiment.run(config, folder, quiet=True)
             done.append(folder)
             result = _write(row, results / f"{row.name}.json", collect(done), named)
             written = [*(w for w in written if w["row"] != row.name), result]
     return written
+
+
+def _groups(seeds: Sequence[int], together: bool) -> list[tuple[int, int]]:
+    """Returns (first seed, number of seeds) of each run."""
+    if together and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return [(seeds[0], len(seeds))]
+    return [(seed, 1) for seed in seeds]
 
 
 def _check_free(path: Path, flags: Sequence[str]) -> None:

@@ -23,15 +23,16 @@ def collect(folders: Sequence[Path]) -> dict[str, Any]:
     """Gathers finished runs of one config and several seeds.
 
     Args:
-      folders: work folders with ``summary.json``, ``metrics.jsonl``, ``config.json``, ``env.json``.
+      folders: work folders of single runs or of sets of seeds.
 
     Returns:
       {"config", "env", "n", "accuracy", "remaining_weights", "seconds", "mask_bytes", "runs"};
       accuracy and remaining weights as {"mean", "low", "high", "n"}, fractions in [0, 1].
     """
-    runs = [_run(folder) for folder in folders]
+    runs = [run for folder in folders for run in _runs(folder)]
     config = json.loads((folders[0] / "config.json").read_text())
-    config.pop("seed")
+    for name in ("seed", "num_seeds"):
+        config.pop(name, None)
     return {
         "config": config,
         "env": json.loads((folders[0] / "env.json").read_text()),
@@ -44,10 +45,25 @@ def collect(folders: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _run(folder: Path) -> dict[str, Any]:
+def _runs(folder: Path) -> list[dict[str, Any]]:
     summary = json.loads((folder / "summary.json").read_text())
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    with np.load(folder / "masks.npz") as stored:
+    if "runs" not in summary:
+        return [_run(summary, lines, folder / "masks.npz")]
+    return [
+        _run(
+            run,
+            [line for line in lines if line["seed"] == run["seed"]],
+            folder / f"masks-s{run['seed']}.npz",
+        )
+        for run in summary["runs"]
+    ]
+
+
+def _run(
+    summary: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], masks_path: Path
+) -> dict[str, Any]:
+    with np.load(masks_path) as stored:
         masks = dict(stored)
     return {name: summary[name] for name in KEEP if name in summary} | {
         "mask_bytes": mask_bytes(masks),

@@ -35,16 +35,22 @@ def _parser() -> Parser:
     add("--budget_minutes", type=float, default=float("inf"), help="start no run after this time")
     add("--runs", default="runs/reproduce", metavar="FOLDER", help="work folders of the runs")
     add("--results", default="results", metavar="FOLDER", help="where <row>.json is written")
+    add("--together", action="store_true", help="train the seeds of a row as one set; so it is "
+        "done on accelerators")  # fmt: skip
     add("--list", action="store_true", help="list the rows and stop")
     add("--page", action="store_true", help="only write RESULTS.md and the README's table")
     return parser
 
 
-def _runnable(rows: Sequence[Row]) -> list[Row]:
-    """Returns `rows` without those that need an accelerator, where there is none."""
+def _accelerated() -> bool:
     import jax  # Here and not at the top: --help and --page need none.
 
-    if jax.default_backend() != "cpu":
+    return jax.default_backend() != "cpu"
+
+
+def _runnable(rows: Sequence[Row]) -> list[Row]:
+    """Returns `rows` without those that need an accelerator, where there is none."""
+    if _accelerated():
         return list(rows)
     skipped = ",".join(row.name for row in rows if row.accelerator)
     if skipped:
@@ -78,6 +84,7 @@ def main(rows: Sequence[Row], root: Path, argv: Sequence[str] | None = None) -> 
                 results=Path(args.results),
                 flags=flags,
                 budget_minutes=args.budget_minutes,
+                together=args.together or _accelerated(),
             )
             found = {result["row"]: result for result in done}
             print(table([row for row in rows if row.name in found], found))

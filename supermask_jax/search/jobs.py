@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from supermask_jax.errors import UserError, one_line
+from supermask_jax.errors import Diverged, UserError, one_line
 
 # Of the last epoch; the test set is not among what a search sees.
 KEPT = ("epoch", "train_accuracy", "val_accuracy", "remaining_weights")
@@ -49,9 +49,7 @@ def run_one(config: ConfigDict, folder: Path) -> dict[str, Any]:
 
     try:
         experiment.run(config, folder, quiet=True)
-    except UserError as error:
-        if not str(error).startswith("training diverged"):
-            raise
+    except Diverged as error:
         return {"failed": one_line(error)}
     lines = Workdir(folder).read_metrics()
     seconds = round(sum(line["seconds"] for line in lines), 1)

@@ -75,6 +75,12 @@ class Layout(NamedTuple):
             check_vma=False,
         )
 
+    def describe(self) -> str:
+        """Returns e.g. ``8 of 8, 2 for seeds x 4 for batches``."""
+        used, there = self.mesh.size, jax.device_count()
+        seeds, data = self.mesh.shape[SEED], self.mesh.shape[DATA]
+        return f"{used} of {there}, {seeds} for seeds x {data} for batches"
+
     def split_rows(self, rows: Array) -> Array:
         """Spreads the rows of a batch [B, ...] over the data axis, inside a program.
 

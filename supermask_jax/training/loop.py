@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from supermask_jax.errors import UserError
+from supermask_jax.errors import Diverged
 from supermask_jax.training.plateau import stopped
 from supermask_jax.training.processes import in_any
 from supermask_jax.training.programs import Plan, RunSteps
@@ -84,7 +84,7 @@ def _check_finite(loss: Array, step: int, seeds: Sequence[int]) -> None:
         return
     bad = int(np.flatnonzero(~np.isfinite(losses))[0])
     which = f" of seed {seeds[bad]}" if len(seeds) > 1 else ""
-    raise UserError(
+    raise Diverged(
         f"training diverged: the loss{which} is {losses[bad]} by step {step}; the last checkpoint "
         "is from before: lower the learning rate, or change the initialisers"
     )
