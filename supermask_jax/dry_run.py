@@ -13,7 +13,7 @@ from supermask_jax.core.trees import named_leaves, num_params
 from supermask_jax.data import DATASETS
 from supermask_jax.experiment import build, examples_used, programs
 from supermask_jax.training.job import Job
-from supermask_jax.training.memory import step_memory
+from supermask_jax.training.memory import plan_step
 
 PyTree = Any
 
@@ -61,7 +61,7 @@ def describe(config: ConfigDict) -> str:
             *table,
             f"memory: {_mib(images)} data, {_mib(_bytes(frozen_weights))} frozen weights, "
             f"{_mib(_bytes((state.trainable, state.opt_state)))} trained and optimiser, "
-            f"{_mib(step_memory(job, spec.image_shape)['temporaries'])} temporaries of a step",
+            f"{_mib(plan_step(job, spec.image_shape).temporaries)} temporaries of a step",
             f"steps: {plan.epochs} epochs of {plan.steps_per_epoch} steps of {plan.batch_size} "
             f"images = {plan.epochs * plan.steps_per_epoch:,}, "
             f"{'up to ' + str(plan.steps_per_call) if plan.steps_per_call > 1 else 'one'} "

@@ -7,9 +7,10 @@ import pytest
 from helpers import ROOT, tiny_config
 
 from supermask_jax import benchmark
-from supermask_jax.benchmark import start, suite, timing
+from supermask_jax.benchmark import seeds, start, steps, suite
 from supermask_jax.benchmark.epoch import _job_and_data, _overhead
 from supermask_jax.benchmark.steps import dense_twin
+from supermask_jax.benchmark.table import table
 from supermask_jax.benchmark.timing import Cost, Steps, synthetic_data
 from supermask_jax.commands import benchmark as cli
 from supermask_jax.config import dense
@@ -115,13 +116,37 @@ def test_steps_go_on_in_the_next_epoch(monkeypatch):
         dispatches.append((index, count))
         return state, None
 
-    monkeypatch.setattr(timing, "make_run_steps", lambda *unused: run)
+    monkeypatch.setattr("supermask_jax.training.job.make_run_steps", lambda *unused: run)
     job = build(tiny_config(**{"data.shuffle": False}))
     steps = Steps(job, None)
     for count in (1, job.plan.steps_per_epoch, 3):
         steps.run(count)
     assert job.plan.steps_per_epoch == 11
     assert dispatches == [(0, 1), (1, 10), (0, 1), (1, 3)]
+
+
+def test_seeds_together_are_timed_against_one(monkeypatch):
+    steps = {"one": 0.01, "many": 0.03}
+    clock = iter([steps["one"], steps["many"]] * 3)
+    monkeypatch.setattr(seeds, "timed", lambda action: action() or Cost(*[next(clock)] * 2))
+    found = seeds.measure_seeds(tiny_config(), num_seeds=6, repeats=3, chunk_steps=2)
+    assert found["ratio"] == pytest.approx(0.03 / 6 / 0.01)
+    assert found["one"]["seed_step_wall_seconds"] == pytest.approx(0.01 / 2)
+    assert found["many"]["seed_step_cpu_seconds"] == pytest.approx(0.03 / 2 / 6)
+    environment = {"backend": "cpu", "device": "cpu", "cpu_count": 2, "versions": {"jax": "0"}}
+    model = {"data": "digits", "batch_size": 128, "seeds": found}
+    whole = {"env": environment, "load_average": [0, 0], "models": {"tiny": model}}
+    assert "0.50x (0.50 to 0.50)" in table(whole)
+
+
+def test_the_share_of_the_peak_is_flops_over_time_and_peak(result, monkeypatch):
+    assert result["models"]["tiny"]["steps"]["masked"]["share_of_peak"] is None  # Of this CPU.
+    kind = jax.devices()[0].device_kind
+    monkeypatch.setitem(steps._PEAKS, kind, {"float32": 1e9})
+    masked = steps.measure_steps(tiny_config(), repeats=1, chunk_steps=2)["masked"]
+    expected = masked["step_flops"] / masked["step_wall_seconds"] / 1e9
+    assert masked["share_of_peak"] == pytest.approx(expected)
+    assert masked["step_flops"] > 6 * 128 * 1500  # Three products with each weight and image.
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist"])

@@ -10,6 +10,7 @@ from supermask_jax.commands import common
 from supermask_jax.commands.train import main
 from supermask_jax.config_files import load_config
 from supermask_jax.core.trees import num_params
+from supermask_jax.training.memory import StepPlan
 
 FCN = f"--config={ROOT / 'configs' / 'fcn.py'}"
 QUICK = f"--config={ROOT / 'configs' / 'quickstart.py'}"
@@ -110,7 +111,7 @@ def test_print_config(capsys, tmp_path):
 def test_dry_run_counts_and_writes_nothing(name, count, capsys, tmp_path, monkeypatch):
     # Compiling Conv8 is not what this test is for.
     monkeypatch.setattr(
-        "supermask_jax.dry_run.step_memory", lambda job, shape: {"temporaries": 2**20}
+        "supermask_jax.dry_run.plan_step", lambda job, shape: StepPlan(0, 2**20, 0, 0, 0.0)
     )
     assert main([f"--config={ROOT / 'configs' / name}.py", "--dry_run"]) == 0
     out = capsys.readouterr().out
@@ -167,7 +168,8 @@ def test_every_config_builds_with_the_papers_weights():
     import jax
 
     for name, count in counts.items():
-        for variant in ("published", "released", "baseline", "extreme"):
+        ours = ("best", "sparse") if name == "fcn" else ()
+        for variant in ("published", "released", "baseline", "extreme", *ours):
             job = build(load_config(os.fspath(ROOT / "configs" / f"{name}.py:{variant}")))
             state, _ = jax.eval_shape(job.create, jax.random.key(0))
             assert num_params(state.trainable) == count

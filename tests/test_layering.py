@@ -25,7 +25,8 @@ ALLOWED = {
     "config_files": BASE | {"config", "data"},
     "overrides": BASE | {"config_files"},
     "analysis": BASE | {"analysis"},
-    "experiment": BASE | {"core", "methods", "models", "data", "training", "config_files"},
+    "experiment": BASE
+    | {"core", "methods", "models", "data", "training", "config_files", "analysis"},
 }
 BELOW = set(ALLOWED)
 for part in (

@@ -98,7 +98,7 @@ def test_a_schedule_that_stops_seeds_stops_each_at_its_own_epoch(tmp_path):
 
 def test_seeds_that_do_not_fit_are_refused_with_how_many_do(tmp_path, monkeypatch):
     job = experiment.build(set_config())
-    each = memory.step_memory(job, (8, 8, 1))["peak"]
+    each = memory.plan_step(job, (8, 8, 1)).peak
     monkeypatch.setattr(memory, "free_memory", lambda: 5 * each / 0.69)
     devices = memory.jax.device_count()
     with pytest.raises(UserError, match=f"at most {5 * devices},.*or lower config.batch_size"):
@@ -111,7 +111,7 @@ def test_seeds_that_do_not_fit_are_refused_with_how_many_do(tmp_path, monkeypatc
 
 def test_an_accelerator_takes_as_many_seeds_as_fit_in_equal_parts(monkeypatch):
     job = experiment.build(set_config())
-    each = memory.step_memory(job, (8, 8, 1))["peak"]
+    each = memory.plan_step(job, (8, 8, 1)).peak
     monkeypatch.setattr(memory.jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(memory.jax, "device_count", lambda: 1)
     monkeypatch.setattr(memory, "free_memory", lambda: 12 * each / 0.69)

@@ -67,7 +67,7 @@ def first_step(argument: str) -> None:
     """Goes as far as the first train step of a run; `argument` is its config as Python text."""
     config = ConfigDict(ast.literal_eval(argument))
     job = build(config)
-    examples = split_data(synthetic_data(config.data.name), config).train
+    examples = split_data(synthetic_data(config.data.name), config, job.layout).train
     with TemporaryDirectory() as path:
         folder = Workdir(path)
         folder.create(identity(config))

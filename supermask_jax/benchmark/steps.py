@@ -14,13 +14,22 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from supermask_jax.benchmark.timing import Cost, Steps, median_cost, synthetic_data, timed
+from supermask_jax.benchmark.timing import (
+    Cost,
+    Steps,
+    chunk_of,
+    median_cost,
+    synthetic_data,
+    timed,
+)
 from supermask_jax.config import dense
 from supermask_jax.data import DATASETS
 from supermask_jax.experiment import build, split_data
-from supermask_jax.training.memory import step_memory
+from supermask_jax.training.memory import plan_step
 
-_LOOPED, _SINGLE = 100, 3  # steps in a chunk: in one dispatch, or dispatched one by one
+# Peaks of matrix products without sparsity, in FLOP/s: NVIDIA's data sheets. float32 is TF32.
+_HOPPER = {"float32": 494.7e12, "bfloat16": 989.4e12}
+_PEAKS = {"NVIDIA H100 80GB HBM3": _HOPPER, "NVIDIA H200": _HOPPER}
 
 
 def dense_twin(config: ConfigDict) -> ConfigDict:
@@ -59,7 +68,7 @@ def measure_steps(config: ConfigDict, *, repeats: int, chunk_steps: int = 0) -> 
     data = synthetic_data(config.data.name)
     examples = split_data(data, config, jobs["masked"].layout).train
     steps = {name: Steps(job, examples) for name, job in jobs.items()}
-    chunk = chunk_steps or (_LOOPED if jobs["masked"].plan.steps_per_call > 1 else _SINGLE)
+    chunk = chunk_steps or chunk_of(jobs["masked"])
     first = {name: timed(lambda each=each: each.run(1)) for name, each in steps.items()}
     for each in steps.values():
         each.run(chunk)
@@ -68,15 +77,18 @@ def measure_steps(config: ConfigDict, *, repeats: int, chunk_steps: int = 0) -> 
         for _ in range(repeats)
     ]
     image_shape = DATASETS[config.data.name].image_shape
+    peak = _PEAKS.get(jax.devices()[0].device_kind, {}).get(config.compute_dtype)
     result: dict[str, Any] = {"chunk_steps": chunk, "pairs": repeats}
     for name, job in jobs.items():
-        cost = median_cost(pair[name] for pair in pairs)
+        cost, plan = median_cost(pair[name] for pair in pairs), plan_step(job, image_shape)
         result[name] = {
             "step_wall_seconds": cost.wall / chunk,
             "step_cpu_seconds": cost.cpu / chunk,
             "images_per_second": config.batch_size * chunk / cost.wall,
             "compile_seconds": max(first[name].wall - cost.wall / chunk, 0.0),
-            "step_bytes": step_memory(job, image_shape),
+            "step_bytes": {k: v for k, v in plan._asdict().items() if k != "flops"},
+            "step_flops": plan.flops,
+            "share_of_peak": peak and plan.flops * chunk / cost.wall / peak,
         }
     return result | {"ratio": _ratio(pairs), **process_memory()}
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from supermask_jax.benchmark.epoch import measure_epoch
+from supermask_jax.benchmark.seeds import measure_seeds
 from supermask_jax.benchmark.start import measure_imports, measure_start
 from supermask_jax.benchmark.steps import measure_steps
 from supermask_jax.config import default_config
@@ -17,7 +18,7 @@ from supermask_jax.experiment import build
 from supermask_jax.models import MODELS
 from supermask_jax.training.workdir import environment
 
-PARTS = ("steps", "epoch", "start")
+PARTS = ("steps", "epoch", "start", "seeds")
 
 _IMPORTS, _LAUNCHES = 5, 3  # at most: a fresh process takes seconds
 
@@ -29,6 +30,7 @@ class Options(NamedTuple):
     repeats: int = 7  # pairs of chunks of steps; launches and imports are fewer
     chunk_steps: int = 0  # steps in a chunk; 0 chooses by how the steps are dispatched
     epochs: int = 8  # timed ones
+    seeds: int = 4  # in one program
 
     def check(self) -> None:
         """Raises UserError where an option is impossible."""
@@ -37,7 +39,7 @@ class Options(NamedTuple):
         for part in self.parts:
             if part not in PARTS:
                 raise unknown_name("part", part, PARTS)
-        for name, least in (("repeats", 1), ("chunk_steps", 0), ("epochs", 1)):
+        for name, least in (("repeats", 1), ("chunk_steps", 0), ("epochs", 1), ("seeds", 2)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
@@ -49,6 +51,12 @@ _MEASURES: dict[str, Callable[[ConfigDict, Options], dict[str, Any]]] = {
         config, repeats=options.repeats, chunk_steps=options.chunk_steps
     ),
     "epoch": lambda config, options: measure_epoch(config, epochs=options.epochs),
+    "seeds": lambda config, options: measure_seeds(
+        config,
+        num_seeds=options.seeds,
+        repeats=options.repeats,
+        chunk_steps=options.chunk_steps,
+    ),
     "start": lambda config, options: measure_start(config, repeats=min(options.repeats, _LAUNCHES)),
 }
 

@@ -19,7 +19,7 @@ def table(result: Mapping[str, Any]) -> str:
         blocks.append("imports, in fresh processes\n" + _align(_imports(result["imports"])))
     for name, figures in result["models"].items():
         title = f"{name}: synthetic {figures['data']}, batches of {figures['batch_size']}"
-        parts = (("steps", _steps), ("epoch", _epoch), ("start", _start))
+        parts = (("steps", _steps), ("epoch", _epoch), ("start", _start), ("seeds", _seeds))
         tables = [_align(make(figures[part])) for part, make in parts if part in figures]
         blocks.append(f"{title}\n" + "\n\n".join(tables))
     return "\n\n".join(blocks)
@@ -69,10 +69,30 @@ def _steps(figures: Mapping[str, Any]) -> _Rows:
         ("step, wall", *(_ms(side["step_wall_seconds"]) for side in sides), over("wall")),
         ("step, CPU", *(_ms(side["step_cpu_seconds"]) for side in sides), over("cpu")),
         ("images a second", *(f"{side['images_per_second']:,.0f}" for side in sides)),
+        *_shares(sides),
         ("compilation", *(_s(side["compile_seconds"]) for side in sides)),
         ("memory of a step, planned", *map(_mib, peak), f"{peak[0] / peak[1]:.2f}x"),
         ("peak memory of the process", _mib(figures["process_peak_bytes"])),
         ("peak memory of the device", _mib(figures["device_peak_bytes"])),
+    ]  # fmt: skip
+
+
+def _shares(sides: tuple[Mapping[str, Any], ...]) -> _Rows:
+    if sides[0].get("share_of_peak") is None:
+        return []
+    return [("of the peak of matrix products", *(f"{s['share_of_peak']:.1%}" for s in sides))]
+
+
+def _seeds(figures: Mapping[str, Any]) -> _Rows:
+    one, many = figures["one"], figures["many"]
+    low, high = figures["ratio_range"]
+    ratio = f"{figures['ratio']:.2f}x ({low:.2f} to {high:.2f})"
+    wall, cpu = "seed_step_wall_seconds", "seed_step_cpu_seconds"
+    return [
+        (f"{figures['pairs']} pairs of {figures['chunk_steps']} steps", "one seed",
+         f"{figures['num_seeds']} seeds", "together / alone"),
+        ("step and seed, wall", _ms(one[wall]), _ms(many[wall]), ratio),
+        ("step and seed, CPU", _ms(one[cpu]), _ms(many[cpu])),
     ]  # fmt: skip
 
 

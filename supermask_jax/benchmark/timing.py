@@ -42,6 +42,14 @@ def timed(action: Callable[[], Any]) -> Cost:
     return now().since(start)
 
 
+_LOOPED, _SINGLE = 100, 3  # steps in a chunk: in one dispatch, or dispatched one by one
+
+
+def chunk_of(job: Job) -> int:
+    """Returns how many steps are timed at a time."""
+    return _LOOPED if job.plan.steps_per_call > 1 else _SINGLE
+
+
 def median_cost(costs: Iterable[Cost]) -> Cost:
     """Returns the median wall and the median CPU time, each by itself."""
     walls, cpus = zip(*costs, strict=True)

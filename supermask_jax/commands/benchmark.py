@@ -53,6 +53,7 @@ def _parser() -> Parser:
         help="steps in a chunk (default: 100, or 3 where each is dispatched by itself)",
     )
     add("--epochs", type=int, default=8, help="timed epochs (default: 8)")
+    add("--seeds", type=int, default=4, help="seeds in one program (default: 4)")
     add("--batch_size", type=int, default=None, help="images in a batch (default: the config's)")
     add("--out", type=Path, metavar="FILE", help="where the figures go as JSON")
     return parser  # fmt: skip
@@ -75,7 +76,7 @@ def _configs(args: argparse.Namespace) -> dict[str, ConfigDict]:
 def _measure(argv: Sequence[str]) -> None:
     args = _parser().parse_args(argv)
     configs = _configs(args)
-    options = Options(args.only, args.repeats, args.steps, args.epochs)
+    options = Options(args.only, args.repeats, args.steps, args.epochs, args.seeds)
     check_out(args.out)
     # The runs that are measured have nothing to tell.
     logging.getLogger("supermask_jax").setLevel(logging.ERROR)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +14,29 @@ import jax.numpy as jnp
 from supermask_jax.errors import UserError
 from supermask_jax.training.job import Job
 
+_MEMINFO = Path("/proc/meminfo")
 # Of the memory that is free: the plan knows nothing of the allocator's gaps, or of the evaluation.
 _USABLE = 0.7
 # Beyond so many a program grows no faster, and its checkpoints and compile time do.
 _MOST_SEEDS = 64
 
 
-def step_memory(job: Job, image_shape: tuple[int, ...]) -> dict[str, int]:
-    """Returns the compiler's plan for one train step, in bytes.
+class StepPlan(NamedTuple):
+    """The compiler's plan for one train step.
 
-    "peak" is arguments, temporaries and outputs together, less the outputs that take the place of
+    `peak` is arguments, temporaries and outputs together, less the outputs that take the place of
     the donated state; the data set, which lies on the device as well, is not in it.
     """
+
+    arguments: int  # bytes, as all but the last
+    temporaries: int
+    outputs: int
+    peak: int
+    flops: float  # as the compiler counts them; 0 where it does not
+
+
+def plan_step(job: Job, image_shape: tuple[int, ...]) -> StepPlan:
+    """Compiles one train step of one seed and returns the plan."""
     state, frozen = jax.eval_shape(job.create, jax.random.key(0))
     size = job.plan.batch_size
     batch = {
@@ -31,15 +45,12 @@ def step_memory(job: Job, image_shape: tuple[int, ...]) -> dict[str, int]:
         "weight": jax.ShapeDtypeStruct((size,), jnp.float32),
     }
     step = jax.jit(job.train_step(), donate_argnums=0)
-    plan = step.lower(state, frozen, batch).compile().memory_analysis()
+    compiled = step.lower(state, frozen, batch).compile()
+    plan = compiled.memory_analysis()
     arguments, temporaries = plan.argument_size_in_bytes, plan.temp_size_in_bytes
     outputs = plan.output_size_in_bytes - plan.alias_size_in_bytes
-    return {
-        "arguments": arguments,
-        "temporaries": temporaries,
-        "outputs": outputs,
-        "peak": arguments + temporaries + outputs,
-    }
+    flops = (compiled.cost_analysis() or {}).get("flops", 0.0)
+    return StepPlan(arguments, temporaries, outputs, arguments + temporaries + outputs, flops)
 
 
 def free_memory() -> int:
@@ -47,8 +58,11 @@ def free_memory() -> int:
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
-    return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
+    if _MEMINFO.exists():  # What is free and what the system would give back.
+        kilobytes = re.search(r"^MemAvailable:\s+(\d+) kB", _MEMINFO.read_text(), re.MULTILINE)
+        if kilobytes:
+            return int(kilobytes[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def seeds_per_program(
@@ -74,7 +88,7 @@ def seeds_per_program(
         return min(num_seeds, jax.process_count())
     if not wanted and convolutional:
         return min(num_seeds, devices)
-    each, usable = step_memory(job, image_shape)["peak"], _USABLE * free_memory()
+    each, usable = plan_step(job, image_shape).peak, _USABLE * free_memory()
     fitting = int(usable // each) * devices
     if fitting < max(wanted, 1):
         needed = max(wanted, 1) * each / 2**30
