@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from supermask_jax import methods, models
 from supermask_jax.analysis.intervals import mean_interval
+from supermask_jax.config import default_config
 from supermask_jax.config_files import check_config, identity
 from supermask_jax.core import initializers, stats, thresholds, trees
 from supermask_jax.data import DATASETS, Dataset, load
@@ -201,7 +202,7 @@ def run(
     """
     job = build(config)
     folder = Workdir(workdir)
-    folder.check(identity(config))
+    folder.check(identity(config), identity(default_config()))
     if (summary := folder.finished_summary()) is not None:
         _log.info("%s holds this run, finished: nothing to do", folder.path)
         return summary

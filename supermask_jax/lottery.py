@@ -174,7 +174,8 @@ def _rounds(settings: ConfigDict, section: ConfigDict, job: Job, quiet: bool) ->
     return Rounds(
         job=job,
         splits=functools.cache(lambda: experiment.split_data(data(), settings, job.layout)),
-        identity=experiment.identity(settings),
+        identity=config_files.identity(settings),
+        defaults=config_files.identity(defaults.default_config()),
         summarize=summarize,
         rewind_steps=section.rewind_steps,
         prune_at_init=section.prune_at_init,

@@ -7,7 +7,7 @@ import pytest
 
 from supermask_jax.data import pipeline
 from supermask_jax.data.transforms import make_prepare, standardize
-from supermask_jax.training.layout import SEED_LOOPS, choose_layout, one_device
+from supermask_jax.training.layout import SEED_LOOPS, choose_layout
 
 
 def test_an_epoch_sees_every_example_once_and_the_partial_batch():
@@ -82,7 +82,7 @@ def laid_out_batch(layout):
 
 
 def test_a_batch_is_gathered_and_prepared_in_parts_and_is_the_same_batch():
-    whole, _ = laid_out_batch(one_device())
+    whole, _ = laid_out_batch(choose_layout(num_seeds=1, batch_size=16))
     batch, program = laid_out_batch(choose_layout(num_seeds=1, batch_size=16, data=8))
     for name in ("image", "label"):
         assert {s.data.shape[0] for s in batch[name].addressable_shards} == {2}

@@ -1,6 +1,7 @@
 """Whole runs on the embedded digits: resume, kill, work folders, and what they leave."""
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -232,3 +233,25 @@ def test_config_difference_names_every_entry():
     old, new = {"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 5}, "e": 0}
     assert config_difference(old, new) == "b.c: 2 -> 5, b.d: 3 -> 'absent', e: 'absent' -> 0"
     assert config_difference(old, old) == ""
+
+
+def test_a_run_from_before_an_entry_was_there_had_its_default():
+    old, new = {"a": 1}, {"a": 1, "b": {"c": 2}}
+    assert config_difference(old, new, {"a": 0, "b": {"c": 2}, "d": 3}) == ""
+    assert config_difference(old, new, {"a": 1, "b": {"c": 4}}) == "b.c: 4 -> 2"
+    assert config_difference({"a": 5}, new, {"a": 1, "b": {"c": 2}}) == "a: 5 -> 1"
+
+
+def test_a_folder_of_an_older_version_is_finished(finished, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(finished, path)
+    config = json.loads((path / "config.json").read_text())
+    del config["compute_dtype"], config["data"]["augment"]
+    (path / "config.json").write_text(json.dumps(config))
+    done = run_main(*tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}"))
+    assert done.returncode == 0 and "nothing to do" in done.stderr
+    done = run_main(
+        *tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}"),
+        "--config.compute_dtype=bfloat16",
+    )
+    assert "(compute_dtype: 'float32' -> 'bfloat16')" in done.stderr

@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -51,6 +52,7 @@ class Rounds(NamedTuple):
       rewind_steps: K: levels after 0 start from the weights of level 0 after K steps, at step K of
         schedule and data order. Moments of the optimiser start at zero, as in open_lth.
       prune_at_init: level 0 is not trained.
+      defaults: values of settings that folders of an older version lack.
       quiet: print no epochs.
     """
 
@@ -60,6 +62,7 @@ class Rounds(NamedTuple):
     summarize: Callable[[Workdir, Job, Trained], dict[str, Any]]
     rewind_steps: int = 0
     prune_at_init: bool = False
+    defaults: Mapping[str, Any] = MappingProxyType({})
     quiet: bool = False
 
 
@@ -101,7 +104,7 @@ def train_dense(rounds: Rounds, folder: str | Path) -> Dense:
     """
     job, steps, workdir = rounds.job, rounds.rewind_steps, level_folder(folder, 0)
     check_rewind_steps(job, steps)
-    workdir.check(rounds.identity)
+    workdir.check(rounds.identity, rounds.defaults)
     if not workdir.config.exists():
         workdir.create(rounds.identity)
     saved = once(
@@ -214,7 +217,7 @@ def _train_level(
     rounds: Rounds, folder: Workdir, job: Job, identity: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Arrays]:
     """Returns the summary and the final effective parameters of a level, trained if need be."""
-    folder.check(identity)
+    folder.check(identity, rounds.defaults)
     path, summary = folder.path / "weights_final.npz", folder.finished_summary()
     if summary is None:
         folder.create(identity)

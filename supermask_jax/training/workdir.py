@@ -38,9 +38,16 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def config_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Returns the differing entries of two nested configs as ``key: old -> new``, "" if equal."""
+def config_difference(
+    old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> str:
+    """Returns the differing entries of two nested configs as ``key: old -> new``, "" if equal.
+
+    An entry that `old` lacks, from before there was such a one, is at its value in `defaults`.
+    """
+    known = _flatten(defaults or {})
     a, b = _flatten(old), _flatten(new)
+    a = {key: known[key] for key in b.keys() & known.keys()} | a
     absent = "absent"
     return ", ".join(
         f"{key}: {a.get(key, absent)!r} -> {b.get(key, absent)!r}"
@@ -99,8 +106,12 @@ class Workdir:
         self.masks = self.path / "masks.npz"
         self.checkpoints = self.path / "checkpoints"
 
-    def check(self, config: Mapping[str, Any]) -> None:
+    def check(self, config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> None:
         """Checks, without writing, that this folder is new or holds a run of `config`.
+
+        Args:
+          config: nested entries.
+          defaults: values of entries that an older version of the config did not have.
 
         Raises:
           UserError: it holds a run of another config, or something that is no run.
@@ -117,7 +128,8 @@ class Workdir:
         except (OSError, ValueError) as error:
             raise UserError(f"cannot read {self.config}: {error}") from error
         # Through JSON, so that tuples compare equal to what was written.
-        if difference := config_difference(old, json.loads(json.dumps(config))):
+        new, known = (json.loads(json.dumps(x)) for x in (config, defaults or {}))
+        if difference := config_difference(old, new, known):
             raise UserError(
                 f"work folder {self.path} holds a run of another config ({difference}): choose "
                 "another --workdir, or undo the difference"
