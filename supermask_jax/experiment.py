@@ -134,7 +134,7 @@ def programs(config: ConfigDict, job: Job, folder: Workdir | None = None) -> lis
         return [job]
     state, frozen = jax.eval_shape(job.create, jax.random.key(0))
     convolutional = has_convolutions((state.trainable, frozen))
-    size = folder.partexamples_used(job.seed) if folder is not None else None
+    size = folder.part_size(job.seed) if folder is not None else None
     if size is None:
         shape = DATASETS[config.data.name].image_shape
         size = seeds_per_program(
