@@ -26,6 +26,7 @@ setup(
         # 1.0 replaces the API used here.
         "orbax-checkpoint>=0.11,<1",
         "pillow>=10",
+        "safetensors>=0.4",
         "scikit-learn>=1.5",
         "scipy>=1.13",
         "tensorflow-datasets>=4.9.7",

@@ -24,9 +24,10 @@ ALLOWED = {
     "config_koster": BASE | {"config"},
     "config_files": BASE | {"config", "data"},
     "overrides": BASE | {"config_files"},
+    "tickets": BASE | {"core", "models", "tickets"},
     "analysis": BASE | {"analysis"},
     "experiment": BASE
-    | {"core", "methods", "models", "data", "training", "config_files", "analysis"},
+    | {"core", "methods", "models", "data", "training", "config_files", "analysis", "tickets"},
 }
 BELOW = set(ALLOWED)
 for part in (
