@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from supermask_jax.tickets.files import load_ticket as load_ticket
 from supermask_jax.tickets.files import save_ticket as save_ticket
+from supermask_jax.tickets.inference import Network as Network
+from supermask_jax.tickets.inference import predict as predict
 from supermask_jax.tickets.making import from_run as from_run
 from supermask_jax.tickets.making import make_layer as make_layer
 from supermask_jax.tickets.ticket import Layer as Layer
