@@ -53,6 +53,15 @@ def load_ticket(path: str | os.PathLike[str]) -> Ticket:
         raise UserError(f"cannot use ticket {path}: {error}") from error
 
 
+def rounded(ticket: Ticket, values: str) -> Ticket:
+    """Returns what `save_ticket` would store of a ticket with `values` of that dtype.
+
+    Raises:
+      UserError: as `save_ticket`.
+    """
+    return encode_ticket(ticket, values=values)[1]
+
+
 def encode_ticket(ticket: Ticket, *, values: str = "float32") -> tuple[bytes, Ticket]:
     """Returns the bytes of a ticket's file, and the ticket that they hold.
 

@@ -129,6 +129,20 @@ def predict(ticket: Ticket, images: np.ndarray) -> np.ndarray:
     return Network(ticket)(images)
 
 
+def accuracy(ticket: Ticket, images: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the share of images whose largest logit is that of their label, in [0, 1].
+
+    Args:
+      ticket: of a model in `layers.CHAINS`.
+      images: as for `predict`.
+      labels: integers [B].
+
+    Raises:
+      UserError: as `predict`.
+    """
+    return float(np.mean(np.argmax(predict(ticket, images), -1) == labels))
+
+
 def _taps(rows: np.ndarray, channels: int) -> list[tuple[int, int, np.ndarray, slice]]:
     """Returns (dy, dx, channels read, where they go among `rows`) of every tap in use."""
     taps, at = [], 0

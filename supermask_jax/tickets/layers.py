@@ -49,7 +49,7 @@ def preprocess(ticket: Ticket, images: Any, xp: Any = np) -> Any:
       UserError: the preprocessing is unknown.
     """
     if images.dtype != np.uint8:
-        return images.astype(xp.float32)
+        return images if images.dtype == np.float32 else images.astype(xp.float32)
     if ticket.preprocessing not in PREPROCESSING:
         raise unknown_name("preprocessing", ticket.preprocessing, PREPROCESSING)
     return PREPROCESSING[ticket.preprocessing](images, xp)
@@ -107,8 +107,8 @@ def chain(ticket: Ticket) -> list[Block]:
             f"model {name!r} does not run without JAX (these do: {', '.join(CHAINS)}): take "
             "tickets.to_variables and the model's apply"
         )
-    if ticket.model.get("activation", "elu") not in ACTIVATIONS:
-        raise unknown_name("activation", ticket.model.get("activation"), ACTIVATIONS)
+    if (activation := str(ticket.model.get("activation", "elu"))) not in ACTIVATIONS:
+        raise unknown_name("activation", activation, ACTIVATIONS)
     kernels = _kernels(ticket)
     used = {f"{layer}/{leaf}" for layer in kernels for leaf in ("kernel", "bias")}
     if unknown := (ticket.layers.keys() | ticket.params.keys()) - used:
@@ -153,7 +153,7 @@ def _affine(ticket: Ticket, layer: str, width: int) -> tuple[np.ndarray | None, 
 
 
 def _check_shapes(ticket: Ticket, blocks: list[Block]) -> None:
-    height, width, channels = (*ticket.image_shape, 0, 0, 0)[:3]
+    height, width, channels = ticket.image_shape
     features = height * width * channels
     for block in blocks:
         if block.kernel.ndim == 4:

@@ -92,8 +92,9 @@ def unpack(data: bytes) -> Metadata:
             raise UserError(f"entry {name!r} of its metadata is no {kind.__name__}")
     if not is_counts([values["coded"]]):
         raise UserError("entry 'coded' of its metadata is no length")
-    if not is_counts(values["image_shape"]):
-        raise UserError("entry 'image_shape' of its metadata is no shape")
+    if not is_counts(values["image_shape"]) or len(values["image_shape"]) != 3:
+        raise UserError("entry 'image_shape' of its metadata is not [H, W, C]")
+    _check_accuracy(values["accuracy"])
     fields = {name: values[name] for name in _FIELDS}
     fields["image_shape"] = tuple(values["image_shape"])
     layers = [_layer(entry) for entry in _list(values["layers"], "layers")]
@@ -105,6 +106,13 @@ def unpack(data: bytes) -> Metadata:
     if len(set(names)) < len(names):
         raise UserError("a name is there twice in its metadata")
     return Metadata(layers, free, values["coded"], str(values["sha256"]), fields)
+
+
+def _check_accuracy(entry: dict[str, Any]) -> None:
+    kinds = {"data": str, "split": str, "images": int, "value": float}
+    found = {name: type(value) for name, value in entry.items()}
+    if found and (found != kinds or not 0 <= entry["value"] <= 1):
+        raise UserError("entry 'accuracy' of its metadata is not of the right form")
 
 
 def _inflate(data: bytes) -> dict[str, Any]:
