@@ -6,6 +6,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+import scipy.stats
 from helpers import ROOT, tiny_config
 from ticket_helpers import FCN, SMALL, SMALL_CONV, random_ticket
 from ticket_helpers import entropy_bound as bound_by_hand
@@ -194,17 +195,14 @@ def test_sets():
 
 
 def test_what_chance_gives():
-    rng = np.random.default_rng(0)
-    draws = [rng.permutation(60)[:20] for _ in range(4000)]
-    both = [np.sum(draw < 25) for draw in draws]  # against the first 25 of 60
-    a, b = np.zeros((6, 10), bool), np.zeros((6, 10), bool)
+    a, b = np.zeros((2, 6, 10), bool)
     a.reshape(-1)[:25] = True
-    b.reshape(-1)[draws[0]] = True
+    b.reshape(-1)[np.random.default_rng(0).permutation(60)[:20]] = True
     layers = [{"w": tickets.make_layer(m * np.float32(1), m)} for m in (a, b)]
-    pair = [random_ticket()._replace(layers=layer) for layer in layers]
-    found = tickets.compare(*pair)["w"]
-    assert found.expected == pytest.approx(np.mean(both), rel=0.02)
-    assert found.std == pytest.approx(np.std(both), rel=0.05)
+    found = tickets.compare(*[random_ticket()._replace(layers=layer) for layer in layers])["w"]
+    chance = scipy.stats.hypergeom(60, 25, 20)
+    assert found.both == (a & b).sum()
+    assert (found.expected, found.std) == pytest.approx((chance.mean(), chance.std()))
     assert found.deviations == pytest.approx((found.both - found.expected) / found.std)
 
 

@@ -50,6 +50,13 @@ def test_any_mask_comes_back(shape, density, seed):
     assert found.tolist() == positions.tolist()
 
 
+@pytest.mark.parametrize("density, is_bitmap", [(0.05, False), (0.5, True), (0.9, False)])
+def test_a_bitmap_where_gaps_save_nothing(density, is_bitmap):
+    positions = np.flatnonzero(np.random.default_rng(0).random(60_000) < density)
+    bitmap = encode(Encoder(), (600, 100), positions)
+    assert len(bitmap) == (60_000 if is_bitmap else 0)
+
+
 @pytest.mark.parametrize("density", [0.035, 0.1, 0.4, 0.5, 0.9])
 def test_the_size_is_near_the_entropy_bound(density):
     ticket = random_ticket(FCN, density)
@@ -165,7 +172,8 @@ def test_other_libraries_read_the_container(tmp_path):
 def test_one_network_has_one_digest():
     weights = RNG.normal(size=(4, 5)).astype("f4")
     mask = RNG.random((4, 5)) < 0.5
-    minus = weights * np.where(mask, 1, -0.0)  # -0 where hidden
+    weights[mask.nonzero()[0][0], mask.nonzero()[1][0]] = 0  # kept, and -0 once inverted
+    minus = np.where(weights == 0, np.float32(-0.0), weights) * mask
     model = {"model": {"name": "fcn"}, "num_classes": 5, "image_shape": (2, 2, 1)}
     a, b = (
         tickets.from_run({"dense1": {"kernel": w}}, {"dense1": {"kernel": mask}}, **model)

@@ -14,8 +14,10 @@ from ticket_helpers import SMALL, random_ticket
 from supermask_jax import tickets
 from supermask_jax.errors import UserError
 from supermask_jax.tickets import container, fuzz, metadata
+from supermask_jax.tickets.codec import Bits, decode
 from supermask_jax.tickets.dictionary import DICTIONARY
 from supermask_jax.tickets.files import decode_ticket, encode_ticket
+from supermask_jax.tickets.rangecoder import Decoder, Encoder
 
 STATS = {"dense1_norm": {"bn": {"mean": np.ones(30, "f4"), "var": np.ones(30, "f4")}}}
 CONTENTS = [
@@ -115,6 +117,20 @@ def test_well_formed_lies(content, lie):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_500_000
+
+
+def test_shapes_beyond_any():
+    meta = meta_of(CONTENTS[0])
+    LIES["a shape beyond any"](meta)
+    with pytest.raises(UserError, match="impossible shape"):
+        decode_ticket(with_meta(CONTENTS[0], meta))
+
+
+def test_more_live_rows_than_weights_are_not_read():
+    encoder = Encoder()
+    encoder.write([1, 0, 0])  # all rows but one are said to be live
+    with pytest.raises(UserError, match="do not fit the number of weights"):
+        decode(Decoder(encoder.finish()), Bits(b""), (2**20, 4), 100)
 
 
 def test_metadata_that_inflate():
