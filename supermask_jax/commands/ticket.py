@@ -107,7 +107,8 @@ def _size(args: argparse.Namespace, path: str) -> None:
     from supermask_jax.tickets.sizes import entropy_bound, sizes
 
     ticket = tickets.load_ticket(path)
-    found, bound = sizes(ticket), entropy_bound(ticket)
+    # Of the file itself: its values may be rounded.
+    found, bound = sizes(ticket) | {"ticket": Path(path).stat().st_size}, entropy_bound(ticket)
     dense = found["dense float32"]
     rows = [("stored as", "bytes", "of dense", "over the bound")]
     for name, size in found.items():

@@ -87,7 +87,7 @@ class Network:
         """Returns the function [C, H, W, B] or [F, B] -> the same of the next layer."""
         kernel, conv = block.kernel, block.kernel.ndim == 4
         matrix = kernel.reshape(-1, kernel.shape[-1]).T
-        rows: np.ndarray | None = None
+        rows = np.zeros(0, np.int64)
         if conv:  # Only patches' entries that some weight reads are unfolded.
             reads = matrix.any(0)
             reads[0] |= not reads.any()
@@ -98,22 +98,24 @@ class Network:
         if route == "sparse" or (route == "auto" and density < SPARSE_BELOW):
             product = sparse.csr_array(matrix)
             self.sparse.append(block.name)
-        taps = None if rows is None else _taps(rows, kernel.shape[2])
+        taps = _taps(rows, kernel.shape[2]) if conv else []
         affine = [None if a is None else a[:, None] for a in (block.scale, block.shift)]
+        activate = self._act if block.activate else lambda x: x
 
-        def run(x: np.ndarray) -> np.ndarray:
-            if taps is None:
-                y = product @ x.reshape(-1, x.shape[-1])
-            else:
-                patches = _unfold(x, taps)
-                y = (product @ patches.reshape(len(patches), -1)).reshape(-1, *x.shape[1:])
-                y = max_pool_2x2(y) if block.pool else y
-            y, shape = y.reshape(len(y), -1), y.shape
+        def finish(y: np.ndarray) -> np.ndarray:
             y = y if affine[0] is None else y * affine[0]
-            y = y if affine[1] is None else y + affine[1]
-            return (self._act(y) if block.activate else y).reshape(shape)
+            return activate(y if affine[1] is None else y + affine[1])
 
-        return run
+        def run_dense(x: np.ndarray) -> np.ndarray:
+            return finish(product @ x.reshape(-1, x.shape[-1]))
+
+        def run_conv(x: np.ndarray) -> np.ndarray:
+            patches = _unfold(x, taps)
+            y = (product @ patches.reshape(len(patches), -1)).reshape(-1, *x.shape[1:])
+            y = max_pool_2x2(y) if block.pool else y
+            return finish(y.reshape(len(y), -1)).reshape(y.shape)
+
+        return run_conv if conv else run_dense
 
 
 def predict(ticket: Ticket, images: np.ndarray) -> np.ndarray:
