@@ -57,6 +57,9 @@ def describe(
       UserError: as `supermask_jax.tickets.from_run`.
     """
     spec = DATASETS[config["data"]["name"]]
+    preprocessing = {"name": config["data"].get("preprocess", "standardize")}
+    if preprocessing["name"] == "mean_std":
+        preprocessing |= {"mean": list(spec.mean), "std": list(spec.std)}
     return from_run(
         params,
         masks,
@@ -64,6 +67,7 @@ def describe(
         model=config["model"],
         num_classes=spec.num_classes,
         image_shape=spec.image_shape,
+        preprocessing=preprocessing,
         method="lottery" if "recipe" in config else config["method"]["name"],
         config=config,
         accuracy=accuracy,

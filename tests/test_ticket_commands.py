@@ -16,7 +16,7 @@ from supermask_jax.commands import export
 from supermask_jax.commands import ticket as cli
 from supermask_jax.config_files import identity
 from supermask_jax.data import load
-from supermask_jax.data.pipeline import standardize
+from supermask_jax.data.transforms import standardize
 from supermask_jax.errors import UserError
 from supermask_jax.methods import METHODS
 from supermask_jax.run_ticket import make_ticket
@@ -175,6 +175,21 @@ def test_wrong_exports(argv, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert export.main(argv) == 1
     assert said in capsys.readouterr().err
+
+
+def test_one_of_a_set_of_seeds(tmp_path, capsys):
+    config = tiny_config(epochs=1, num_seeds=2, weight_init=NORMAL)
+    summary = experiment.run(config, tmp_path / "run", quiet=True)
+    for run in summary["runs"]:
+        ticket, _ = export.ticket_of(tmp_path / "run", run["seed"])
+        assert ticket.density == pytest.approx(run["remaining_weights"])
+        data = load("digits").test
+        found = tickets.accuracy(ticket, data.images, data.labels)
+        assert found == pytest.approx(run["test_accuracy"])
+        assert ticket.accuracy["value"] == run["test_accuracy"]
+    argv = [f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'x'}", "--seed=2"]
+    assert export.main(argv) == 1
+    assert "holds no run of seed 2" in capsys.readouterr().err
 
 
 def test_sets():

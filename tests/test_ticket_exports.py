@@ -23,7 +23,7 @@ def ticket_of(name, norm="none"):
     model = {"name": name, "activation": "elu", "norm": norm}
     model |= {"features": [30, 10]} if fcn else {"stages": [6], "features": [20, 20]}
     stats = None
-    if norm == "batch":
+    if norm == "all":
         widths = {"dense1": 30, "dense2": 10} if fcn else {
             "conv1": 6, "conv2": 6, "dense1": 20, "dense2": 20}  # fmt: skip
         rng = np.random.default_rng(1)
@@ -37,7 +37,7 @@ def ticket_of(name, norm="none"):
     )
 
 
-@pytest.fixture(params=[("fcn", "none"), ("conv2", "batch")], ids=["fcn", "conv"])
+@pytest.fixture(params=[("fcn", "none"), ("conv2", "all")], ids=["fcn", "conv"])
 def ticket(request):
     return ticket_of(*request.param)
 
@@ -56,7 +56,8 @@ def test_onnx(ticket, tmp_path):
     exports.write_onnx(tmp_path / "net.onnx", ticket)
     session = runtime.InferenceSession(str(tmp_path / "net.onnx"))
     for images in (IMAGES, IMAGES[:2]):
-        (found,) = session.run(None, {session.get_inputs()[0].name: standardize(images)})
+        x = standardize(images.astype("f4"))
+        (found,) = session.run(None, {session.get_inputs()[0].name: x})
         np.testing.assert_allclose(found, tickets.predict(ticket, images), atol=1e-4)
 
 
@@ -79,12 +80,12 @@ def test_the_torch_loader_of_the_page(ticket, tmp_path):
     exec(code, scope)
     net = scope["Ticket"](str(path))
     with torch.no_grad():
-        logits = net(torch.tensor(standardize(IMAGES)))
+        logits = net(torch.tensor(standardize(IMAGES.astype("f4"))))
     np.testing.assert_allclose(logits.numpy(), tickets.predict(ticket, IMAGES), atol=1e-4)
 
 
 def test_torch_layout():
-    weights = exports.torch_weights(ticket_of("conv2", "batch"))
+    weights = exports.torch_weights(ticket_of("conv2", "all"))
     assert weights["conv2.weight"].shape == (6, 6, 3, 3)
     assert weights["dense1.weight"].shape == (20, 96)
     assert weights["conv1_norm.running_var"].shape == (6,)

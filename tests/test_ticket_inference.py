@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from helpers import ROOT
 from ticket_helpers import SMALL, SMALL_CONV, random_ticket
 
 from supermask_jax import models, tickets
-from supermask_jax.data.pipeline import standardize
+from supermask_jax.data import DATASETS
+from supermask_jax.data.transforms import PREPROCESSES, standardize
 from supermask_jax.errors import UserError
 from supermask_jax.tickets.inference import Network, without_dead
-from supermask_jax.tickets.layers import ACTIVATIONS, chain
+from supermask_jax.tickets.layers import ACTIVATIONS, chain, preprocess
+from supermask_jax.tickets.making import flat
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (7, 8, 8, 1), np.uint8)
@@ -43,13 +46,13 @@ def norm_stats(shapes, seed=3):
 
 
 @pytest.mark.parametrize("route", ["auto", "sparse", "dense"])
-@pytest.mark.parametrize("activation", ["elu", "relu", "binary"])
-@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("activation", ["elu", "elu_1.673", "relu", "binary"])
+@pytest.mark.parametrize("norm", ["none", "all"])
 @pytest.mark.parametrize("shapes", [SMALL, SMALL_CONV], ids=["fcn", "conv"])
 def test_logits_equal_those_of_flax(shapes, norm, activation, route):
     ticket = random_ticket(
         shapes, 0.12, levels=0,
-        batch_stats=norm_stats(shapes) if norm == "batch" else None,
+        batch_stats=norm_stats(shapes) if norm == "all" else None,
         model={"name": "conv2" if shapes is SMALL_CONV else "fcn", "activation": activation,
                "norm": norm},
     )  # fmt: skip
@@ -58,6 +61,51 @@ def test_logits_equal_those_of_flax(shapes, norm, activation, route):
         found = Network(ticket, route=route, drop_dead=drop_dead)(IMAGES)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def flax_case(shapes, **norm):
+    """A ticket of a network with the options of its norm, and what Flax makes of these."""
+    name = "conv2" if shapes is SMALL_CONV else "fcn"
+    ticket = random_ticket(shapes, 0.3, levels=0, model={"name": name, **norm})
+    options = CONV_OPTIONS if name == "conv2" else {"features": (30, 10)}
+    model = models.get(**ticket.model, **options, num_classes=10)
+    drawn = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    rng = np.random.default_rng(0)
+    drawn = jax.tree.map(lambda x: rng.uniform(0.5, 2, x.shape).astype("f4"), drawn)
+    free = {n: a for n, a in flat(drawn["params"]).items() if not n.endswith("kernel")}
+    return ticket._replace(params=free, batch_stats=flat(drawn.get("batch_stats", {})))
+
+
+@pytest.mark.parametrize("shapes", [SMALL, SMALL_CONV], ids=["fcn", "conv"])
+@pytest.mark.parametrize(
+    "norm",
+    [
+        {"norm": "all", "norm_affine": True},
+        {"norm": "stem"},
+        {"norm": "all", "norm_frozen": True, "norm_epsilon": 0.3},
+        {"norm": "all", "norm_epsilon": 0.3},
+    ],
+    ids=["affine", "stem", "frozen", "epsilon"],
+)
+def test_every_kind_of_norm(shapes, norm):
+    ticket = flax_case(shapes, **norm)
+    np.testing.assert_allclose(tickets.predict(ticket, IMAGES), flax_logits(ticket), atol=1e-4)
+    if not norm.get("norm_frozen"):
+        with pytest.raises(UserError, match="lacks the statistics"):
+            tickets.predict(ticket._replace(batch_stats={}), IMAGES)
+
+
+@pytest.mark.parametrize("name", sorted(PREPROCESSES))
+def test_preprocessing_is_that_of_training(name):
+    spec = DATASETS["cifar10"]
+    options = {"mean": list(spec.mean), "std": list(spec.std)} if name == "mean_std" else {}
+    ticket = random_ticket(preprocessing={"name": name, **options})
+    images = RNG.integers(0, 256, (3, 32, 32, 3), np.uint8)
+    images[1] = 0
+    expected = PREPROCESSES[name](spec)(jnp.asarray(images))
+    np.testing.assert_allclose(preprocess(ticket, images), expected, atol=1e-6)
+    with pytest.raises(UserError, match="cannot be done"):
+        preprocess(ticket._replace(preprocessing={"name": name, "size": 3}), images)
 
 
 def test_batches_and_chunks_are_the_same_images(monkeypatch):
@@ -106,7 +154,7 @@ def test_an_empty_network(shapes, activation):
 
 def test_a_unit_whose_constant_is_not_zero_stays():
     stats = norm_stats(SMALL)
-    ticket = random_ticket(SMALL, 0.5, batch_stats=stats, model={"name": "fcn", "norm": "batch"})
+    ticket = random_ticket(SMALL, 0.5, batch_stats=stats, model={"name": "fcn", "norm": "all"})
     dense = {name: layer.dense() for name, layer in ticket.layers.items()}
     dense["dense1/kernel"][:, :5] = 0
     layers = {n: tickets.make_layer(w, w != 0) for n, w in dense.items()}
@@ -122,7 +170,7 @@ def test_a_unit_whose_constant_is_not_zero_stays():
         ({"model": {"name": "fcn", "activation": "swish"}}, "unknown activation 'swish'"),
         ({"image_shape": (9, 8, 1)}, "'dense1' does not take 72 features"),
         ({"num_classes": 11}, "10 logits for 11 classes"),
-        ({"preprocessing": "whiten"}, "unknown preprocessing 'whiten'"),
+        ({"preprocessing": {"name": "whiten"}}, "unknown preprocessing 'whiten'"),
         ({"params": {"head/scale": np.ones(3, np.float32)}}, "'head/scale' is no array"),
     ],
 )

@@ -41,6 +41,7 @@ def _parser() -> Parser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--workdir", type=Path, metavar="FOLDER", help="work folder of a run")
     source.add_argument("--ticket", type=Path, metavar="FILE", help="a ticket made before")
+    add("--seed", type=int, help="which run, where the folder holds several (default: the first)")
     add("--out", type=Path, metavar="FILE", help="where the ticket goes")
     add(
         "--values",
@@ -74,8 +75,12 @@ def full_config(saved: dict[str, Any]) -> ConfigDict:
     return config
 
 
-def ticket_of(path: Path) -> tuple[tickets.Ticket, dict[str, np.ndarray]]:
+def ticket_of(path: Path, seed: int | None = None) -> tuple[tickets.Ticket, dict[str, np.ndarray]]:
     """Returns the ticket of a work folder, and {name: [*s]} of its frozen weights.
+
+    Args:
+      path: the folder.
+      seed: which one of a set of seeds; None is the first.
 
     Raises:
       UserError: there is no run in it, or no checkpoint that is whole.
@@ -91,18 +96,29 @@ def ticket_of(path: Path) -> tuple[tickets.Ticket, dict[str, np.ndarray]]:
         params = nested(read_arrays(folder.path / "weights_final.npz"))
         accuracy = accuracy_on(saved["data"]["name"], summary["test_accuracy"])
         return describe(saved, params, masks, {}, accuracy=accuracy), {}
-    job = experiment.build(full_config(saved))
-    if not folder.checkpoints.is_dir():
-        raise UserError(f"{folder.path} holds no checkpoint")
-    with Checkpoints(folder.checkpoints, max_to_keep=job.checkpoints_to_keep) as checkpoints:
-        restored = checkpoints.restore(*jax.eval_shape(job.create, jax.random.key(0)))
+    config = full_config(saved)
+    seed = config.seed if seed is None else seed
+    programs = experiment.programs(config, experiment.build(config), folder)
+    job = next((job for job in programs if seed in job.seeds), None)
+    if job is None:
+        raise UserError(f"{folder.path} holds no run of seed {seed}")
+    path = folder.checkpoints if config.num_seeds == 1 else folder.part(job.seeds).checkpoints
+    restored = None
+    if path.is_dir():
+        with Checkpoints(path, max_to_keep=job.checkpoints_to_keep) as checkpoints:
+            restored = checkpoints.restore(*job.like())
     if restored is None:
-        raise UserError(f"{folder.path} holds no checkpoint")
-    step, state, frozen = restored
-    if step != job.plan.total_steps:
-        _log.info("the run is not finished: this is the ticket after step %d", step)
-        summary = {}
-    made = make_ticket(saved, job.method, state.trainable, frozen, state.batch_stats, summary)
+        raise UserError(f"{path} holds no checkpoint")
+    _, state, frozen = restored
+    parts = job.layout.fetch((state.trainable, frozen, state.batch_stats))
+    trainable, frozen, batch_stats = job.layout.take(parts, job.seeds.index(seed))
+    if not summary:
+        _log.info("the run is not finished: this is the ticket of its newest checkpoint")
+    # Of a set of seeds the summary holds those of all.
+    runs = {run["seed"]: run for run in summary.get("runs", [])}
+    made = make_ticket(
+        saved | {"seed": seed}, job.method, trainable, frozen, batch_stats, runs.get(seed, summary)
+    )
     return made, jax.device_get(named_leaves(frozen.get("weights", {})))
 
 
@@ -121,7 +137,7 @@ def _export(argv: Sequence[str]) -> None:
         raise UserError("nothing to write: give --out, --stablehlo, --onnx or --safetensors")
     for path in (args.out, *others.values()):
         check_out(path)
-    ticket, weights = ticket_of(args.workdir) if args.workdir else (
+    ticket, weights = ticket_of(args.workdir, args.seed) if args.workdir else (
         tickets.load_ticket(args.ticket), {})  # fmt: skip
     dtype = "float32" if args.values == "seed" else args.values
     # Rounded weights have an accuracy of their own.

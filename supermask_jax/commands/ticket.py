@@ -91,7 +91,7 @@ def _inspect(args: argparse.Namespace, path: str) -> None:
     about = [
         ("file", f"{path}, {Path(path).stat().st_size:,} bytes"),
         ("model", f"{model}; images {shape}, {ticket.num_classes} classes"),
-        ("preprocessing", ticket.preprocessing),
+        ("preprocessing", ", ".join(f"{k} {v}" for k, v in ticket.preprocessing.items())),
         ("method", ticket.method),
         ("accuracy", ", ".join(f"{k} {v}" for k, v in ticket.accuracy.items()) or "not measured"),
         ("made with", ", ".join(f"{k} {v}" for k, v in ticket.versions.items())),

@@ -86,9 +86,9 @@ def dense_layers(ticket: Ticket) -> Ticket | None:
         return None
     tail = [block for block in blocks if block.kernel.ndim == 2]
     keep = [block.name for block in tail]
-    options = {
-        name: value for name, value in ticket.model.items() if name in ("activation", "norm")
-    }
+    options = {n: v for n, v in ticket.model.items() if n.startswith(("activation", "norm"))}
+    if options.get("norm") == "stem":
+        options["norm"] = "none"
     features = tuple(block.kernel.shape[1] for block in tail[:-1])
 
     def part(arrays: Any) -> dict[str, Any]:

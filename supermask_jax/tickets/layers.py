@@ -7,39 +7,53 @@ flattened image needs no copy.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from supermask_jax.errors import UserError, unknown_name
+from supermask_jax.errors import UserError, one_line, unknown_name
 from supermask_jax.tickets.ticket import Ticket
 
 # Models that are a chain of the layers below. Others are loaded, but run by Flax alone.
 CHAINS = ("fcn", "conv2", "conv4", "conv6", "conv8")
 
-_EPSILON = 1e-5  # of flax.linen.BatchNorm
+
+# Preprocessings take images [B, H, W, C] as float32, numpy or a module that stands in for it, and
+# the other entries of the ticket's `preprocessing`. `supermask_jax.data.transforms` explains them.
+_IMAGE = (-3, -2, -1)
 
 
-def standardize(images: Any, xp: Any = np) -> Any:
-    """Standardises each image over all its values, as `supermask_jax.data.pipeline` does.
-
-    Args:
-      images: [B, H, W, C].
-      xp: numpy, or a module that stands in for it.
-
-    Returns:
-      float32 [B, H, W, C].
-    """
-    x = images.astype(xp.float32)
-    axes = (-3, -2, -1)
+def standardize(x: Any, xp: Any = np) -> Any:
+    """Standardises each image over all its values."""
     count = x.shape[-1] * x.shape[-2] * x.shape[-3]
-    centred = x - xp.mean(x, axes, keepdims=True)
-    std = xp.sqrt(xp.mean(xp.square(centred), axes, keepdims=True))
+    centred = x - xp.mean(x, _IMAGE, keepdims=True)
+    std = xp.sqrt(xp.mean(xp.square(centred), _IMAGE, keepdims=True))
     return centred / xp.maximum(std, count**-0.5)
 
 
-PREPROCESSING: dict[str, Callable[..., Any]] = {"standardize": standardize}
+def unit(x: Any, xp: Any = np) -> Any:
+    """Divides by 255."""
+    return x / 255
+
+
+def l2(x: Any, xp: Any = np) -> Any:
+    """Divides each image by its L2 norm; a black one stays 0."""
+    norm = xp.sqrt(xp.sum(xp.square(x), _IMAGE, keepdims=True))
+    return x / xp.where(norm == 0, 1, norm)
+
+
+def mean_std(x: Any, xp: Any = np, *, mean: Any, std: Any) -> Any:
+    """Standardises each channel by a mean and a deviation of its own, on the scale of 0 to 1."""
+    return (unit(x) - xp.asarray(mean, xp.float32)) / xp.asarray(std, xp.float32)
+
+
+PREPROCESSING: dict[str, Callable[..., Any]] = {
+    "standardize": standardize,
+    "unit": unit,
+    "l2": l2,
+    "mean_std": mean_std,
+}
 
 
 def preprocess(ticket: Ticket, images: Any, xp: Any = np) -> Any:
@@ -50,9 +64,14 @@ def preprocess(ticket: Ticket, images: Any, xp: Any = np) -> Any:
     """
     if images.dtype != np.uint8:
         return images if images.dtype == np.float32 else images.astype(xp.float32)
-    if ticket.preprocessing not in PREPROCESSING:
-        raise unknown_name("preprocessing", ticket.preprocessing, PREPROCESSING)
-    return PREPROCESSING[ticket.preprocessing](images, xp)
+    name, options = ticket.preprocessing.get("name"), dict(ticket.preprocessing)
+    if not isinstance(name, str) or name not in PREPROCESSING:
+        raise unknown_name("preprocessing", name, PREPROCESSING)
+    del options["name"]
+    try:
+        return PREPROCESSING[name](images.astype(xp.float32), xp, **options)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"preprocessing {name!r} cannot be done: {one_line(error)}") from error
 
 
 def elu(x: np.ndarray) -> np.ndarray:
@@ -62,6 +81,7 @@ def elu(x: np.ndarray) -> np.ndarray:
 
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "elu": elu,
+    "elu_1.673": lambda x: np.maximum(x, 0) + np.float32(1.673) * np.expm1(np.minimum(x, 0)),
     "relu": lambda x: np.maximum(x, 0),
     "binary": lambda x: np.where(x >= 0, np.float32(1), np.float32(-1)),
 }
@@ -110,13 +130,14 @@ def chain(ticket: Ticket) -> list[Block]:
     if (activation := str(ticket.model.get("activation", "elu"))) not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
     kernels = _kernels(ticket)
-    used = {f"{layer}/{leaf}" for layer in kernels for leaf in ("kernel", "bias")}
+    leaves = ("/kernel", "/bias", "_norm/bn/scale", "_norm/bn/bias")
+    used = {layer + leaf for layer in kernels for leaf in leaves}
     if unknown := (ticket.layers.keys() | ticket.params.keys()) - used:
         raise UserError(f"{min(unknown)!r} is no array of model {name!r}: it does not run here")
     last = list(kernels)[-1]
     blocks = []
     for layer, kernel in kernels.items():
-        scale, shift = _affine(ticket, layer, kernel.shape[-1])
+        scale, shift = _affine(ticket, layer, kernel.shape[-1], _has_norm(ticket, kernels, layer))
         pool = layer.startswith("conv") and int(layer[4:]) % 2 == 0
         blocks.append(Block(layer, kernel, scale, shift, pool, layer != last))
     _check_shapes(ticket, blocks)
@@ -137,18 +158,37 @@ def _kernels(ticket: Ticket) -> dict[str, np.ndarray]:
     return {f"{kind}{number}": get() for kind, number, get in order}
 
 
-def _affine(ticket: Ticket, layer: str, width: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _has_norm(ticket: Ticket, layers: Iterable[str], layer: str) -> bool:
+    """Whether batch norm follows a layer: see `supermask_jax.models.layers.Network`."""
+    names = list(layers)
+    norm = ticket.model.get("norm", "none")
+    if norm not in ("none", "stem", "all"):
+        raise unknown_name("norm", norm, ("none", "stem", "all"))
+    return layer != names[-1] and (norm == "all" or (norm == "stem" and layer == names[0]))
+
+
+def _affine(
+    ticket: Ticket, layer: str, width: int, norm: bool
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Returns (scale, shift) that a layer's bias and batch norm make together."""
-    bias = ticket.params.get(f"{layer}/bias")
-    stats: Mapping[str, np.ndarray] = ticket.batch_stats
-    mean, var = (stats.get(f"{layer}_norm/bn/{name}") for name in ("mean", "var"))
-    scale = None if var is None else 1 / np.sqrt(var + np.float32(_EPSILON))
-    shift = bias
-    if scale is not None and mean is not None:
-        shift = ((0 if bias is None else bias) - mean) * scale
+    shift, scale = ticket.params.get(f"{layer}/bias"), None
+    if norm:
+        epsilon = ticket.model.get("norm_epsilon", 1e-5)
+        if type(epsilon) is not float or not epsilon > 0:
+            raise UserError(f"norm_epsilon must be a positive number, got {epsilon!r}")
+        mean, var = np.zeros(width, np.float32), np.ones(width, np.float32)
+        path = f"{layer}_norm/bn"
+        if not ticket.model.get("norm_frozen", False):
+            if not {f"{path}/mean", f"{path}/var"} <= ticket.batch_stats.keys():
+                raise UserError(f"the ticket lacks the statistics of {path!r}")
+            mean, var = (ticket.batch_stats[f"{path}/{name}"] for name in ("mean", "var"))
+        scale = ticket.params.get(f"{path}/scale", np.float32(1)) / np.sqrt(var + epsilon)
+        bias = ticket.params.get(f"{path}/bias", np.float32(0))
+        shift = ((0 if shift is None else shift) - mean) * scale + bias
     for array in (scale, shift):
         if array is not None and array.shape != (width,):
             raise UserError(f"bias or statistics of {layer!r} are not of its width {width}")
+    scale, shift = (a if a is None else a.astype(np.float32) for a in (scale, shift))
     return scale, shift
 
 

@@ -22,7 +22,7 @@ def from_run(
     model: Mapping[str, Any],
     num_classes: int,
     image_shape: tuple[int, ...],
-    preprocessing: str = "standardize",
+    preprocessing: Mapping[str, Any] | None = None,
     method: str = "",
     config: Mapping[str, Any] | None = None,
     accuracy: Mapping[str, Any] | None = None,
@@ -37,7 +37,8 @@ def from_run(
       model: name and options of the model, as `supermask_jax.models.get` takes them.
       num_classes: width of the logits.
       image_shape: (H, W, C).
-      preprocessing: what the network expects to be done to uint8 images.
+      preprocessing: what the network expects to be done to uint8 images: ``{"name": ...}``, with
+        ``"mean"`` and ``"std"`` lists for "mean_std"; None standardises each image.
       method: name of the method.
       config: settings of the run, plain JSON.
       accuracy: ``{"data": name, "split": name, "images": count, "value": accuracy}``, measured on
@@ -59,7 +60,7 @@ def from_run(
         model=dict(model),
         num_classes=num_classes,
         image_shape=tuple(image_shape),
-        preprocessing=preprocessing,
+        preprocessing=dict(preprocessing or {"name": "standardize"}),
         method=method,
         config=dict(config or {}),
         accuracy=dict(accuracy or {}),

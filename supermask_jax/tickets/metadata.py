@@ -23,7 +23,7 @@ _FIELDS = {
     "model": dict,
     "num_classes": int,
     "image_shape": list,
-    "preprocessing": str,
+    "preprocessing": dict,
     "method": str,
     "config": dict,
     "accuracy": dict,

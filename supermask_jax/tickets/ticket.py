@@ -74,7 +74,7 @@ class Ticket(NamedTuple):
       model: the model's name and options, as `supermask_jax.models.get` takes them.
       num_classes: width of the logits.
       image_shape: (H, W, C).
-      preprocessing: what is done to uint8 images: a name in `PREPROCESSING`.
+      preprocessing: what is done to uint8 images: a name in `layers.PREPROCESSING`, and options.
       method: name of the method that found it; "" if not known.
       config: settings of the run; {} if not known.
       accuracy: data set, split, number of images, and the accuracy of this ticket on them, in [0,
@@ -89,7 +89,7 @@ class Ticket(NamedTuple):
     model: Mapping[str, Any]
     num_classes: int
     image_shape: tuple[int, ...]
-    preprocessing: str = "standardize"
+    preprocessing: Mapping[str, Any] = {"name": "standardize"}
     method: str = ""
     config: Mapping[str, Any] = {}
     accuracy: Mapping[str, Any] = {}
