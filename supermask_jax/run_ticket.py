@@ -39,7 +39,7 @@ def make_ticket(
     arrays = method.apply(trainable, frozen), method.masks(trainable, frozen), batch_stats
     accuracy = None
     if not method.eval_samples and "test_accuracy" in metrics:
-        accuracy = accuracy_on(config["data"]["name"], metrics["test_accuracy"])
+        accuracy = accuracy_on(config["data"], metrics["test_accuracy"])
     return describe(config, *jax.device_get(arrays), accuracy=accuracy)
 
 
@@ -74,6 +74,13 @@ def describe(
     )
 
 
-def accuracy_on(data: str, value: float) -> dict[str, Any]:
-    """Returns the entry of a ticket for an accuracy on the test split of a data set."""
-    return {"data": data, "split": "test", "images": DATASETS[data].test_size, "value": value}
+def accuracy_on(data: Mapping[str, Any], value: float) -> dict[str, Any]:
+    """Returns the entry of a ticket for an accuracy on the test split.
+
+    Args:
+      data: the section of the config: where it has a `subset`, so many of the first images.
+      value: the accuracy, in [0, 1].
+    """
+    size = DATASETS[data["name"]].test_size
+    images = min(size, data.get("subset") or size)
+    return {"data": data["name"], "split": "test", "images": images, "value": value}

@@ -19,7 +19,7 @@ from supermask_jax.data import load
 from supermask_jax.data.transforms import standardize
 from supermask_jax.errors import UserError
 from supermask_jax.methods import METHODS
-from supermask_jax.run_ticket import make_ticket
+from supermask_jax.run_ticket import accuracy_on, make_ticket
 from supermask_jax.tickets import latency
 from supermask_jax.tickets.files import decode_ticket, encode_ticket
 from supermask_jax.tickets.sizes import entropy_bound, sizes
@@ -82,6 +82,15 @@ def test_verify(made, capsys, tmp_path):
     assert "does not have the accuracy that it claims" in capsys.readouterr().err
     assert cli.main(["verify", str(made), "--data=mnist"]) == 1
     assert "that on 'digits'" in capsys.readouterr().err
+
+
+def test_verify_measures_on_as_many_images_as_the_run_did(made, capsys, tmp_path):
+    ticket, data = tickets.load_ticket(made), load("digits").test
+    value = tickets.accuracy(ticket, data.images[:7], data.labels[:7])
+    assert abs(value - ticket.accuracy["value"]) > 1e-3
+    accuracy = accuracy_on({"name": "digits", "subset": 7}, value)
+    tickets.save_ticket(tmp_path / "few", ticket._replace(accuracy=accuracy))
+    assert cli.main(["verify", str(tmp_path / "few"), "--data=digits"]) == 0
 
 
 def test_the_commands_print(made, capsys):

@@ -94,7 +94,7 @@ def ticket_of(path: Path, seed: int | None = None) -> tuple[tickets.Ticket, dict
         with np.load(folder.masks) as file:
             masks = nested({name: file[name] for name in file.files})
         params = nested(read_arrays(folder.path / "weights_final.npz"))
-        accuracy = accuracy_on(saved["data"]["name"], summary["test_accuracy"])
+        accuracy = accuracy_on(saved["data"], summary["test_accuracy"])
         return describe(saved, params, masks, {}, accuracy=accuracy), {}
     config = full_config(saved)
     seed = config.seed if seed is None else seed
@@ -127,7 +127,7 @@ def with_accuracy(ticket: tickets.Ticket) -> tickets.Ticket:
     config = full_config(dict(ticket.config))
     data = experiment.load_data(config)
     value = tickets.accuracy(ticket, data.test.images, data.test.labels)
-    return ticket._replace(accuracy=accuracy_on(data.name, value))
+    return ticket._replace(accuracy=accuracy_on({"name": data.name}, value))
 
 
 def _export(argv: Sequence[str]) -> None:
