@@ -26,9 +26,11 @@ setup(
         # 1.0 replaces the API used here.
         "orbax-checkpoint>=0.11,<1",
         "pillow>=10",
+        "safetensors>=0.4",
         "scikit-learn>=1.5",
         "scipy>=1.13",
         "tensorflow-datasets>=4.9.7",
+        "threadpoolctl>=3",
         "tqdm>=4.66",
     ],
     extras_require={
@@ -41,6 +43,7 @@ setup(
             "ruff>=0.8",
             "tensorboardX>=2.6",
         ],
+        "onnx": ["jax2onnx>=0.17", "onnxruntime>=1.20"],
         "plots": ["matplotlib>=3.8"],
         "tensorboard": ["tensorboardX>=2.6"],
         # importlib_resources: TFDS needs it to prepare, and does not install it.

@@ -24,9 +24,21 @@ ALLOWED = {
     "config_koster": BASE | {"config"},
     "config_files": BASE | {"config", "data"},
     "overrides": BASE | {"config_files"},
+    "tickets": BASE | {"core", "models", "tickets"},
+    "run_ticket": BASE | {"methods", "data", "tickets"},
     "analysis": BASE | {"analysis"},
     "experiment": BASE
-    | {"core", "methods", "models", "data", "training", "config_files", "analysis"},
+    | {
+        "core",
+        "methods",
+        "models",
+        "data",
+        "training",
+        "config_files",
+        "analysis",
+        "tickets",
+        "run_ticket",
+    },
 }
 BELOW = set(ALLOWED)
 for part in (

@@ -1,0 +1,171 @@
+"""The command line of `experiments/export.py`: tickets of runs, and other formats of tickets."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from supermask_jax import experiment, tickets
+from supermask_jax.commands.common import Parser, check_out, guarded
+from supermask_jax.config import default_config
+from supermask_jax.core.trees import named_leaves
+from supermask_jax.errors import UserError
+from supermask_jax.run_ticket import accuracy_on, describe, make_ticket
+from supermask_jax.tickets.files import VALUES
+from supermask_jax.tickets.layers import CHAINS
+from supermask_jax.tickets.making import without_values
+from supermask_jax.tickets.ticket import nested
+from supermask_jax.training.arrays import read_arrays
+from supermask_jax.training.checkpoint import Checkpoints
+from supermask_jax.training.workdir import Workdir
+
+_EPILOG = """\
+A ticket is made of the newest checkpoint in a work folder, whether or not the run is finished; of
+a level of pruning, of its files. With --ticket, the other formats are made of a ticket.
+"""
+
+_log = logging.getLogger("supermask_jax")
+
+
+def _parser() -> Parser:
+    parser = Parser("export.py", "Makes a ticket of a run, and other files of tickets.", _EPILOG)
+    add = parser.add_argument
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--workdir", type=Path, metavar="FOLDER", help="work folder of a run")
+    source.add_argument("--ticket", type=Path, metavar="FILE", help="a ticket made before")
+    add("--seed", type=int, help="which run, where the folder holds several (default: the first)")
+    add("--out", type=Path, metavar="FILE", help="where the ticket goes")
+    add(
+        "--values",
+        default="float32",
+        choices=(*VALUES, "seed"),
+        help="how kept weights are stored where a layer has many magnitudes; seed stores signs "
+        "alone, for weights that the same version of JAX draws again (default: float32)",
+    )
+    add("--measure", action="store_true", help="measure the accuracy anew: loads the data set")
+    add("--stablehlo", type=Path, metavar="FILE", help="for jax.export, on CPU, CUDA and TPU")
+    add("--onnx", type=Path, metavar="FILE", help="needs pip install supermask-jax[onnx]")
+    add("--safetensors", type=Path, metavar="FILE", help="dense weights as PyTorch names them")
+    return parser
+
+
+def _read_config(folder: Workdir) -> dict[str, Any]:
+    try:
+        return json.loads(folder.config.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder.path} holds no run: cannot read {folder.config.name}") from error
+
+
+def full_config(saved: dict[str, Any]) -> ConfigDict:
+    """Returns a config of what a work folder's ``config.json`` holds."""
+    config = default_config()
+    for name, value in copy.deepcopy(saved).items():
+        if name == "data":
+            config.data.update(value)
+        elif name in config:
+            config[name] = ConfigDict(value) if isinstance(value, dict) else value
+    return config
+
+
+def ticket_of(path: Path, seed: int | None = None) -> tuple[tickets.Ticket, dict[str, np.ndarray]]:
+    """Returns the ticket of a work folder, and {name: [*s]} of its frozen weights.
+
+    Args:
+      path: the folder.
+      seed: which one of a set of seeds; None is the first.
+
+    Raises:
+      UserError: there is no run in it, or no checkpoint that is whole.
+    """
+    folder = Workdir(path)
+    saved = _read_config(folder)
+    summary = folder.finished_summary() or {}
+    if "recipe" in saved:
+        if not summary:
+            raise UserError(f"the level in {folder.path} is not finished: run its command again")
+        with np.load(folder.masks) as file:
+            masks = nested({name: file[name] for name in file.files})
+        params = nested(read_arrays(folder.path / "weights_final.npz"))
+        accuracy = accuracy_on(saved["data"], summary["test_accuracy"])
+        return describe(saved, params, masks, {}, accuracy=accuracy), {}
+    config = full_config(saved)
+    seed = config.seed if seed is None else seed
+    programs = experiment.programs(config, experiment.build(config), folder)
+    job = next((job for job in programs if seed in job.seeds), None)
+    if job is None:
+        raise UserError(f"{folder.path} holds no run of seed {seed}")
+    path = folder.checkpoints if config.num_seeds == 1 else folder.part(job.seeds).checkpoints
+    restored = None
+    if path.is_dir():
+        with Checkpoints(path, max_to_keep=job.checkpoints_to_keep) as checkpoints:
+            restored = checkpoints.restore(*job.like())
+    if restored is None:
+        raise UserError(f"{path} holds no checkpoint")
+    _, state, frozen = restored
+    parts = job.layout.fetch((state.trainable, frozen, state.batch_stats))
+    trainable, frozen, batch_stats = job.layout.take(parts, job.seeds.index(seed))
+    if not summary:
+        _log.info("the run is not finished: this is the ticket of its newest checkpoint")
+    # Of a set of seeds the summary holds those of all.
+    runs = {run["seed"]: run for run in summary.get("runs", [])}
+    made = make_ticket(
+        saved | {"seed": seed}, job.method, trainable, frozen, batch_stats, runs.get(seed, summary)
+    )
+    return made, jax.device_get(named_leaves(frozen.get("weights", {})))
+
+
+def with_accuracy(ticket: tickets.Ticket) -> tickets.Ticket:
+    """Returns the ticket with its accuracy on the test set of its run, measured with NumPy."""
+    config = full_config(dict(ticket.config))
+    data = experiment.load_data(config)
+    value = tickets.accuracy(ticket, data.test.images, data.test.labels)
+    return ticket._replace(accuracy=accuracy_on({"name": data.name}, value))
+
+
+def _export(argv: Sequence[str]) -> None:
+    args = _parser().parse_args(argv)
+    others = {name: getattr(args, name) for name in ("stablehlo", "onnx", "safetensors")}
+    if args.out is None and not any(others.values()):
+        raise UserError("nothing to write: give --out, --stablehlo, --onnx or --safetensors")
+    for path in (args.out, *others.values()):
+        check_out(path)
+    ticket, weights = ticket_of(args.workdir, args.seed) if args.workdir else (
+        tickets.load_ticket(args.ticket), {})  # fmt: skip
+    dtype = "float32" if args.values == "seed" else args.values
+    # Rounded weights have an accuracy of their own.
+    stored = tickets.rounded(ticket, dtype)
+    if args.measure or (tickets.digest(stored) != tickets.digest(ticket)):
+        if stored.model["name"] not in CHAINS:
+            raise UserError(f"model {stored.model['name']!r} cannot be measured without its run")
+        stored = with_accuracy(stored)
+    for name, path in others.items():
+        if path is not None:
+            # Here and not at the top: ONNX needs more than JAX.
+            from supermask_jax.tickets import exports
+
+            exports.WRITERS[name](path, stored)
+            print(f"{path}: {path.stat().st_size:,} bytes")
+    if args.out is not None:
+        if args.values == "seed":
+            stored = without_values(stored, weights)
+        tickets.save_ticket(args.out, stored, values=dtype)
+        print(f"{args.out}: {args.out.stat().st_size:,} bytes, {_summary(stored)}")
+
+
+def _summary(ticket: tickets.Ticket) -> str:
+    total = sum(layer.size for layer in ticket.layers.values())
+    text = f"{ticket.density:.2%} of {total:,} weights"
+    return text + (f", accuracy {ticket.accuracy['value']:.2%}" if ticket.accuracy else "")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line `argv` (default: the process's) and returns the exit status."""
+    return guarded(_export, argv)

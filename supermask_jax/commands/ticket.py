@@ -1,0 +1,185 @@
+"""The command line of `experiments/ticket.py`: what can be done with tickets, without JAX."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from supermask_jax import tickets
+from supermask_jax.commands.common import Parser, guarded
+from supermask_jax.errors import UserError
+
+# Logits that are equal within float32 rounding may be told apart otherwise elsewhere.
+_TOLERATED = 5e-4
+
+_EPILOG = """\
+verify checks the digest, and with --data the stored accuracy; size compares ways of storing the
+network; compare sets the overlap of two masks against chance; latency needs no data, and JAX only
+for its column; fuzz reads damaged copies of a ticket.
+"""
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(number) for number in text.split(","))
+    except ValueError:
+        numbers = (0,)
+    if min(numbers) < 1:
+        raise argparse.ArgumentTypeError(f"whole numbers from 1 with commas, got {text!r}")
+    return numbers
+
+
+def _parser() -> Parser:
+    parser = Parser("ticket.py", "Checks, inspects, compares and times tickets.", _EPILOG)
+    parser.add_argument("action", choices=sorted(_ACTIONS), help="what to do")
+    add = parser.add_argument
+    add("files", nargs="+", metavar="FILE", help="tickets; compare takes two")
+    add("--data", metavar="NAME", help="verify: the data set to measure the accuracy on")
+    add("--data_dir", metavar="FOLDER", help="verify: where prepared data sets lie")
+    add("--batches", type=_numbers, default=(1, 128), help="latency: batch sizes (1,128)")
+    add("--rounds", type=int, default=21, help="latency: turns that are timed (21)")
+    add("--count", type=int, default=10_000, help="fuzz: damaged files (10,000)")
+    add("--seed", type=int, default=0, help="fuzz: of the damage")
+    return parser
+
+
+def align(rows: Sequence[Sequence[str]]) -> str:
+    """Pads columns: the first to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join([f"{row[0]:{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:],
+                  strict=True))]).rstrip()
+        for row in rows
+    )  # fmt: skip
+
+
+def _layers(ticket: tickets.Ticket) -> str:
+    rows = [("layer", "shape", "weights", "kept", "density")]
+    for name, layer in ticket.layers.items():
+        shape = " x ".join(map(str, layer.shape))
+        kept = len(layer.positions)
+        rows.append((name, shape, f"{layer.size:,}", f"{kept:,}", f"{layer.density:.3%}"))
+    return align(rows)
+
+
+def _verify(args: argparse.Namespace, path: str) -> None:
+    ticket = tickets.load_ticket(path)
+    print(f"{path}: whole, SHA-256 of its weights {tickets.digest(ticket)}")
+    print(f"{ticket.density:.4%} of the masked weights are kept\n{_layers(ticket)}")
+    if args.data is None:
+        return
+    if not ticket.accuracy:
+        raise UserError(f"{path} stores no accuracy: see export.py --measure")
+    stored, split = ticket.accuracy["value"], ticket.accuracy["split"]
+    if args.data != ticket.accuracy["data"]:
+        raise UserError(f"the accuracy stored is that on {ticket.accuracy['data']!r}")
+    from supermask_jax.data import load
+
+    examples = getattr(load(args.data, data_dir=args.data_dir), split)
+    some = slice(ticket.accuracy["images"])
+    found = tickets.accuracy(ticket, examples.images[some], examples.labels[some])
+    print(f"accuracy on {args.data} {split}: {found:.4%}, stored {stored:.4%}")
+    if abs(found - stored) > _TOLERATED:
+        raise UserError(f"{path} does not have the accuracy that it claims")
+
+
+def _inspect(args: argparse.Namespace, path: str) -> None:
+    ticket = tickets.load_ticket(path)
+    model = ", ".join(f"{name} {value}" for name, value in ticket.model.items())
+    shape = " x ".join(map(str, ticket.image_shape))
+    about = [
+        ("file", f"{path}, {Path(path).stat().st_size:,} bytes"),
+        ("model", f"{model}; images {shape}, {ticket.num_classes} classes"),
+        ("preprocessing", ", ".join(f"{k} {v}" for k, v in ticket.preprocessing.items())),
+        ("method", ticket.method),
+        ("accuracy", ", ".join(f"{k} {v}" for k, v in ticket.accuracy.items()) or "not measured"),
+        ("made with", ", ".join(f"{k} {v}" for k, v in ticket.versions.items())),
+        ("SHA-256", tickets.digest(ticket)),
+        ("density", f"{ticket.density:.4%}"),
+        ("free arrays", ", ".join([*ticket.params, *ticket.batch_stats]) or "none"),
+    ]
+    print("\n".join(f"{name:14} {text}" for name, text in about))
+    print(_layers(ticket))
+
+
+def _size(args: argparse.Namespace, path: str) -> None:
+    from supermask_jax.tickets.sizes import entropy_bound, sizes
+
+    ticket = tickets.load_ticket(path)
+    # Of the file itself: its values may be rounded.
+    found, bound = sizes(ticket) | {"ticket": Path(path).stat().st_size}, entropy_bound(ticket)
+    dense = found["dense float32"]
+    rows = [("stored as", "bytes", "of dense", "over the bound")]
+    for name, size in found.items():
+        rows.append((name, f"{size:,}", f"1/{dense / size:,.1f}", f"{size / bound:.3f}"))
+    print(align([*rows, ("entropy bound", f"{bound:,.0f}", f"1/{dense / bound:,.1f}", "1.000")]))
+
+
+def _compare(args: argparse.Namespace, first: str, second: str) -> None:
+    overlaps = tickets.compare(tickets.load_ticket(first), tickets.load_ticket(second))
+    rows = [("layer", "kept", "both", "by chance", "deviations", "Jaccard", "same sign")]
+    for name, found in overlaps.items():
+        rows.append((
+            name, " / ".join(f"{k:,}" for k in found.kept), f"{found.both:,}",
+            f"{found.expected:,.1f} +- {found.std:.1f}", f"{found.deviations:+.1f}",
+            f"{found.jaccard:.3f}", f"{found.same_sign / max(found.both, 1):.1%}",
+        ))  # fmt: skip
+    print(align(rows))
+
+
+def _latency(args: argparse.Namespace, path: str) -> None:
+    # Before JAX starts, which reads them once: the one thread that NumPy gets too.
+    flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    from supermask_jax.tickets.latency import measure
+
+    if args.rounds < 1:
+        raise UserError(f"--rounds must be at least 1, got {args.rounds}")
+    ticket = tickets.load_ticket(path)
+    print(f"{path}: {Path(path).stat().st_size:,} bytes; the dense network: "
+          f"{4 * sum(layer.size for layer in ticket.layers.values()):,}")  # fmt: skip
+    rows = [("one thread", "batch", "way", "median", "dense NumPy / it", "dense JAX / it")]
+    lost = []
+    for part, batch, seconds in measure(ticket, batches=args.batches, rounds=args.rounds):
+        dense = [seconds.get(f"dense, {name}") for name in ("NumPy", "JAX")]
+        for way, median in seconds.items():
+            ratios = [f"{d / median:.2f}" if d else "no JAX" for d in dense]
+            rows.append((part, str(batch), way, f"{median * 1e3:,.3f} ms", *ratios))
+        best = min(d for d in dense if d)
+        lost += [f"{way} at batch {batch} ({part})" for way in ("ticket", "all sparse")
+                 if seconds[way] > best]  # fmt: skip
+    print(align(rows))
+    print(f"slower than the faster dense network: {', '.join(lost) or 'nowhere'}")
+
+
+def _fuzz(args: argparse.Namespace, path: str) -> None:
+    from supermask_jax.tickets.fuzz import fuzz
+
+    result = fuzz(path, count=args.count, seed=args.seed)
+    print(f"{args.count:,} damaged copies of {path}: {result}")
+
+
+_ACTIONS: dict[str, tuple[int, Callable[..., None]]] = {
+    "verify": (1, _verify),
+    "inspect": (1, _inspect),
+    "size": (1, _size),
+    "compare": (2, _compare),
+    "latency": (1, _latency),
+    "fuzz": (1, _fuzz),
+}
+
+
+def _act(argv: Sequence[str]) -> None:
+    args = _parser().parse_args(argv)
+    number, action = _ACTIONS[args.action]
+    if len(args.files) != number:
+        raise UserError(f"{args.action} takes {number} ticket{'s' * (number > 1)}; see --help")
+    action(args, *args.files)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line `argv` (default: the process's) and returns the exit status."""
+    return guarded(_act, argv)

@@ -1,0 +1,28 @@
+"""Tickets: found networks as small, verified files, and what can be done with them without JAX.
+
+::
+
+    ticket = tickets.load_ticket("ticket.safetensors")
+    logits = tickets.predict(ticket, images)                   # NumPy and SciPy
+    logits = model.apply(tickets.to_variables(ticket), x)      # JAX
+"""
+
+from __future__ import annotations
+
+from supermask_jax.tickets.files import load_ticket as load_ticket
+from supermask_jax.tickets.files import rounded as rounded
+from supermask_jax.tickets.files import save_ticket as save_ticket
+from supermask_jax.tickets.inference import Network as Network
+from supermask_jax.tickets.inference import accuracy as accuracy
+from supermask_jax.tickets.inference import predict as predict
+from supermask_jax.tickets.making import from_run as from_run
+from supermask_jax.tickets.making import make_layer as make_layer
+from supermask_jax.tickets.sets import compare as compare
+from supermask_jax.tickets.sets import intersection as intersection
+from supermask_jax.tickets.sets import union as union
+from supermask_jax.tickets.ticket import Layer as Layer
+from supermask_jax.tickets.ticket import Ticket as Ticket
+from supermask_jax.tickets.ticket import digest as digest
+from supermask_jax.tickets.ticket import fill as fill
+from supermask_jax.tickets.ticket import to_params as to_params
+from supermask_jax.tickets.ticket import to_variables as to_variables

@@ -1,0 +1,116 @@
+"""Tickets in other formats: StableHLO, ONNX, and dense weights for PyTorch. Needs JAX.
+
+Exported networks take preprocessed float32 images [B, H, W, C], or uint8 ones where asked, with any
+B, and give logits [B, K].
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from supermask_jax.errors import UserError, one_line
+from supermask_jax.tickets import container
+from supermask_jax.tickets.layers import chain
+from supermask_jax.tickets.ticket import Ticket
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def stablehlo(ticket: Ticket, *, platforms: tuple[str, ...] = PLATFORMS) -> bytes:
+    """Returns a network for `jax.export.deserialize`, which takes uint8 images [B, H, W, C].
+
+    It holds its weights and its preprocessing. StableHLO promises to be readable for six months:
+    archive the ticket.
+
+    Args:
+      ticket: it.
+      platforms: that it shall run on.
+
+    Raises:
+      UserError: this version has no such model, or the ticket does not hold its weights.
+    """
+    import jax
+    from jax import export
+
+    from supermask_jax.tickets.flax import forward
+
+    call = jax.jit(forward(ticket))
+    shape = export.symbolic_shape(", ".join(["b", *map(str, ticket.image_shape)]))
+    images = jax.ShapeDtypeStruct(shape, np.uint8)
+    return bytes(export.export(call, platforms=platforms)(images).serialize())
+
+
+def onnx(ticket: Ticket) -> Any:
+    """Returns an ONNX model that takes preprocessed float32 images [B, H, W, C].
+
+    Raises:
+      UserError: jax2onnx is not installed, or as `stablehlo`.
+    """
+    try:
+        from jax2onnx import to_onnx
+    except ImportError as error:
+        raise UserError(
+            f"ONNX needs jax2onnx ({one_line(error, 80)}): pip install supermask-jax[onnx]"
+        ) from error
+    from supermask_jax.tickets.flax import forward
+
+    return to_onnx(forward(ticket), [("B", *ticket.image_shape)], model_name="ticket")
+
+
+def torch_weights(ticket: Ticket) -> dict[str, np.ndarray]:
+    """Returns the dense effective weights, named and laid out as PyTorch's layers have them.
+
+    ``conv1.weight`` is [out, in, 3, 3], ``dense1.weight`` [out, in]; the first dense layer takes
+    the features of an image in PyTorch's order of channel, height, width. Batch norm is
+    ``conv1_norm.running_mean`` and ``conv1_norm.running_var``.
+
+    Raises:
+      UserError: the ticket's model is no chain of layers, or it does not hold its weights.
+    """
+    found: dict[str, np.ndarray] = {}
+    channels = 0
+    for block in chain(ticket):
+        kernel = block.kernel
+        if kernel.ndim == 4:
+            channels, kernel = kernel.shape[-1], kernel.transpose(3, 2, 0, 1)
+        else:
+            if channels:
+                kernel = kernel.reshape(-1, channels, kernel.shape[-1])
+                kernel, channels = kernel.transpose(1, 0, 2).reshape(block.kernel.shape), 0
+            kernel = kernel.T
+        found[f"{block.name}.weight"] = np.ascontiguousarray(kernel)
+        if (bias := ticket.params.get(f"{block.name}/bias")) is not None:
+            found[f"{block.name}.bias"] = bias
+    for name, array in ticket.batch_stats.items():
+        layer, _, kind = name.split("/")
+        found[f"{layer}.running_{kind}"] = array
+    return found
+
+
+def write_stablehlo(path: str | os.PathLike[str], ticket: Ticket) -> None:
+    """Writes what `stablehlo` returns."""
+    container.write(path, stablehlo(ticket))
+
+
+def write_onnx(path: str | os.PathLike[str], ticket: Ticket) -> None:
+    """Writes what `onnx` returns."""
+    container.write(path, onnx(ticket).SerializeToString())
+
+
+def write_safetensors(path: str | os.PathLike[str], ticket: Ticket) -> None:
+    """Writes what `torch_weights` returns as a safetensors file."""
+    from safetensors.numpy import save
+
+    container.write(Path(path), save(torch_weights(ticket), metadata={"format": "pt"}))
+
+
+WRITERS: dict[str, Callable[[str | os.PathLike[str], Ticket], None]] = {
+    "stablehlo": write_stablehlo,
+    "onnx": write_onnx,
+    "safetensors": write_safetensors,
+}

@@ -1,0 +1,35 @@
+"""The Flax side of a ticket: the model, with the ticket's arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from supermask_jax import models
+from supermask_jax.tickets.layers import preprocess
+from supermask_jax.tickets.ticket import Ticket, to_variables
+
+
+def model(ticket: Ticket) -> Any:
+    """Returns the Flax module of a ticket.
+
+    Raises:
+      UserError: this version has no such model, or not with these options.
+    """
+    return models.get(**ticket.model, num_classes=ticket.num_classes)
+
+
+def forward(ticket: Ticket) -> Callable[[jax.Array], jax.Array]:
+    """Returns images [B, H, W, C], uint8 or preprocessed floats, -> logits [B, K], not jitted.
+
+    Raises:
+      UserError: as `model`, or the ticket does not hold its weights.
+    """
+    module, variables = model(ticket), to_variables(ticket)
+
+    def call(images: jax.Array) -> jax.Array:
+        return module.apply(variables, preprocess(ticket, images, jax.numpy))
+
+    return call

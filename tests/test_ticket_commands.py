@@ -1,0 +1,245 @@
+"""The commands on tickets of a real, tiny run; sets and sizes against what is known of them."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import scipy.stats
+from helpers import ROOT, tiny_config
+from ticket_helpers import FCN, SMALL, SMALL_CONV, random_ticket
+from ticket_helpers import entropy_bound as bound_by_hand
+
+from supermask_jax import experiment, methods, models, tickets
+from supermask_jax.commands import export
+from supermask_jax.commands import ticket as cli
+from supermask_jax.config_files import identity
+from supermask_jax.data import load
+from supermask_jax.data.transforms import standardize
+from supermask_jax.errors import UserError
+from supermask_jax.methods import METHODS
+from supermask_jax.run_ticket import accuracy_on, make_ticket
+from supermask_jax.tickets import latency
+from supermask_jax.tickets.files import decode_ticket, encode_ticket
+from supermask_jax.tickets.sizes import entropy_bound, sizes
+
+NORMAL = {"distribution": "normal", "scale": "he", "gain": 1.0}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "run"
+    return path, experiment.run(tiny_config(epochs=1, weight_init=NORMAL), path, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def made(run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("ticket") / "ticket.safetensors"
+    assert export.main([f"--workdir={run[0]}", f"--out={path}"]) == 0
+    return path
+
+
+def test_the_ticket_of_a_run_is_the_network_that_was_trained(run, made):
+    ticket, summary = tickets.load_ticket(made), run[1]
+    assert ticket.density == pytest.approx(summary["remaining_weights"])
+    assert ticket.accuracy["value"] == summary["test_accuracy"]
+    data = load("digits").test
+    assert tickets.accuracy(ticket, data.images, data.labels) == summary["test_accuracy"]
+    config = export.full_config(dict(ticket.config))
+    assert identity(config) == ticket.config == identity(tiny_config(epochs=1, weight_init=NORMAL))
+    model = models.get(**ticket.model, num_classes=10)
+    logits = model.apply(tickets.to_variables(ticket), standardize(data.images[:5]))
+    np.testing.assert_allclose(tickets.predict(ticket, data.images[:5]), logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"signed"}))
+def test_every_method_leaves_a_ticket(name):
+    kernel = np.random.default_rng(0).normal(size=(64, 10)).astype("f4")
+    method = methods.get(name)
+    state = method.init(jax.random.key(0), {"dense1": {"kernel": kernel}})
+    config = identity(tiny_config()) | {"method": {"name": name}}
+    ticket = make_ticket(config, method, *state, {}, {"test_accuracy": 0.5})
+    loaded = decode_ticket(encode_ticket(ticket)[0])
+    effective = method.apply(*state)["dense1"]["kernel"]
+    assert (tickets.to_params(loaded)["dense1"]["kernel"] == effective).all()
+    assert loaded.method == name and loaded.image_shape == (8, 8, 1)
+    # The accuracy of sampled masks is not that of the ticket.
+    assert bool(ticket.accuracy) == (name != "bernoulli")
+    if name == "biprop":
+        assert len(np.unique(abs(loaded.layers["dense1/kernel"].values))) == 1
+
+
+def test_verify(made, capsys, tmp_path):
+    assert cli.main(["verify", str(made), "--data=digits"]) == 0
+    said = capsys.readouterr().out
+    assert "whole, SHA-256" in said and "accuracy on digits test" in said
+    ticket = tickets.load_ticket(made)
+    wrong = ticket._replace(accuracy=dict(ticket.accuracy) | {"value": 0.123})
+    tickets.save_ticket(tmp_path / "wrong", wrong)
+    assert cli.main(["verify", str(tmp_path / "wrong")]) == 0
+    assert cli.main(["verify", str(tmp_path / "wrong"), "--data=digits"]) == 1
+    assert "does not have the accuracy that it claims" in capsys.readouterr().err
+    assert cli.main(["verify", str(made), "--data=mnist"]) == 1
+    assert "that on 'digits'" in capsys.readouterr().err
+
+
+def test_verify_measures_on_as_many_images_as_the_run_did(made, capsys, tmp_path):
+    ticket, data = tickets.load_ticket(made), load("digits").test
+    value = tickets.accuracy(ticket, data.images[:7], data.labels[:7])
+    assert abs(value - ticket.accuracy["value"]) > 1e-3
+    accuracy = accuracy_on({"name": "digits", "subset": 7}, value)
+    tickets.save_ticket(tmp_path / "few", ticket._replace(accuracy=accuracy))
+    assert cli.main(["verify", str(tmp_path / "few"), "--data=digits"]) == 0
+
+
+def test_the_commands_print(made, capsys):
+    for action in ("inspect", "size"):
+        assert cli.main([action, str(made)]) == 0
+    assert cli.main(["compare", str(made), str(made)]) == 0
+    assert cli.main(["fuzz", str(made), "--count=20"]) == 0
+    said = capsys.readouterr().out
+    for text in ("standardize", "dense1/kernel", "entropy bound", "by chance", "refused"):
+        assert text in said
+
+
+def test_latency(capsys, made, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert cli.main(["latency", str(made), "--rounds=1", "--batches=1,3"]) == 0
+    said = capsys.readouterr().out
+    assert "dense, JAX" in said and "slower than the faster dense network:" in said
+
+
+def test_latency_of_the_dense_layers_alone():
+    ticket = random_ticket(SMALL_CONV, 0.3)
+    tail = latency.dense_layers(ticket)
+    assert list(tail.layers) == ["dense1/kernel", "dense2/kernel", "dense3/kernel"]
+    images = np.random.default_rng(0).normal(size=(2, 1, 1, 96)).astype("f4")
+    logits = models.get(**tail.model, num_classes=10).apply(tickets.to_variables(tail), images)
+    np.testing.assert_allclose(tickets.predict(tail, images), logits, atol=1e-4)
+    assert latency.dense_layers(random_ticket()) is None
+    timings = latency.measure(tail, batches=(2,), rounds=1, seconds=1e-4)
+    assert set(timings[0].seconds) == {"dense, NumPy", "dense, JAX", "ticket", "all sparse"}
+
+
+@pytest.mark.parametrize(
+    "argv, said",
+    [
+        (["verify", "nothing"], "there is no file nothing"),
+        (["compare", "a"], "compare takes 2 tickets"),
+        (["burn", "a"], "invalid choice: 'burn'"),
+        (["latency", "a", "--batches=0"], "whole numbers from 1"),
+    ],
+)
+def test_wrong_commands(argv, said, capsys):
+    assert cli.main(argv) == 1
+    found = capsys.readouterr().err
+    assert said in found and found.count("\n") == 1
+
+
+def test_the_command_needs_no_jax(made):
+    code = (
+        "import sys\nfor name in ('jax', 'jaxlib', 'flax', 'optax'): sys.modules[name] = None\n"
+        "from supermask_jax.commands.ticket import main\n"
+        f"sys.exit(main(['verify', {str(made)!r}, '--data=digits'])"
+        f" or main(['latency', {str(made)!r}, '--rounds=1', '--batches=1']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "no JAX" in done.stdout
+
+
+def test_export_with_values_of_other_kinds(run, tmp_path, capsys):
+    sizes = {}
+    for values in ("float32", "float16", "seed"):
+        out = tmp_path / f"{values}.safetensors"
+        argv = [f"--workdir={run[0]}", f"--out={out}", f"--values={values}"]
+        assert export.main(argv) == 0
+        sizes[values] = out.stat().st_size
+        assert cli.main(["verify", str(out)]) == 0
+    assert sizes["seed"] < sizes["float16"] < sizes["float32"]
+    drawn = tickets.load_ticket(tmp_path / "seed.safetensors")
+    whole, weights = export.ticket_of(run[0])
+    assert tickets.digest(tickets.fill(drawn, weights)) == tickets.digest(whole)
+    # Rounded weights were measured anew.
+    half = tickets.load_ticket(tmp_path / "float16.safetensors")
+    data = load("digits").test
+    assert tickets.accuracy(half, data.images, data.labels) == half.accuracy["value"]
+    capsys.readouterr()
+    argv = [f"--ticket={tmp_path / 'seed.safetensors'}", f"--stablehlo={tmp_path / 'x'}"]
+    assert export.main(argv) == 1
+    assert "fill it with tickets.fill" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv, said",
+    [
+        ([], "one of the arguments --workdir --ticket is required"),
+        (["--workdir=none"], "nothing to write"),
+        (["--workdir=none", "--out=x"], "holds no run"),
+    ],
+)
+def test_wrong_exports(argv, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert export.main(argv) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_one_of_a_set_of_seeds(tmp_path, capsys):
+    config = tiny_config(epochs=1, num_seeds=2, weight_init=NORMAL)
+    summary = experiment.run(config, tmp_path / "run", quiet=True)
+    for run in summary["runs"]:
+        ticket, _ = export.ticket_of(tmp_path / "run", run["seed"])
+        assert ticket.density == pytest.approx(run["remaining_weights"])
+        data = load("digits").test
+        found = tickets.accuracy(ticket, data.images, data.labels)
+        assert found == pytest.approx(run["test_accuracy"])
+        assert ticket.accuracy["value"] == run["test_accuracy"]
+    argv = [f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'x'}", "--seed=2"]
+    assert export.main(argv) == 1
+    assert "holds no run of seed 2" in capsys.readouterr().err
+
+
+def test_sets():
+    a, b = random_ticket(SMALL, 0.3, seed=1), random_ticket(SMALL, 0.5, seed=2)
+    name = "dense1/kernel"
+    masks = [t.layers[name].mask() for t in (a, b)]
+    assert (tickets.union(a, b)[name] == (masks[0] | masks[1])).all()
+    assert (tickets.intersection(a, b)[name] == (masks[0] & masks[1])).all()
+    found = tickets.compare(a, b)[name]
+    assert found.both == (masks[0] & masks[1]).sum()
+    assert found.jaccard == found.both / (masks[0] | masks[1]).sum()
+    dense = [t.layers[name].dense() for t in (a, b)]
+    assert found.same_sign == (dense[0] * dense[1] > 0).sum()
+    same = tickets.compare(a, a)[name]
+    assert same.jaccard == 1 and same.both == same.same_sign and same.deviations > 10
+    with pytest.raises(UserError, match="different networks"):
+        tickets.compare(a, random_ticket(SMALL_CONV))
+
+
+def test_what_chance_gives():
+    a, b = np.zeros((2, 6, 10), bool)
+    a.reshape(-1)[:25] = True
+    b.reshape(-1)[np.random.default_rng(0).permutation(60)[:20]] = True
+    layers = [{"w": tickets.make_layer(m * np.float32(1), m)} for m in (a, b)]
+    found = tickets.compare(*[random_ticket()._replace(layers=layer) for layer in layers])["w"]
+    chance = scipy.stats.hypergeom(60, 25, 20)
+    assert found.both == (a & b).sum()
+    assert (found.expected, found.std) == pytest.approx((chance.mean(), chance.std()))
+    assert found.deviations == pytest.approx((found.both - found.expected) / found.std)
+
+
+def test_sizes():
+    ticket = random_ticket(FCN, 0.035)
+    found = sizes(ticket)
+    kept = sum(len(layer.positions) for layer in ticket.layers.values())
+    assert found["dense float32"] == 4 * 266_200
+    assert found["CSR"] == 8 * kept + 4 * (784 + 300 + 100 + 3)
+    assert found["2 bits a weight"] == 266_200 // 4 + 12
+    assert found["base 3, 5 weights a byte"] == 266_200 // 5 + 12
+    assert found["ticket"] == min(found.values())
+    assert entropy_bound(ticket) == pytest.approx(bound_by_hand(ticket))
+    assert list(found)[-1] == "ticket"
+    values = sizes(random_ticket(SMALL, 0.3, levels=0))
+    assert "bit mask and kept float32" in values and "base 3, 5 weights a byte" not in values

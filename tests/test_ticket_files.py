@@ -1,0 +1,223 @@
+"""What is saved is what is loaded, bit for bit, near the entropy bound; what is changed is told."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from ticket_helpers import FCN, SMALL, entropy_bound, random_ticket, same
+
+from supermask_jax import tickets
+from supermask_jax.errors import UserError
+from supermask_jax.tickets.codec import Bits, decode, encode
+from supermask_jax.tickets.files import decode_ticket, encode_ticket
+from supermask_jax.tickets.making import without_values
+from supermask_jax.tickets.rangecoder import LIMIT, Decoder, Encoder
+
+RNG = np.random.default_rng(0)
+
+
+@given(st.lists(st.lists(st.integers(0, LIMIT - 1), max_size=40), max_size=4))
+def test_any_numbers_come_back(sequences):
+    encoder = Encoder()
+    for numbers in sequences:
+        encoder.write(numbers)
+    decoder = Decoder(encoder.finish())
+    for numbers in sequences:
+        assert decoder.read(len(numbers), 41 * LIMIT).tolist() == numbers
+
+
+def test_carries_run_through_bytes_of_255():
+    # Long runs of the improbable bit push `low` to the top of its range.
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        numbers = np.where(rng.random(200) < 0.03, rng.integers(0, 2**31, 200), 0)
+        encoder = Encoder()
+        encoder.write(numbers)
+        assert Decoder(encoder.finish()).read(200, 200 * LIMIT).tolist() == numbers.tolist()
+
+
+@given(st.tuples(st.integers(1, 12), st.integers(1, 12)), st.floats(0, 1), st.integers(0, 99))
+@settings(max_examples=300)
+def test_any_mask_comes_back(shape, density, seed):
+    rng = np.random.default_rng(seed)
+    mask = rng.random(shape) < density
+    mask[rng.random(shape[0]) < 0.3] = False  # dead rows
+    positions = np.flatnonzero(mask)
+    encoder = Encoder()
+    bits = np.packbits(encode(encoder, shape, positions)).tobytes()
+    found = decode(Decoder(encoder.finish()), Bits(bits), shape, len(positions))
+    assert found.tolist() == positions.tolist()
+
+
+@pytest.mark.parametrize("density, is_bitmap", [(0.05, False), (0.5, True), (0.9, False)])
+def test_a_bitmap_where_gaps_save_nothing(density, is_bitmap):
+    positions = np.flatnonzero(np.random.default_rng(0).random(60_000) < density)
+    bitmap = encode(Encoder(), (600, 100), positions)
+    assert len(bitmap) == (60_000 if is_bitmap else 0)
+
+
+@pytest.mark.parametrize("density", [0.035, 0.1, 0.4, 0.5, 0.9])
+def test_the_size_is_near_the_entropy_bound(density):
+    ticket = random_ticket(FCN, density)
+    content, _ = encode_ticket(ticket)
+    assert len(content) <= 1.05 * entropy_bound(ticket)
+
+
+def test_conv2_at_the_density_of_the_paper():
+    shapes = {"conv1": (3, 3, 3, 64), "conv2": (3, 3, 64, 64), "dense1": (16384, 256),
+              "dense2": (256, 256), "dense3": (256, 10)}  # fmt: skip
+    content, saved = encode_ticket(random_ticket(shapes, 0.006, image_shape=(32, 32, 3)))
+    assert len(content) <= 1.05 * entropy_bound(saved)
+    assert len(content) < 33_500
+    assert same(decode_ticket(content), saved)
+
+
+def test_rows_and_columns_that_are_dead_cost_nearly_nothing():
+    rng = np.random.default_rng(0)
+    mask = (rng.random((784, 300)) < 0.1) & (rng.random((784, 1)) < 0.3) & (rng.random(300) < 0.5)
+    ticket = random_ticket(FCN, 0.1)
+    layer = tickets.make_layer(mask * np.float32(0.1), mask)
+    ticket = ticket._replace(layers=dict(ticket.layers) | {"dense1/kernel": layer})
+    assert len(encode_ticket(ticket)[0]) < 0.9 * entropy_bound(ticket)
+
+
+@pytest.mark.parametrize("levels", [0, 1, 3])
+@pytest.mark.parametrize("density", [0.0, 0.01, 0.3, 1.0])
+def test_round_trip(tmp_path, levels, density):
+    free = {"dense1": {"bias": RNG.normal(size=30).astype("f4")}}
+    stats = {"dense1_norm": {"bn": {"mean": np.ones(30, "f4"), "var": np.ones(30, "f4")}}}
+    ticket = random_ticket(SMALL, density, levels=levels, free=free, batch_stats=stats)
+    saved = tickets.save_ticket(tmp_path / "a.safetensors", ticket)
+    loaded = tickets.load_ticket(tmp_path / "a.safetensors")
+    assert same(saved, ticket) and same(loaded, ticket)
+    assert loaded.density == ticket.density
+    params = tickets.to_params(loaded)
+    for name, layer in ticket.layers.items():
+        node = params[name.split("/")[0]]["kernel"]
+        assert node.dtype == np.float32 and (node == layer.dense()).all()
+    assert (params["dense1"]["bias"] == free["dense1"]["bias"]).all()
+    stats_found = tickets.to_variables(loaded)["batch_stats"]
+    assert (stats_found["dense1_norm"]["bn"]["var"] == 1).all()
+
+
+def test_a_dense_network_is_a_ticket_without_masks():
+    params = {"dense1": {"kernel": RNG.normal(size=(64, 10)).astype("f4")}}
+    ticket = tickets.from_run(
+        params, {}, model={"name": "fcn"}, num_classes=10, image_shape=(8, 8, 1)
+    )
+    loaded = decode_ticket(encode_ticket(ticket)[0])
+    assert loaded.density == 1 and same(loaded, ticket)
+    images = RNG.normal(size=(3, 8, 8, 1)).astype("f4")
+    expected = images.reshape(3, -1) @ params["dense1"]["kernel"]
+    np.testing.assert_allclose(tickets.predict(loaded, images), expected, atol=1e-4)
+
+
+def test_values_of_pruned_weights_are_kept():
+    ticket = random_ticket(SMALL, 0.5, levels=0)
+    name, layer = next(iter(ticket.layers.items()))
+    mask, weights = layer.mask(), RNG.normal(size=layer.shape).astype("f4")
+    ticket = ticket._replace(layers=dict(ticket.layers) | {name: tickets.make_layer(weights, mask)})
+    loaded = decode_ticket(encode_ticket(ticket)[0])
+    assert (loaded.layers[name].dense() == weights).all()
+    assert (loaded.layers[name].mask() == mask).all()
+
+
+@pytest.mark.parametrize("values, bits", [("float16", 11), ("bfloat16", 8)])
+def test_rounded_values(values, bits):
+    ticket = random_ticket(SMALL, 0.3, levels=0)
+    content, saved = encode_ticket(ticket, values=values)
+    loaded = decode_ticket(content)
+    assert same(loaded, saved) and not same(loaded, ticket)
+    assert len(content) < len(encode_ticket(ticket)[0])
+    for name, layer in loaded.layers.items():
+        exact = ticket.layers[name].values
+        np.testing.assert_allclose(layer.values, exact, rtol=2.0**-bits)
+        assert (np.abs(layer.values - exact) > 0).any()
+    # Layers of few magnitudes are exact whatever is asked for.
+    assert same(encode_ticket(random_ticket(), values=values)[1], random_ticket())
+
+
+def test_signs_and_a_seed():
+    ticket = random_ticket(SMALL, 0.3, levels=0)
+    drawn = {n: RNG.normal(size=layer.shape).astype("f4") for n, layer in ticket.layers.items()}
+    signs = {n: np.where(RNG.random(w.shape) < 0.5, -w, w) for n, w in drawn.items()}
+    layers = {
+        n: tickets.make_layer(signs[n] * layer.mask(), layer.mask())
+        for n, layer in ticket.layers.items()
+    }
+    ticket = ticket._replace(layers=layers)
+    short, _ = encode_ticket(without_values(ticket, drawn))
+    assert len(short) < len(encode_ticket(ticket)[0]) / 2
+    loaded = decode_ticket(short)
+    with pytest.raises(UserError, match="fill it with tickets.fill"):
+        tickets.to_params(loaded)
+    assert same(tickets.fill(loaded, drawn), ticket)
+    drawn["dense1/kernel"] = drawn["dense1/kernel"] * np.float32(1.5)
+    with pytest.raises(UserError, match="not those of the ticket"):
+        tickets.fill(loaded, drawn)
+    with pytest.raises(UserError, match="not those drawn from the seed"):
+        without_values(ticket, drawn)
+
+
+def test_other_libraries_read_the_container(tmp_path):
+    path = tmp_path / "a.safetensors"
+    tickets.save_ticket(path, random_ticket(levels=0, free={"dense1": {"bias": np.ones(30, "f4")}}))
+    with safe_open(path, "np") as file:
+        assert set(file.keys()) == {"meta", "mask", "values", "free"}
+        assert file.metadata() == {"format": "supermask-ticket-1"}
+        assert (file.get_tensor("free") == 1).all()
+
+
+def test_one_network_has_one_digest():
+    weights = RNG.normal(size=(4, 5)).astype("f4")
+    mask = RNG.random((4, 5)) < 0.5
+    weights[mask.nonzero()[0][0], mask.nonzero()[1][0]] = 0  # kept, and -0 once inverted
+    minus = np.where(weights == 0, np.float32(-0.0), weights) * mask
+    model = {"model": {"name": "fcn"}, "num_classes": 5, "image_shape": (2, 2, 1)}
+    a, b = (
+        tickets.from_run({"dense1": {"kernel": w}}, {"dense1": {"kernel": mask}}, **model)
+        for w in (weights * mask, minus)
+    )
+    assert tickets.digest(a) == tickets.digest(b)
+    flipped = a._replace(layers={n: v._replace(values=-v.values) for n, v in a.layers.items()})
+    assert tickets.digest(flipped) != tickets.digest(a)
+
+
+def test_what_cannot_be_a_ticket():
+    mask = {"dense1": {"kernel": np.ones((4, 5))}}
+    model = {"model": {"name": "fcn"}, "num_classes": 5, "image_shape": (2, 2, 1)}
+    with pytest.raises(UserError, match=r"no array of shape \(4, 5\) for the mask"):
+        tickets.from_run({"dense1": {"kernel": np.ones((5, 4))}}, mask, **model)
+    with pytest.raises(UserError, match="'dense1/bias' is int32"):
+        params = {"dense1": {"kernel": np.ones((4, 5), "f4"), "bias": np.ones(5, np.int32)}}
+        tickets.from_run(params, mask, **model)
+    broken = np.ones((4, 5), "f4")
+    broken[1, 2] = np.nan
+    ticket = tickets.from_run({"dense1": {"kernel": broken}}, mask, **model)
+    with pytest.raises(UserError, match="not finite"):
+        encode_ticket(ticket)
+    with pytest.raises(UserError, match="not finite"):
+        encode_ticket(random_ticket(levels=0, free={"a": {"b": np.full(2, np.inf, "f4")}}))
+    with pytest.raises(UserError, match="no plain JSON|not plain JSON"):
+        encode_ticket(random_ticket(config={"f": len}))
+    with pytest.raises(UserError, match="unknown dtype of values 'int8'"):
+        encode_ticket(random_ticket(), values="int8")
+    huge = random_ticket(levels=0)
+    name, layer = next(iter(huge.layers.items()))
+    huge = huge._replace(layers={name: layer._replace(values=layer.values * np.float32(1e6))})
+    with pytest.raises(UserError, match="not finite"):
+        encode_ticket(huge, values="float16")
+
+
+def test_files_that_cannot_be_read_or_written(tmp_path):
+    with pytest.raises(UserError, match="there is no file"):
+        tickets.load_ticket(tmp_path / "none")
+    with pytest.raises(UserError, match="there is no file"):
+        tickets.load_ticket(tmp_path)
+    with pytest.raises(UserError, match="cannot write"):
+        tickets.save_ticket(tmp_path / "no" / "folder", random_ticket())
+    (tmp_path / "text").write_text("hello, this is no ticket")
+    with pytest.raises(UserError, match="cannot use ticket .*text: it is cut short"):
+        tickets.load_ticket(tmp_path / "text")
+    assert [p.name for p in tmp_path.iterdir()] == ["text"]
