@@ -45,6 +45,11 @@ def identity(config: ConfigDict) -> dict[str, Any]:
     return plain
 
 
+def default_identity() -> dict[str, Any]:
+    """Returns what `identity` gives for the default config: entries that an old run lacks."""
+    return identity(default_config())
+
+
 def load_config(spec: str) -> ConfigDict:
     """Returns the config of a file: ``configs/fcn.py``, or ``configs/fcn.py:released``.
 

@@ -18,19 +18,19 @@ from ml_collections import ConfigDict
 
 from supermask_jax import methods, models
 from supermask_jax.analysis.intervals import mean_interval
-from supermask_jax.config import default_config
-from supermask_jax.config_files import check_config, identity
+from supermask_jax.config_files import check_config, default_identity, identity
 from supermask_jax.core import initializers, stats, thresholds, trees
 from supermask_jax.data import DATASETS, Dataset, load
 from supermask_jax.data.pipeline import hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
 from supermask_jax.errors import UserError
 from supermask_jax.methods import Method
+from supermask_jax.run_ticket import leave_ticket
 from supermask_jax.training import optimizers, schedules
 from supermask_jax.training.job import Job, Splits, Trained, train
 from supermask_jax.training.layout import Layout, choose_layout
 from supermask_jax.training.memory import seeds_per_program
-from supermask_jax.training.processes import wait_for_all
+from supermask_jax.training.processes import is_main, wait_for_all
 from supermask_jax.training.programs import Examples, Plan, has_convolutions, use_device_loop
 from supermask_jax.training.progress import require_tensorboard
 from supermask_jax.training.step import COMPUTE_DTYPES, linen_apply
@@ -202,7 +202,7 @@ def run(
     """
     job = build(config)
     folder = Workdir(workdir)
-    folder.check(identity(config), identity(default_config()))
+    folder.check(identity(config), default_identity())
     if (summary := folder.finished_summary()) is not None:
         _log.info("%s holds this run, finished: nothing to do", folder.path)
         return summary
@@ -241,30 +241,43 @@ def _train_all(
             "seconds": round(sum(run["seconds"] for run in runs), 3), "runs": runs}  # fmt: skip
 
 
+def _settings(folder: Workdir, seed: int) -> dict[str, Any]:
+    return json.loads(folder.config.read_text()) | {"seed": seed}
+
+
 def finish(
     folder: Workdir, job: Job, trained: Trained, *, in_set: bool = False
 ) -> list[dict[str, Any]]:
-    """Writes the masks of a finished program and returns a summary for each of its seeds.
+    """Writes masks and tickets of a finished program; returns a summary for each of its seeds.
 
-    With `in_set` the masks carry their seed in their names.
+    With `in_set` the files carry their seed in their names.
     """
     wait_for_all("trained")
     masks_fn = jax.jit(job.layout.lift(job.method.masks, (True, True)))
-    masks = trees.named_leaves(masks_fn(trained.state.trainable, trained.frozen))
-    masks, frozen = job.layout.fetch(masks), job.layout.fetch(trained.frozen)
-    lines = folder.read_metrics()
+    state = trained.state
+    masks = trees.named_leaves(masks_fn(state.trainable, trained.frozen))
+    parts = job.layout.fetch((state.trainable, trained.frozen, state.batch_stats))
+    masks, lines = job.layout.fetch(masks), folder.read_metrics()
     found = []
     for i, seed in enumerate(job.seeds):
         own = [line for line in lines if line["seed"] == seed]
         if not own:
             raise UserError(f"{folder.metrics} is gone: start again in another work folder")
         one = job.layout.take(masks, i)
-        folder.write_masks(folder.masks_of(seed) if in_set else folder.masks, one)
+        places = [folder.masks, folder.ticket]
+        if in_set:
+            places = [folder.of_seed(path, seed) for path in places]
+        folder.write_masks(places[0], one)
+        trainable, frozen, batch_stats = (job.layout.take(part, i) for part in parts)
+        if one and is_main():  # A dense network has no masks, and is no ticket.
+            leave_ticket(
+                places[1], _settings(folder, seed), job.method, trainable, frozen, batch_stats,
+                trained.metrics[i],
+            )  # fmt: skip
         counts = stats.layer_counts(one)
         # Accuracy and remaining weights are means over sampled masks where a method samples; the
         # masks that are written, and `layers`, are then those with a probability above 1/2.
         kind = "most probable" if job.method.eval_samples else "final"
-        trained_weights = trees.num_params(trained.state.trainable) // job.num_seeds
         layers = {
             name: layer._asdict() | {"density": layer.density} for name, layer in counts.items()
         }
@@ -274,9 +287,9 @@ def finish(
                 **own[-1],
                 **trained.metrics[i],
                 "seconds": round(sum(line["seconds"] for line in own), 3),
-                "num_weights": sum(map(sum, counts.values())) or trained_weights,
+                "num_weights": sum(map(sum, counts.values())) or trees.num_params(trainable),
                 "layers": layers,
-                "frozen_sha256": trees.digest(job.layout.take(frozen, i)),
+                "frozen_sha256": trees.digest(frozen),
             }
         )
     return found

@@ -175,7 +175,7 @@ def _rounds(settings: ConfigDict, section: ConfigDict, job: Job, quiet: bool) ->
         job=job,
         splits=functools.cache(lambda: experiment.split_data(data(), settings, job.layout)),
         identity=config_files.identity(settings),
-        defaults=config_files.identity(defaults.default_config()),
+        defaults=config_files.default_identity(),
         summarize=summarize,
         rewind_steps=section.rewind_steps,
         prune_at_init=section.prune_at_init,

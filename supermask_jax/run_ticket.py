@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from supermask_jax.data import DATASETS
+from supermask_jax.errors import UserError
 from supermask_jax.methods import Method
-from supermask_jax.tickets import Ticket, from_run
+from supermask_jax.tickets import Ticket, from_run, save_ticket
 
 PyTree = Any
+
+_log = logging.getLogger("supermask_jax")
 
 
 def make_ticket(
@@ -41,6 +46,14 @@ def make_ticket(
     if not method.eval_samples and "test_accuracy" in metrics:
         accuracy = accuracy_on(config["data"], metrics["test_accuracy"])
     return describe(config, *jax.device_get(arrays), accuracy=accuracy)
+
+
+def leave_ticket(path: Path, *args: Any) -> None:
+    """Writes `make_ticket(*args)` to `path`; where it cannot be made, says so and leaves none."""
+    try:
+        save_ticket(path, make_ticket(*args))
+    except UserError as error:
+        _log.warning("no ticket: %s", error)
 
 
 def describe(

@@ -28,7 +28,7 @@ def assert_same_runs(path, other):
         for name in known.keys() - {"seconds"}:
             assert line[name] == pytest.approx(known[name], rel=2e-3, abs=2e-3)
     for seed in {line["seed"] for line in lines}:
-        masks, known = (np.load(Workdir(p).masks_of(seed)) for p in (path, other))
+        masks, known = (np.load(Workdir(p).of_seed(Workdir(p).masks, seed)) for p in (path, other))
         for name in known.files:
             assert np.mean(masks[name] != known[name]) < 1e-3
 
@@ -50,7 +50,7 @@ def test_a_set_is_the_runs_of_its_seeds(one_after_another, tmp_path):
     accuracies = [run["test_accuracy"] for run in summary["runs"]]
     assert summary["test_accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
     assert summary["test_accuracy"]["n"] == 3
-    masks, known = np.load(Workdir(path).masks_of(6)), np.load(tmp_path / "one" / "masks.npz")
+    masks, known = np.load(path / "masks-s6.npz"), np.load(tmp_path / "one" / "masks.npz")
     for name in known.files:
         np.testing.assert_array_equal(masks[name], known[name])
 

@@ -1,8 +1,9 @@
 """The files of a work folder: names, formats, and nothing else.
 
 ``config.json``, ``env.json``, ``metrics.jsonl`` (one object an epoch and seed), ``summary.json``
-(written last: its presence says the run is finished), ``masks.npz`` (int8; of a set of seeds
-``masks-s3.npz`` and so on), ``checkpoints/``. Of several processes only the first one writes.
+(written last: its presence says the run is finished), ``masks.npz`` (int8), ``ticket.safetensors``
+(of a set of seeds ``masks-s3.npz``, ``ticket-s3.safetensors`` and so on), ``checkpoints/``. Of
+several processes only the first one writes.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ class Workdir:
         self.metrics = self.path / "metrics.jsonl"
         self.summary = self.path / "summary.json"
         self.masks = self.path / "masks.npz"
+        self.ticket = self.path / "ticket.safetensors"
         self.checkpoints = self.path / "checkpoints"
 
     def check(self, config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> None:
@@ -237,9 +239,9 @@ class Workdir:
         places += self.checkpoints.glob(f"seeds_{first}-*")
         return int(places[0].stem.rpartition("-")[2]) - first + 1 if places else None
 
-    def masks_of(self, seed: int) -> Path:
-        """Returns the path of the masks of one seed of a set."""
-        return self.path / f"masks-s{seed}.npz"
+    def of_seed(self, path: Path, seed: int) -> Path:
+        """Returns the path of one seed's masks or ticket in a set: `path` with the seed added."""
+        return path.with_name(f"{path.stem}-s{seed}{path.suffix}")
 
     @staticmethod
     def write_masks(path: Path, masks: Mapping[str, np.ndarray]) -> None:
