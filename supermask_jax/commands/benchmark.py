@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from supermask_jax.benchmark.suite import PARTS, Options, model_config, run
 from supermask_jax.benchmark.table import table
 from supermask_jax.commands.common import Parser, check_out, guarded
+from supermask_jax.commands.ticket import report_latency
 from supermask_jax.config_files import load_config
 from supermask_jax.errors import UserError
 from supermask_jax.training.workdir import Workdir
@@ -55,6 +56,13 @@ def _parser() -> Parser:
     add("--epochs", type=int, default=8, help="timed epochs (default: 8)")
     add("--seeds", type=int, default=4, help="seeds in one program (default: 4)")
     add("--batch_size", type=int, default=None, help="images in a batch (default: the config's)")
+    add(
+        "--inference",
+        action="append",
+        default=[],
+        metavar="TICKET",
+        help="time this ticket against its dense network, and nothing else; may be given again",
+    )
     add("--out", type=Path, metavar="FILE", help="where the figures go as JSON")
     return parser  # fmt: skip
 
@@ -75,6 +83,10 @@ def _configs(args: argparse.Namespace) -> dict[str, ConfigDict]:
 
 def _measure(argv: Sequence[str]) -> None:
     args = _parser().parse_args(argv)
+    if args.inference:
+        for path in args.inference:
+            report_latency(path)
+        return
     configs = _configs(args)
     options = Options(args.only, args.repeats, args.steps, args.epochs, args.seeds)
     check_out(args.out)

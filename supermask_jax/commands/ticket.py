@@ -130,20 +130,29 @@ def _compare(args: argparse.Namespace, first: str, second: str) -> None:
 
 
 def _latency(args: argparse.Namespace, path: str) -> None:
+    report_latency(path, args.batches, args.rounds)
+
+
+def report_latency(path: str, batches: Sequence[int] = (1, 128), rounds: int = 21) -> None:
+    """Prints latency and bytes of a ticket beside its dense network, and where sparse loses.
+
+    Raises:
+      UserError: there is no such ticket, or none that can be run.
+    """
     # Before JAX starts, which reads them once: the one thread that NumPy gets too.
     flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
     os.environ["JAX_PLATFORMS"] = "cpu"
     from supermask_jax.tickets.latency import measure
 
-    if args.rounds < 1:
-        raise UserError(f"--rounds must be at least 1, got {args.rounds}")
+    if rounds < 1:
+        raise UserError(f"--rounds must be at least 1, got {rounds}")
     ticket = tickets.load_ticket(path)
     print(f"{path}: {Path(path).stat().st_size:,} bytes; the dense network: "
           f"{4 * sum(layer.size for layer in ticket.layers.values()):,}")  # fmt: skip
     rows = [("one thread", "batch", "way", "median", "dense NumPy / it", "dense JAX / it")]
     lost = []
-    for part, batch, seconds in measure(ticket, batches=args.batches, rounds=args.rounds):
+    for part, batch, seconds in measure(ticket, batches=batches, rounds=rounds):
         dense = [seconds.get(f"dense, {name}") for name in ("NumPy", "JAX")]
         for way, median in seconds.items():
             ratios = [f"{d / median:.2f}" if d else "no JAX" for d in dense]
