@@ -121,9 +121,15 @@ def test_bfloat16_with_statistics_in_float32(name, params_dtype):
     params = jax.tree.map_with_path(
         lambda path, leaf: leaf if "kernel" in str(path[-1]) else leaf.astype(params_dtype), half
     )
-    apply_fn = jax.jit(linen_apply(model), static_argnames="train")
-    logits, updated = apply_fn(params, stats, IMAGE.astype(jnp.bfloat16), train=True)
-    expected, expected_stats = apply_fn(variables["params"], stats, IMAGE, train=True)
+
+    @jax.jit
+    def apply(params, image):
+        given = {"params": params, "batch_stats": stats}
+        logits, updated = model.apply(given, image, train=True, mutable=["batch_stats"])
+        return logits, updated["batch_stats"]
+
+    logits, updated = apply(params, IMAGE.astype(jnp.bfloat16))
+    expected, expected_stats = apply(variables["params"], IMAGE)
     assert logits.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(updated)} == {jnp.dtype(jnp.float32)}
     assert_trees_close(updated, expected_stats, rtol=0.1, atol=0.05)

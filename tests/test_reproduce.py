@@ -134,13 +134,18 @@ def test_searches_and_tickets_have_their_place(tmp_path):
     ]
     log = {"commands": ["python search"], "config": {"name": "net"}, "runs": runs}
     (tmp_path / "search-net.json").write_text(json.dumps(log))
-    (tmp_path / "lottery-net.json").write_text(json.dumps({"command": "python lottery"}))
+    value = {"mean": 0.97, "low": 0.96, "high": 0.98, "n": 3}
+    head = {"criterion": "large_final", "mask1": "rewind", "mask0": "zero", "trained": True}
+    level = {**head, "level": 1, "density": 0.8, "test_accuracy": value}
+    tickets = {"command": "python lottery", "config": {"lottery": {"untrained": False}}}
+    (tmp_path / "lottery-net.json").write_text(json.dumps(tickets | {"rows": [level]}))
     text = reproduce.results_page(tmp_path, ROWS)
     assert "| `gain=1.0` | 10.00 | 90.00 | 1 |" in text
     assert "gain=2.0" not in text  # Not on the front.
     assert "net: 2 runs, 2 points." in text
     assert "- `python search`" in text
-    assert "- `python lottery`" in text
+    assert "`python lottery`" in text
+    assert "| 1 | 80.00 | 97.00 [96.00, 98.00] | 3 |" in text
 
 
 def test_the_readme_shows_headlines_that_were_run(done):
