@@ -35,7 +35,7 @@ def _parser() -> Parser:
     parser = Parser("ticket.py", "Checks, inspects, compares and times tickets.", _EPILOG)
     parser.add_argument("action", choices=sorted(_ACTIONS), help="what to do")
     add = parser.add_argument
-    add("files", nargs="+", metavar="FILE", help="tickets; compare takes two")
+    add("files", nargs="+", metavar="FILE", help="tickets; compare takes two, table any number")
     add("--data", metavar="NAME", help="verify: the data set to measure the accuracy on")
     add("--data_dir", metavar="FOLDER", help="verify: where prepared data sets lie")
     add("--batches", type=_numbers, default=(1, 128), help="latency: batch sizes (1,128)")
@@ -164,6 +164,35 @@ def report_latency(path: str, batches: Sequence[int] = (1, 128), rounds: int = 2
     print(f"slower than the faster dense network: {', '.join(lost) or 'nowhere'}")
 
 
+def table(paths: Sequence[str | Path]) -> str:
+    """Returns a Markdown table of tickets, each with the command that checks it.
+
+    Raises:
+      UserError: a file is no ticket.
+    """
+    lines = [
+        "| ticket | network | method | density % | test accuracy % | bytes | of dense float32 |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    commands = []
+    for path in sorted(map(Path, paths)):
+        ticket, size = tickets.load_ticket(path), path.stat().st_size
+        dense = 4 * sum(layer.size for layer in ticket.layers.values())
+        measured = ticket.accuracy
+        accuracy = f"{100 * measured['value']:.2f}" if measured else ""
+        lines.append(
+            f"| `{path.stem}` | {ticket.model['name']} | {ticket.method} | "
+            f"{100 * ticket.density:.2f} | {accuracy} | {size:,} | 1/{dense / size:,.0f} |"
+        )
+        data = f" --data={measured['data']}" if measured else ""
+        commands.append(f"python experiments/ticket.py verify tickets/{path.name}{data}")
+    return "\n".join([*lines, "", "```sh", *commands, "```"])
+
+
+def _table(args: argparse.Namespace, *paths: str) -> None:
+    print(table(paths))
+
+
 def _fuzz(args: argparse.Namespace, path: str) -> None:
     from supermask_jax.tickets.fuzz import fuzz
 
@@ -171,10 +200,12 @@ def _fuzz(args: argparse.Namespace, path: str) -> None:
     print(f"{args.count:,} damaged copies of {path}: {result}")
 
 
+# How many tickets each takes; 0 is any number.
 _ACTIONS: dict[str, tuple[int, Callable[..., None]]] = {
     "verify": (1, _verify),
     "inspect": (1, _inspect),
     "size": (1, _size),
+    "table": (0, _table),
     "compare": (2, _compare),
     "latency": (1, _latency),
     "fuzz": (1, _fuzz),
@@ -184,7 +215,7 @@ _ACTIONS: dict[str, tuple[int, Callable[..., None]]] = {
 def _act(argv: Sequence[str]) -> None:
     args = _parser().parse_args(argv)
     number, action = _ACTIONS[args.action]
-    if len(args.files) != number:
+    if number and len(args.files) != number:
         raise UserError(f"{args.action} takes {number} ticket{'s' * (number > 1)}; see --help")
     action(args, *args.files)
 
