@@ -22,7 +22,7 @@ def test_a_kept_ticket_is_whole_and_small(path):
     ticket = tickets.load_ticket(path)
     assert len(tickets.digest(ticket)) == 64
     assert 0 < ticket.density < 1
-    assert path.stat().st_size < 4 * sum(layer.size for layer in ticket.layers.values()) / 10
+    assert path.stat().st_size < 4 * sum(layer.size for layer in ticket.layers.values()) / 5
 
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
