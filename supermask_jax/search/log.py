@@ -11,6 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from supermask_jax.analysis.results import write_result
+from supermask_jax.config_files import default_identity
 from supermask_jax.errors import UserError
 from supermask_jax.search.grid import Trial, plain_config
 from supermask_jax.search.jobs import Task, outcomes
@@ -36,7 +37,7 @@ def open_log(path: Path, base: ConfigDict, command: str) -> dict[str, Any]:
         assert isinstance(log["runs"], list)
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise UserError(f"{path} is not the log of a search: give another --out") from error
-    if difference := config_difference(old, json.loads(json.dumps(shared))):
+    if difference := config_difference(old, json.loads(json.dumps(shared)), default_identity()):
         raise UserError(
             f"{path} is the log of a search over another config ({difference}): give another --out"
         )
