@@ -33,6 +33,12 @@ _CHOICES = {
 }
 
 
+def changes_nothing(flag: str) -> bool:
+    """Says whether a flag sets an entry of `NOT_IDENTITY`, e.g. ``--config.mesh.data=4``."""
+    name = flag.removeprefix("--config.").partition("=")[0]
+    return any(name == entry or name.startswith(f"{entry}.") for entry in NOT_IDENTITY)
+
+
 def identity(config: ConfigDict) -> dict[str, Any]:
     """Returns the config as a plain dict, without the entries that change nothing computed."""
     plain = config.to_dict()
@@ -96,6 +102,11 @@ def check_config(config: ConfigDict) -> None:
             raise UserError(f"config.{name} must be at least 0, got {config[name]}")
     if (last := config.seed + config.num_seeds - 1) >= 2**32:
         raise UserError(f"config.seed must be below 2**32, got {last}")
+    if config.num_seeds == 1 and config.mesh.seed not in (0, 1):
+        raise UserError(
+            f"config.mesh.seed must be 0 or 1 for one seed, got {config.mesh.seed}: set "
+            "config.num_seeds, or config.mesh.data"
+        )
     for name, known in _CHOICES.items():
         if config[name] not in known:
             raise unknown_name(name, config[name], known)

@@ -28,7 +28,7 @@ from supermask_jax.methods import Method
 from supermask_jax.run_ticket import leave_ticket
 from supermask_jax.training import optimizers, schedules
 from supermask_jax.training.job import Job, Splits, Trained, train
-from supermask_jax.training.layout import Layout, choose_layout
+from supermask_jax.training.layout import Layout, choose_layout, one_device
 from supermask_jax.training.memory import seeds_per_program
 from supermask_jax.training.processes import is_main, wait_for_all
 from supermask_jax.training.programs import Examples, Plan, has_convolutions, use_device_loop
@@ -84,7 +84,7 @@ def build(config: ConfigDict) -> Job:
             config.data.preprocess, config.data.augment, config.data.name, pad=config.data.pad
         ),
         plan=Plan(config.epochs, config.batch_size, steps_per_epoch, config.steps_per_call),
-        layout=_layout(config, 1, config.seed_loop),
+        layout=_layout(config, 1, config.seed_loop) if config.num_seeds == 1 else one_device(),
         seed=config.seed,
         num_train=num_train,
         shuffle=config.data.shuffle,
@@ -228,9 +228,8 @@ def _train_all(
         part = folder.part(job.seeds)
         if not part.summary.exists():
             _log.info("seeds %d to %d", job.seeds[0], job.seeds[-1])
-            splits = split_data(data, config, job.layout)
-            trained = train(job, splits, folder, checkpoints=part.checkpoints, quiet=quiet)
-            folder.write_json(part.summary, finish(folder, job, trained, in_set=True))
+            found = _train_part(job, data, config, folder, quiet)
+            folder.write_json(part.summary, found)
             wait_for_all("part written")
         runs += json.loads(part.summary.read_text())
     means = {
@@ -239,6 +238,15 @@ def _train_all(
     }
     return {"num_seeds": config.num_seeds, **means, "num_weights": runs[0]["num_weights"],
             "seconds": round(sum(run["seconds"] for run in runs), 3), "runs": runs}  # fmt: skip
+
+
+def _train_part(
+    job: Job, data: Dataset, config: ConfigDict, folder: Workdir, quiet: bool
+) -> list[dict[str, Any]]:
+    # A function of its own: its arrays are gone from the devices before the next part.
+    splits, place = split_data(data, config, job.layout), folder.part(job.seeds).checkpoints
+    return finish(folder, job, train(job, splits, folder, checkpoints=place, quiet=quiet),
+                  in_set=True)  # fmt: skip
 
 
 def _settings(folder: Workdir, seed: int) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from supermask_jax.training.rounds import (
     run_rounds,
     train_dense,
 )
+from supermask_jax.training.schedules import CONTROLLERS
 from supermask_jax.training.workdir import Workdir
 
 Row = dict[str, Any]
@@ -78,6 +79,11 @@ def check_config(config: ConfigDict) -> None:
     if config.num_seeds != 1:
         raise UserError(
             f"config.num_seeds must be 1 under pruning, got {config.num_seeds}: give --seeds"
+        )
+    if section.rewind_steps and config.schedule.get("name") in CONTROLLERS:
+        raise UserError(
+            f"config.schedule.name {config.schedule.name!r} follows the loss from the first epoch "
+            "on, and cannot start at config.lottery.rewind_steps: set that to 0"
         )
     if section.levels < 1:
         raise UserError(f"config.lottery.levels must be at least 1, got {section.levels}")

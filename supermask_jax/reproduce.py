@@ -16,12 +16,11 @@ from supermask_jax.analysis import page
 from supermask_jax.analysis.pruning_table import criteria_page, lottery_page
 from supermask_jax.analysis.results import collect, extra_flags, write_result
 from supermask_jax.analysis.rows import Row
-from supermask_jax.config_files import NOT_IDENTITY
+from supermask_jax.config_files import changes_nothing
 from supermask_jax.errors import UserError
 from supermask_jax.overrides import load_with_overrides
 
-# Flags of entries that change nothing computed: no part of a row's command.
-_PLACES = tuple(f"--config.{name}=" for name in NOT_IDENTITY)
+_SEEDS = ("--config.seed=", "--config.num_seeds=")
 
 _LOTTERY_NOTE = (
     "The FCN with ReLU on MNIST, magnitude pruning in rounds; cells are test accuracies in percent "
@@ -76,7 +75,10 @@ def reproduce(
     """
     from supermask_jax import experiment
 
-    named = [flag for flag in flags if not flag.startswith(_PLACES)]
+    if wrong := [flag for flag in flags if flag.startswith(_SEEDS)]:
+        raise UserError(f"{wrong[0]} is set by --seeds: give that")
+    # What changes nothing computed is no part of a row's command.
+    named = [flag for flag in flags if not changes_nothing(flag)]
     for row in rows:
         _check_free(results / f"{row.name}.json", named)
     started, written = time.monotonic(), []

@@ -100,11 +100,10 @@ def test_seeds_that_do_not_fit_are_refused_with_how_many_do(tmp_path, monkeypatc
     job = experiment.build(set_config())
     each = memory.plan_step(job, (8, 8, 1)).peak
     monkeypatch.setattr(memory, "free_memory", lambda: 5 * each / 0.69)
-    devices = memory.jax.device_count()
-    with pytest.raises(UserError, match=f"at most {5 * devices},.*or lower config.batch_size"):
+    with pytest.raises(UserError, match=r"99 seeds .*at most 5, or lower config.batch_size"):
         experiment.programs(tiny_config(num_seeds=100, seeds_per_program=99), job)
     monkeypatch.setattr(memory, "free_memory", lambda: each)
-    with pytest.raises(UserError, match="2 seeds in one program need"):
+    with pytest.raises(UserError, match=r"2 seeds .*more than is free: lower config.batch_size"):
         experiment.run(set_config(seeds_per_program=2), tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
@@ -122,6 +121,10 @@ def test_an_accelerator_takes_as_many_seeds_as_fit_in_equal_parts(monkeypatch):
     assert split(30) == 10
     assert split(7) == 7
     assert split(30, convolutional=True) == 1
+    # Of two devices each gets its share: 12 + 12 fit, and the parts are whole rounds.
+    monkeypatch.setattr(memory.jax, "device_count", lambda: 2)
+    assert split(50) == 16
+    assert split(30, convolutional=True) == 2
     monkeypatch.setattr(memory.jax, "default_backend", lambda: "cpu")
     assert split(30) == 1
 
@@ -133,6 +136,7 @@ def test_an_accelerator_takes_as_many_seeds_as_fit_in_equal_parts(monkeypatch):
         ({"seeds_per_program": -1}, "config.seeds_per_program must be at least 0"),
         ({"seed_loop": "scan"}, "seed_loop"),
         ({"compute_dtype": "float16"}, "compute_dtype"),
+        ({"mesh.seed": 2}, "config.mesh.seed must be 0 or 1 for one seed"),
         ({"seed": 2**32 - 2, "num_seeds": 3}, "config.seed must be below"),
     ],
 )

@@ -78,6 +78,7 @@ def measure_steps(config: ConfigDict, *, repeats: int, chunk_steps: int = 0) -> 
     ]
     image_shape = DATASETS[config.data.name].image_shape
     peak = _PEAKS.get(jax.devices()[0].device_kind, {}).get(config.compute_dtype)
+    peak = peak and peak * jobs["masked"].layout.mesh.size
     result: dict[str, Any] = {"chunk_steps": chunk, "pairs": repeats}
     for name, job in jobs.items():
         cost, plan = median_cost(pair[name] for pair in pairs), plan_step(job, image_shape)

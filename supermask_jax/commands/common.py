@@ -47,9 +47,12 @@ class Parser(argparse.ArgumentParser):
 def seed_list(text: str) -> list[int]:
     """Parses the value of a flag: whole numbers with commas."""
     try:
-        return [int(seed) for seed in text.split(",")]
+        seeds = [int(seed) for seed in text.split(",")]
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"whole numbers with commas, got {text!r}") from error
+    if len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError(f"a seed twice is one run, got {text!r}")
+    return seeds
 
 
 def config_parser(prog: str, description: str) -> Parser:

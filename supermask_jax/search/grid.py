@@ -67,7 +67,7 @@ def _points(axes: Sequence[Axis]) -> Iterator[list[tuple[str, str]]]:
     for key in keys:
         if keys.count(key) > 1:
             raise UserError(f"--grid sets {key} twice: put its values in one --grid")
-        if key == "seed":
+        if key in ("seed", "num_seeds"):
             raise UserError("seeds are no points of a grid: give them with --seeds=0,1,2")
     for parts in itertools.product(*(axis.values for axis in axes)):
         yield list(zip(keys, itertools.chain.from_iterable(parts), strict=True))
@@ -87,6 +87,8 @@ def load_trial(spec: str, flags: Sequence[str], point: Sequence[tuple[str, str]]
             "a search chooses on the validation split and never on test: leave out "
             f"config.protocol={config.protocol}"
         )
+    if config.num_seeds != 1:
+        raise UserError("seeds of a search are given with --seeds=0,1,2: leave out num_seeds")
     experiment.build(config)  # The factories check their own options.
     text = json.dumps(plain_config(config), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -150,6 +150,11 @@ class Checkpoints:
             except Exception as error:  # Orbax and tensorstore raise many kinds on broken files.
                 if lost_process(error):
                     raise
+                if jax.process_count() > 1:  # They must agree, and each reads its own part.
+                    raise UserError(
+                        f"checkpoint of step {step} in {self.directory} is broken "
+                        f"({one_line(error)}): start one process alone to go on from the one before"
+                    ) from error
                 _log.warning(
                     "checkpoint of step %d in %s is broken (%s): falling back to the one before",
                     step,
@@ -195,6 +200,8 @@ class Checkpoints:
             if digest(_on_host(frozen)) != sha256:
                 raise CorruptCheckpoint("their SHA-256 is not the one saved with the state")
         except Exception as error:
+            if lost_process(error):
+                raise
             raise UserError(
                 f"the frozen weights in {self._frozen} are not those of the run "
                 f"({one_line(error)}): it cannot go on; start again in another work folder"

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from supermask_jax.data.pipeline import epoch_order
+from supermask_jax.data.transforms import Prepare
 from supermask_jax.methods import Method
 from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.layout import Layout
@@ -21,7 +22,6 @@ from supermask_jax.training.processes import is_main, wait_for_all
 from supermask_jax.training.programs import (
     Examples,
     Plan,
-    Prepare,
     RunSteps,
     make_evaluate,
     make_run_steps,

@@ -134,6 +134,11 @@ def _unrolled(fn: Callable[..., PyTree], seeded: Sequence[bool], args: Sequence[
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
 
+def one_device() -> Layout:
+    """Returns the layout of one seed on this process's first device."""
+    return Layout(_mesh(jax.local_devices()[:1], 1, 1))
+
+
 def choose_layout(
     *, num_seeds: int, batch_size: int, seed: int = 0, data: int = 0, seed_loop: str | None = None
 ) -> Layout:

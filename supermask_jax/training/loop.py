@@ -108,12 +108,9 @@ def _lines(
     **common: int,
 ) -> list[dict[str, Any]]:
     """Returns the metrics lines of an epoch; seeds that stopped before it have none."""
-    share = {"seconds": round(seconds / len(seeds), 4)}
-    return [
-        {"seed": seed, **common, **metrics[i], **share}
-        for i, seed in enumerate(seeds)
-        if np.ravel(steps)[i] == common["step"]
-    ]
+    training = np.flatnonzero(np.ravel(steps) == common["step"])
+    share = {"seconds": round(seconds / len(training), 4)}
+    return [{"seed": seeds[i], **common, **metrics[i], **share} for i in training]
 
 
 def fit(
@@ -150,10 +147,12 @@ def fit(
                 pending = (loss, step)
                 hooks.progress(epoch + 1, index)
             if index < plan.steps_per_epoch:
+                if pending is not None:
+                    _check_finite(*pending, seeds)
                 hooks.save(step, state, True)
                 raise Interrupted(stop.signum, step)
             watched = hooks.evaluate(state)
-            _check_finite(*(pending or (hooks.fetch(state.sums["loss"]), step)), seeds)
+            _check_finite(*pending, seeds)
             steps, sums = hooks.fetch((state.step, state.sums))
             metrics = [a | b for a, b in zip(mean_metrics(sums, "train"), watched, strict=True)]
             seconds = time.perf_counter() - started

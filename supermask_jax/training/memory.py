@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from supermask_jax.errors import UserError
 from supermask_jax.training.job import Job
+from supermask_jax.training.processes import least
 
 _MEMINFO = Path("/proc/meminfo")
 # Of the memory that is free: the plan knows nothing of the allocator's gaps, or of the evaluation.
@@ -83,21 +84,23 @@ def seeds_per_program(
     Raises:
       UserError: so many seeds, or even one, do not fit.
     """
-    devices = jax.device_count()
-    if not wanted and jax.default_backend() == "cpu":
-        return min(num_seeds, jax.process_count())
-    if not wanted and convolutional:
+    # Of CPUs a program takes one a process: virtual ones share their memory.
+    on_cpu = jax.default_backend() == "cpu"
+    devices = jax.process_count() if on_cpu else jax.device_count()
+    if not wanted and (on_cpu or convolutional):
         return min(num_seeds, devices)
-    each, usable = plan_step(job, image_shape).peak, _USABLE * free_memory()
-    fitting = int(usable // each) * devices
+    each = plan_step(job, image_shape).peak
+    # Every process must come to the same split.
+    fitting = least(int(_USABLE * free_memory()) // each) * devices
     if fitting < max(wanted, 1):
-        needed = max(wanted, 1) * each / 2**30
+        hint = f"set config.seeds_per_program to at most {fitting:,}, or " if fitting else ""
         raise UserError(
-            f"{max(wanted, 1):,} seeds in one program need {needed:,.1f} GiB and "
-            f"{usable * devices / 2**30:,.1f} GiB can be used: set config.seeds_per_program to at "
-            f"most {fitting:,}, or 0 to choose, or lower config.batch_size"
+            f"{max(wanted, 1):,} seeds in one program need {max(wanted, 1) * each / 2**30:,.1f} "
+            f"GiB, more than is free: {hint}lower config.batch_size"
         )
     if wanted:
         return min(wanted, num_seeds)
     together = min(num_seeds, fitting, _MOST_SEEDS * devices)
-    return math.ceil(num_seeds / math.ceil(num_seeds / together))
+    size = math.ceil(num_seeds / math.ceil(num_seeds / together))
+    # Whole rounds of the devices, so that each gets its share: all but the last program.
+    return min(num_seeds, max(devices, size // devices * devices))

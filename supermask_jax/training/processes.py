@@ -75,8 +75,10 @@ def together() -> Iterator[None]:
 
 def lost_process(error: Exception) -> bool:
     """Says whether an operation failed because another process is gone."""
-    broken = isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
-    return broken and jax.process_count() > 1
+    text = str(error)
+    broken = isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in text
+    own_fault = text.startswith(("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"))
+    return broken and not own_fault and jax.process_count() > 1
 
 
 def is_main() -> bool:
@@ -88,6 +90,13 @@ def wait_for_all(name: str) -> None:
     """Waits until every process is here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def least(number: int) -> int:
+    """Returns the smallest `number` among the processes; every process must ask."""
+    if jax.process_count() == 1:
+        return number
+    return int(np.min(multihost_utils.process_allgather(np.array(number))))
 
 
 def in_any(flag: bool) -> bool:

@@ -10,6 +10,7 @@ from jax import lax
 
 from supermask_jax.core import stats
 from supermask_jax.data.pipeline import batch_at, epoch_order, num_batches
+from supermask_jax.data.transforms import Prepare
 from supermask_jax.methods import Method
 from supermask_jax.training.layout import Layout
 from supermask_jax.training.state import TrainState
@@ -44,8 +45,6 @@ class Plan(NamedTuple):
         return self.epochs * self.steps_per_epoch
 
 
-# (key or None, uint8 [B, H, W, C]) -> float32 [B, H, W, C]; None is evaluation.
-Prepare = Callable[[Array | None, Array], Array]
 RunSteps = Callable[[TrainState, PyTree, Array, int, int], tuple[TrainState, Array]]
 
 

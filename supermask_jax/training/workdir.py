@@ -202,7 +202,9 @@ class Workdir:
         ]
         epochs = {seed: [x["epoch"] for x in kept if x["seed"] == seed] for seed in seeds}
         runs = [found for found in epochs.values() if found]
-        whole = all(found == list(range(found[0], found[-1] + 1)) for found in runs)
+        whole = len(runs) == len(seeds) and all(
+            found == list(range(runs[0][0], found[-1] + 1)) for found in runs
+        )
         if runs and not (whole and max(found[-1] for found in runs) == last):
             raise UserError(
                 f"{self.metrics} lacks epochs before the checkpoint: start again in another work "
