@@ -17,6 +17,7 @@ setup(
     install_requires=[
         "absl-py>=2.0",
         "array_record>=0.5",
+        "flatbuffers>=23",  # for jax.export
         "flax>=0.10",
         "jax>=0.10",
         "jaxlib>=0.10",
