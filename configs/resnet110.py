@@ -24,18 +24,13 @@ from supermask_jax.config import (
     use_variant,
     weight_init,
 )
-from supermask_jax.config_koster import koster_on_cifar100
+from supermask_jax.config_koster import koster_on_cifar100, with_norms
 
 
 def get_config(variant: str = "published") -> ConfigDict:
     config = default_config()
     config.name = "resnet110"
     masked = "koster_resnet110_masked"
-    with_norm = {
-        "weight_init": weight_init("signed_constant", "elus_sqrt3"),
-        "method": signed("fraction_of_max", fraction=0.75, scores="elu"),
-        **koster_on_cifar100(120, 0.1),
-    }
     return use_variant(
         config,
         variant,
@@ -46,8 +41,12 @@ def get_config(variant: str = "published") -> ConfigDict:
                 "method": signed("fraction_of_max", fraction=0.85, scores="elu"),
                 **koster_on_cifar100(110, 0.08, weight_decay=1e-5),
             },
-            "stem_norm": {"model": network(masked, norm="stem", norm_affine=True), **with_norm},
-            "all_norm": {"model": network(masked, norm="all", norm_affine=True), **with_norm},
+            **with_norms(
+                masked,
+                weight_init=weight_init("signed_constant", "elus_sqrt3"),
+                method=signed("fraction_of_max", fraction=0.75, scores="elu"),
+                **koster_on_cifar100(120, 0.1),
+            ),
             "baseline": {
                 "model": network("koster_resnet110", norm="all", norm_affine=True),
                 "weight_init": weight_init("uniform", "elu"),

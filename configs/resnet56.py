@@ -23,7 +23,7 @@ from supermask_jax.config import (
     use_variant,
     weight_init,
 )
-from supermask_jax.config_koster import koster_on_cifar100
+from supermask_jax.config_koster import koster_on_cifar100, with_norms
 
 
 def get_config(variant: str = "published") -> ConfigDict:
@@ -31,10 +31,6 @@ def get_config(variant: str = "published") -> ConfigDict:
     config.name = "resnet56"
     name = "koster_resnet56"
     config.weight_init = weight_init("signed_constant", "elus_sqrt3")
-    with_norm = {
-        "method": signed("fraction_of_max", fraction=0.75),
-        **koster_on_cifar100(120, 0.25),
-    }
     return use_variant(
         config,
         variant,
@@ -44,8 +40,11 @@ def get_config(variant: str = "published") -> ConfigDict:
                 "method": signed("fraction_of_max", fraction=0.75, scores="elu"),
                 **koster_on_cifar100(110, 0.3),
             },
-            "stem_norm": {"model": network(name, norm="stem", norm_affine=True), **with_norm},
-            "all_norm": {"model": network(name, norm="all", norm_affine=True), **with_norm},
+            **with_norms(
+                name,
+                method=signed("fraction_of_max", fraction=0.75),
+                **koster_on_cifar100(120, 0.25),
+            ),
             "baseline": {
                 "model": network(name, norm="all", norm_affine=True),
                 "weight_init": weight_init("uniform", "elu"),

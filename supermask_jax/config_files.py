@@ -35,8 +35,9 @@ _CHOICES = {
 
 def changes_nothing(flag: str) -> bool:
     """Says whether a flag sets an entry of `NOT_IDENTITY`, e.g. ``--config.mesh.data=4``."""
-    name = flag.removeprefix("--config.").partition("=")[0]
-    return any(name == entry or name.startswith(f"{entry}.") for entry in NOT_IDENTITY)
+    name = flag.partition("=")[0]
+    places = [f"--config.{entry}" for entry in NOT_IDENTITY]
+    return any(name == place or name.startswith(f"{place}.") for place in places)
 
 
 def identity(config: ConfigDict) -> dict[str, Any]:

@@ -44,6 +44,14 @@ def koster_on_cifar100(
     }
 
 
+def with_norms(model: str, **entries: Any) -> dict[str, dict[str, Any]]:
+    """Returns the variants of a residual network with trained batch norm, for `use_variant`."""
+    return {
+        f"{where}_norm": {"model": network(model, norm=where, norm_affine=True), **entries}
+        for where in ("stem", "all")
+    }
+
+
 def vgg_on_cifar10(name: str, variant: str, activation: str = "elu") -> ConfigDict:
     """Returns a variant of VGG16 or VGG19 on CIFAR-10 (Koster et al., 2022, early code).
 

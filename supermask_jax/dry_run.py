@@ -63,7 +63,7 @@ def describe(config: ConfigDict) -> str:
             f"{_mib(_bytes((state.trainable, state.opt_state)))} trained and optimiser, "
             f"{_mib(plan_step(job, spec.image_shape).temporaries)} temporaries of a step",
             f"steps: {plan.epochs} epochs of {plan.steps_per_epoch} steps of {plan.batch_size} "
-            f"images = {plan.epochs * plan.steps_per_epoch:,}, "
+            f"images = {plan.total_steps:,}, "
             f"{'up to ' + str(plan.steps_per_call) if plan.steps_per_call > 1 else 'one'} "
             f"in a dispatch on {jax.default_backend()}",
             f"devices: {jobs[0].layout.describe()}" + _seeds(jobs),

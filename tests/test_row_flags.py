@@ -18,6 +18,7 @@ def test_entries_that_change_nothing_are_known_by_their_flags():
     assert changes_nothing("--config.mesh.data=4")
     assert changes_nothing("--config.tensorboard=true")
     assert not changes_nothing("--config.epochs=4")
+    assert not changes_nothing("mesh")  # A value, not a flag.
 
 
 @pytest.mark.parametrize("flag", ["--config.seed=3", "--config.num_seeds=4"])

@@ -20,6 +20,7 @@ from supermask_jax.commands.common import (
     parse_config,
     seed_list,
 )
+from supermask_jax.config_files import changes_nothing
 
 # Flag -> entry of config.lottery that it sets.
 _AXES = {"criteria": "criterion", "mask1": "mask1", "mask0": "mask0"}
@@ -108,8 +109,9 @@ def _result(
 
     plain = config.to_dict()
     plain["seed"] = [plain["seed"]] if args.seeds is None else args.seeds
-    places = ("--workdir", "--out", "--config.data.data_dir", "--config.data.cache_dir")
-    command = ["python", "experiments/lottery.py", *(a for a in argv if not a.startswith(places))]
+    places = ("--workdir", "--out")
+    kept = (a for a in argv if not (a.startswith(places) or changes_nothing(a)))
+    command = ["python", "experiments/lottery.py", *kept]
     return {
         "command": shlex.join(command),
         "config": plain,

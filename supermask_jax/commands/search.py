@@ -11,10 +11,10 @@ from typing import Any
 from supermask_jax.analysis.front import best_under, front_table, search_points
 from supermask_jax.analysis.intervals import percent
 from supermask_jax.commands.common import check_out, config_parser, guarded, seed_list
+from supermask_jax.config_files import changes_nothing
 from supermask_jax.errors import UserError
 
-_PLACES = ("--workdir", "--out", "--jobs", "--budget_minutes", "--config.data.data_dir",
-           "--config.data.cache_dir")  # fmt: skip
+_PLACES = ("--workdir", "--out", "--jobs", "--budget_minutes")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,7 +74,7 @@ def _command(argv: Sequence[str]) -> str:
     """The command as the log keeps it: without what says only where and how fast."""
     kept, skip = [], False
     for word in argv:
-        place = word.partition("=")[0] in _PLACES
+        place = word.partition("=")[0] in _PLACES or changes_nothing(word)
         if not (place or skip):
             kept.append(word)
         skip = place and "=" not in word

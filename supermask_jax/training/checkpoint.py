@@ -20,7 +20,7 @@ from orbax.checkpoint import args as ocp_args
 
 from supermask_jax.core.trees import digest
 from supermask_jax.errors import UserError, one_line
-from supermask_jax.training.processes import is_main, lost_process, wait_for_all
+from supermask_jax.training.processes import is_main, lost_process, wait_for_all, whole
 
 PyTree = Any
 T = TypeVar("T")
@@ -41,18 +41,6 @@ def _abstract(tree: PyTree) -> PyTree:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     return jax.tree.map(struct, tree)
-
-
-def _on_host(tree: PyTree) -> PyTree:
-    """Returns a tree that this process can read whole, though it may be spread over several."""
-
-    def whole(leaf: Any) -> Any:
-        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
-            return leaf
-        everywhere = jax.sharding.NamedSharding(leaf.sharding.mesh, jax.sharding.PartitionSpec())
-        return jax.jit(lambda x: x, out_shardings=everywhere)(leaf)
-
-    return jax.tree.map(whole, tree)
 
 
 class Checkpoints:
@@ -100,7 +88,7 @@ class Checkpoints:
         Raises:
           UserError: they could not be saved.
         """
-        self._frozen_sha256 = digest(_on_host(frozen))
+        self._frozen_sha256 = digest(whole(frozen))
         items = ocp_args.Composite(
             # In a dict of its own: a method without frozen arrays has an empty tree.
             frozen=ocp_args.StandardSave({"tree": frozen}),
@@ -124,7 +112,7 @@ class Checkpoints:
             self._guard(self._manager.wait_until_finished)
 
     def _start_saving(self, step: int, state: PyTree) -> None:
-        meta = {"sha256": digest(_on_host(state)), "frozen_sha256": self._frozen_sha256}
+        meta = {"sha256": digest(whole(state)), "frozen_sha256": self._frozen_sha256}
         items = ocp_args.Composite(state=ocp_args.StandardSave(state), meta=ocp_args.JsonSave(meta))
         if not self._guard(lambda: self._manager.save(step, args=items)):
             raise UserError(f"Orbax refused to save step {step} in {self.directory}")
@@ -188,7 +176,7 @@ class Checkpoints:
                 state=ocp_args.StandardRestore(_abstract(like)), meta=ocp_args.JsonRestore()
             ),
         )
-        if digest(_on_host(items["state"])) != items["meta"]["sha256"]:
+        if digest(whole(items["state"])) != items["meta"]["sha256"]:
             raise CorruptCheckpoint("its SHA-256 is not the one saved with it")
         return items["state"], items["meta"]["frozen_sha256"]
 
@@ -197,7 +185,7 @@ class Checkpoints:
         try:
             with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
                 frozen = checkpointer.restore(self._frozen, args=items)["frozen"]["tree"]
-            if digest(_on_host(frozen)) != sha256:
+            if digest(whole(frozen)) != sha256:
                 raise CorruptCheckpoint("their SHA-256 is not the one saved with the state")
         except Exception as error:
             if lost_process(error):

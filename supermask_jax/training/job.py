@@ -17,7 +17,7 @@ from supermask_jax.data.transforms import Prepare
 from supermask_jax.methods import Method
 from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.layout import Layout
-from supermask_jax.training.loop import Hooks, current_step, fit
+from supermask_jax.training.loop import Hooks, fit
 from supermask_jax.training.processes import is_main, wait_for_all
 from supermask_jax.training.programs import (
     Examples,
@@ -225,8 +225,7 @@ def _start(checkpoints: Checkpoints, folder: Workdir, job: Job) -> tuple[TrainSt
         folder.keep_metrics(0, job.seeds)
         checkpoints.start(frozen)
         return state, frozen
-    _, state, frozen = restored
-    step = current_step(job.layout.fetch(state.step))
+    step, state, frozen = restored
     epochs, inside = divmod(step, job.plan.steps_per_epoch)
     folder.keep_metrics(epochs, job.seeds)
     wait_for_all("resumed")

@@ -19,6 +19,7 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from supermask_jax.errors import UserError
+from supermask_jax.training.processes import whole
 
 Array = jax.Array
 PyTree = Any
@@ -102,9 +103,7 @@ class Layout(NamedTuple):
 
     def fetch(self, tree: PyTree) -> PyTree:
         """Copies a tree of arrays to this host, whole, in every process."""
-        if not self.replicated.is_fully_addressable:
-            tree = jax.jit(lambda x: x, out_shardings=self.replicated)(tree)
-        return jax.device_get(tree)
+        return jax.device_get(whole(tree))
 
     def take(self, tree: PyTree, index: int) -> PyTree:
         """Returns the part of the seed with this index of a tree that has a seed axis."""

@@ -90,11 +90,6 @@ def _check_finite(loss: Array, step: int, seeds: Sequence[int]) -> None:
     )
 
 
-def current_step(steps: np.ndarray) -> int:
-    """Returns the step of a program from those of its seeds, [] or [S]: some may have stopped."""
-    return int(np.max(steps))
-
-
 def _all_stopped(state: TrainState, hooks: Hooks) -> bool:
     flag = stopped(state.opt_state)
     return flag is not None and bool(np.all(hooks.fetch(flag)))
@@ -131,7 +126,8 @@ def fit(
       Interrupted: SIGTERM or Ctrl-C; the state is saved.
       UserError: the loss is not finite, or a checkpoint could not be saved.
     """
-    step, total = current_step(hooks.fetch(state.step)), plan.total_steps
+    # Seeds that their schedule stopped stay behind.
+    step, total = int(np.max(hooks.fetch(state.step))), plan.total_steps
     with StopSignal().active() as stop:
         while step < total and not _all_stopped(state, hooks):
             started = time.perf_counter()
