@@ -21,6 +21,7 @@ def default_config() -> ConfigDict:
     config.mesh = ConfigDict({"seed": 0, "data": 0})  # devices on each axis; 0 chooses
     # Of activations, products and effective weights; scores and statistics are float32 always.
     config.compute_dtype = "float32"
+    config.convolution = "auto"  # how they are computed: "xla", "products"; auto: by backend
     # 'validation': every k-th training example is held out and the test set is touched once, at
     # the end. 'paper': train on all, evaluate on test after every epoch, as the originals did.
     config.protocol = "validation"

@@ -23,6 +23,7 @@ NOT_IDENTITY = (
     "seeds_per_program",
     "seed_loop",
     "mesh",
+    "convolution",
 )
 
 
@@ -30,6 +31,7 @@ _CHOICES = {
     "protocol": ("validation", "paper"),
     "seed_loop": ("auto", "vmap", "unroll"),
     "compute_dtype": ("float32", "bfloat16"),
+    "convolution": ("auto", "xla", "products"),
 }
 
 

@@ -63,6 +63,7 @@ def build(config: ConfigDict) -> Job:
     model = models.get(
         num_classes=spec.num_classes,
         kernel_init=initializers.get(**config.weight_init),
+        convolution=config.convolution,
         **config.model,
     )
     image = jnp.zeros((1, *spec.image_shape))

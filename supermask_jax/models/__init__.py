@@ -13,6 +13,7 @@ from supermask_jax.models.conv import Conv4 as Conv4
 from supermask_jax.models.conv import Conv6 as Conv6
 from supermask_jax.models.conv import Conv8 as Conv8
 from supermask_jax.models.conv import ConvNet as ConvNet
+from supermask_jax.models.convolution import CONVOLUTIONS as CONVOLUTIONS
 from supermask_jax.models.fcn import FCN as FCN
 from supermask_jax.models.layers import ACTIVATIONS as ACTIVATIONS
 from supermask_jax.models.layers import NORMS as NORMS
@@ -50,14 +51,26 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def get(name: str, *, activation: str = "elu", **options: Any) -> nn.Module:
-    """Returns a model by name; `activation` is a name in `models.layers.ACTIVATIONS`.
+def get(
+    name: str, *, activation: str = "elu", convolution: str = "auto", **options: Any
+) -> nn.Module:
+    """Returns a model by name.
 
-    The options of every model are the attributes of `models.Network`.
+    Args:
+      name: in `MODELS`.
+      activation: a name in `models.layers.ACTIVATIONS`.
+      convolution: a name in `models.convolution.CONVOLUTIONS`.
+      options: attributes of `models.Network`.
 
     Raises:
       UserError: a name or an option is unknown.
     """
     if activation not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
-    return make("model", MODELS, name, activation=ACTIVATIONS[activation], **options)
+    if convolution not in CONVOLUTIONS:
+        raise unknown_name("convolution", convolution, CONVOLUTIONS)
+    options |= {
+        "activation": ACTIVATIONS[activation],
+        "conv_general_dilated": CONVOLUTIONS[convolution],
+    }
+    return make("model", MODELS, name, **options)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from supermask_jax.errors import unknown_name
+from supermask_jax.models.convolution import ConvGeneralDilated, fastest
 
 Array = jax.Array
 
@@ -99,6 +100,7 @@ class Network(nn.Module):
       norm_frozen: no statistics and no parameters, but a constant.
       norm_momentum: 0.9 as PyTorch's (which calls it 0.1), unless a network says otherwise.
       norm_epsilon: 1e-5 as PyTorch's, unless a network says otherwise.
+      conv_general_dilated: how convolutions are computed, from `convolution.CONVOLUTIONS`.
     """
 
     num_classes: int
@@ -110,6 +112,7 @@ class Network(nn.Module):
     norm_frozen: bool = False
     norm_momentum: float = 0.9
     norm_epsilon: float = 1e-5
+    conv_general_dilated: ConvGeneralDilated = fastest
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
@@ -126,7 +129,14 @@ class Network(nn.Module):
 
     def conv3x3(self, features: int, name: str) -> nn.Conv:
         """Makes a 3 x 3 convolution of stride 1 without bias that keeps height and width."""
-        return nn.Conv(features, (3, 3), use_bias=False, kernel_init=self.kernel_init, name=name)
+        return nn.Conv(
+            features,
+            (3, 3),
+            use_bias=False,
+            kernel_init=self.kernel_init,
+            conv_general_dilated=self.conv_general_dilated,
+            name=name,
+        )
 
     def norms(self, *, stem: bool = False) -> Callable[..., Norm]:
         """Returns what makes the norm after a layer: after the first one for `stem`."""

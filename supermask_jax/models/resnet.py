@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from supermask_jax.errors import unknown_name
+from supermask_jax.models.convolution import ConvGeneralDilated, fastest
 from supermask_jax.models.layers import Network, Norm, max_pool_3x3
 
 Array = jax.Array
@@ -27,6 +28,7 @@ class Block(nn.Module):
       kernel_init: initialiser of every kernel.
       norms: makes the norm after a convolution.
       activation: as the network's.
+      conv_general_dilated: as the network's.
     """
 
     features: int
@@ -34,6 +36,7 @@ class Block(nn.Module):
     kernel_init: Callable[..., Array]
     norms: Callable[..., Norm]
     activation: Callable[[Array], Array]
+    conv_general_dilated: ConvGeneralDilated = fastest
 
     def conv_norm(
         self, x: Array, name: str, size: int, stride: int, train: bool, mask: Array | None
@@ -46,12 +49,13 @@ class Block(nn.Module):
             padding=size // 2,
             use_bias=False,
             kernel_init=self.kernel_init,
+            conv_general_dilated=self.conv_general_dilated,
             name=name,
         )
         return self.norms(name=f"{name}_norm")(conv(x), train=train, mask=mask)
 
 
-class BasicBlock(Block):
+class BasicBlock(Block, kw_only=True):
     """3 x 3 with the stride, 3 x 3, plus the input.
 
     Where shapes differ, the input is projected by a 1 x 1 convolution (option B of the paper), or
@@ -80,7 +84,7 @@ class BasicBlock(Block):
         return self.activation(main + x)
 
 
-class CBlock(Block):
+class CBlock(Block, kw_only=True):
     """1 x 1 with the stride, 3 x 3, plus a 1 x 1 projection; ELU before and after the sum.
 
     At stride 2 no path reads more than one pixel in four.
@@ -97,7 +101,7 @@ class CBlock(Block):
         return self.activation(main + layer(x, "shortcut", 1, self.stride))
 
 
-class IBlock(Block):
+class IBlock(Block, kw_only=True):
     """3 x 3, 3 x 3, plus the input, whose shape stays.
 
     Reference: Koster et al., 2022, released code ("I-block").
@@ -136,6 +140,7 @@ class ResidualNetwork(Network):
             kernel_init=self.kernel_init,
             norms=self.norms(),
             activation=self.activation,
+            conv_general_dilated=self.conv_general_dilated,
             name=f"group{group + 1}_block{index + 1:02}",
         )
 

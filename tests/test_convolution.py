@@ -1,0 +1,124 @@
+"""Convolutions by matrix products: XLA's own in float64, by value and by both gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from supermask_jax import models
+from supermask_jax.errors import UserError
+from supermask_jax.models import im2col, winograd
+from supermask_jax.models.convolution import CONVOLUTIONS, by_products, way_of
+
+NUMBERS = ("NHWC", "HWIO", "NHWC")
+WAYS = {"im2col": im2col.conv3x3, "tile 2": winograd.conv3x3(2), "tile 4": winograd.conv3x3(4)}
+# Relative errors of norms; the sum itself has about 3e-7.
+TOLERANCES = {"im2col": 1e-6, "tile 2": 1e-6, "tile 4": 1e-5}
+
+
+def with_gradients(conv, x, kernel, dy):
+    y, transpose = jax.vjp(conv, x, kernel)
+    return [np.asarray(part) for part in (y, *transpose(dy))]
+
+
+def operands(batch, height, width, channels, features):
+    rng = np.random.default_rng(height * width)
+    shapes = [(batch, height, width, channels), (3, 3, channels, features),
+              (batch, height, width, features)]  # fmt: skip
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+def xla(x, kernel):
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=NUMBERS)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("size", [(4, 8), (7, 5), (1, 2), (14, 3)])
+def test_values_and_gradients_are_those_of_the_convolution(way, size):
+    arrays = operands(3, *size, 5, 6)
+    with jax.enable_x64(True):
+        exact = with_gradients(xla, *(jnp.asarray(a, jnp.float64) for a in arrays))
+    found = with_gradients(jax.jit(WAYS[way]), *map(jnp.asarray, arrays))
+    for ours, theirs in zip(found, exact, strict=True):
+        assert ours.dtype == np.float32
+        assert np.linalg.norm(ours - theirs) <= TOLERANCES[way] * np.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_seeds_are_mapped_over(way):
+    x, kernel, dy = (jnp.stack([a, -2 * a]) for a in map(jnp.asarray, operands(2, 4, 4, 3, 3)))
+    both = jax.vmap(lambda *args: with_parts(WAYS[way], *args))(x, kernel, dy)
+    for i in range(2):
+        one = with_gradients(WAYS[way], x[i], kernel[i], dy[i])
+        for ours, alone in zip(both, one, strict=True):
+            np.testing.assert_allclose(ours[i], alone, rtol=1e-4, atol=1e-4)
+
+
+def with_parts(conv, x, kernel, dy):
+    y, transpose = jax.vjp(conv, x, kernel)
+    return (y, *transpose(dy))
+
+
+def choice(x, kernel, strides=(1, 1), padding="SAME", **options):
+    options = {"dimension_numbers": NUMBERS, **options}
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (x, kernel)]
+    return way_of((*shapes, strides, padding), options)
+
+
+def test_the_choice():
+    image, kernel = (8, 32, 32, 64), (3, 3, 64, 128)
+    assert choice(image, kernel) is winograd.conv3x3(4)
+    assert choice(image, kernel, padding=((1, 1), (1, 1))) is winograd.conv3x3(4)
+    assert choice((8, 8, 8, 64), kernel) is winograd.conv3x3(2)
+    assert choice((8, 32, 32, 3), (3, 3, 3, 64)) is im2col.conv3x3
+    assert choice((8, 32, 32, 16), (3, 3, 16, 16)) is None
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [
+        ((1, 1, 64, 64), {}),
+        ((3, 3, 64, 64), {"strides": (2, 2)}),
+        ((3, 3, 64, 64), {"padding": "VALID"}),
+        ((3, 3, 32, 64), {"feature_group_count": 2}),
+        ((3, 3, 64, 64), {"rhs_dilation": (2, 2), "padding": ((2, 2), (2, 2))}),
+    ],
+)
+def test_other_convolutions_stay_with_xla(kernel, options):
+    assert choice((2, 8, 8, 64), kernel, **options) is None
+    strides, padding = options.pop("strides", (1, 1)), options.pop("padding", "SAME")
+    rng = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((2, 8, 8, 64), kernel))
+    ours = by_products(x, kernel, strides, padding, **options)
+    options["dimension_numbers"] = NUMBERS
+    np.testing.assert_array_equal(
+        ours, lax.conv_general_dilated(x, kernel, strides, padding, **options)
+    )
+
+
+def test_the_dtype_stays():
+    x, kernel, _ = (jnp.asarray(a, jnp.bfloat16) for a in operands(2, 8, 8, 32, 32))
+    y = by_products(x, kernel, (1, 1), "SAME")
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(
+        y.astype(jnp.float32), xla(x, kernel).astype(jnp.float32), rtol=0.02, atol=0.2
+    )
+
+
+@pytest.mark.parametrize("name", ["conv2", "resnet18"])
+def test_a_network_is_the_same_by_every_way(name):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 3)), jnp.float32)
+    networks = {way: models.get(name, num_classes=3, width=0.5, convolution=way)
+                for way in CONVOLUTIONS}  # fmt: skip
+    variables = networks["xla"].init(jax.random.key(0), x)
+    results = {way: jax.jit(each.apply)(variables, x) for way, each in networks.items()}
+    text = jax.jit(networks["products"].apply).lower(variables, x).as_text()
+    assert text.count("stablehlo.dot_general") > 20  # Of the tiles: it is not XLA's way.
+    for logits in results.values():
+        np.testing.assert_allclose(logits, results["xla"], rtol=1e-4, atol=1e-4)
+
+
+def test_an_unknown_way_is_named():
+    with pytest.raises(UserError, match="products"):
+        models.get("conv2", num_classes=3, convolution="product")
