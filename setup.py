@@ -45,6 +45,7 @@ setup(
             "tensorboardX>=2.6",
         ],
         "onnx": ["jax2onnx>=0.17", "onnxruntime>=1.20"],
+        "peer": ["torch>=2.5"],
         "plots": ["matplotlib>=3.8"],
         "tensorboard": ["tensorboardX>=2.6"],
         # importlib_resources: TFDS needs it to prepare, and does not install it.

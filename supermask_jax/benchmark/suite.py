@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from supermask_jax.benchmark.epoch import measure_epoch
+from supermask_jax.benchmark.peer import check_peer, measure_peer
 from supermask_jax.benchmark.seeds import measure_seeds
 from supermask_jax.benchmark.start import measure_imports, measure_start
 from supermask_jax.benchmark.steps import measure_steps
@@ -19,6 +20,7 @@ from supermask_jax.models import MODELS
 from supermask_jax.training.workdir import environment
 
 PARTS = ("steps", "epoch", "start", "seeds")
+_ALL = (*PARTS, "peer")  # Only where one is asked for: it needs another framework.
 
 _IMPORTS, _LAUNCHES = 5, 3  # at most: a fresh process takes seconds
 
@@ -31,13 +33,14 @@ class Options(NamedTuple):
     chunk_steps: int = 0  # steps in a chunk; 0 chooses by how the steps are dispatched
     epochs: int = 8  # timed ones
     seeds: int = 4  # in one program
+    peer: str | None = None  # of the part "peer"
 
     def check(self) -> None:
         """Raises UserError where an option is impossible."""
         if not self.parts:
             raise UserError(f"no part to measure: choose among {', '.join(PARTS)}")
         for part in self.parts:
-            if part not in PARTS:
+            if part not in PARTS and not (part == "peer" and self.peer):
                 raise unknown_name("part", part, PARTS)
         for name, least in (("repeats", 1), ("chunk_steps", 0), ("epochs", 1), ("seeds", 2)):
             if getattr(self, name) < least:
@@ -58,6 +61,9 @@ _MEASURES: dict[str, Callable[[ConfigDict, Options], dict[str, Any]]] = {
         chunk_steps=options.chunk_steps,
     ),
     "start": lambda config, options: measure_start(config, repeats=min(options.repeats, _LAUNCHES)),
+    "peer": lambda config, options: measure_peer(
+        config, repeats=options.repeats, chunk_steps=options.chunk_steps
+    ),
 }
 
 
@@ -102,6 +108,8 @@ def run(
     options.check()
     for config in configs.values():
         _check(config)
+        if options.peer:
+            check_peer(options.peer, config)
     load = [os.getloadavg()[0]]
     result: dict[str, Any] = {"env": environment(), "load_average": load}
     if "start" in options.parts:
@@ -110,7 +118,7 @@ def run(
     result["models"] = {}
     for name, config in configs.items():
         figures = {"data": config.data.name, "batch_size": config.batch_size}
-        for part in PARTS:
+        for part in _ALL:
             if part in options.parts:
                 note(f"{name}: {part}")
                 figures[part] = _MEASURES[part](config, options)

@@ -19,7 +19,13 @@ def table(result: Mapping[str, Any]) -> str:
         blocks.append("imports, in fresh processes\n" + _align(_imports(result["imports"])))
     for name, figures in result["models"].items():
         title = f"{name}: synthetic {figures['data']}, batches of {figures['batch_size']}"
-        parts = (("steps", _steps), ("epoch", _epoch), ("start", _start), ("seeds", _seeds))
+        parts = (
+            ("steps", _steps),
+            ("epoch", _epoch),
+            ("start", _start),
+            ("seeds", _seeds),
+            ("peer", _peer),
+        )
         tables = [_align(make(figures[part])) for part, make in parts if part in figures]
         blocks.append(f"{title}\n" + "\n\n".join(tables))
     return "\n\n".join(blocks)
@@ -94,6 +100,29 @@ def _seeds(figures: Mapping[str, Any]) -> _Rows:
         ("step and seed, wall", _ms(one[wall]), _ms(many[wall]), ratio),
         ("step and seed, CPU", _ms(one[cpu]), _ms(many[cpu])),
     ]  # fmt: skip
+
+
+def _peer(figures: Mapping[str, Any]) -> _Rows:
+    ours, peer = figures["ours"], figures["peer"]
+
+    def over(kind: str) -> str:
+        low, high = figures[f"ratio_{kind}_range"]
+        return f"{figures[f'ratio_{kind}']:.2f}x ({low:.2f} to {high:.2f})"
+
+    names = (f"jax {ours['version']}", f"torch {peer['version']}")
+    rows = [(f"{figures['pairs']} pairs of {figures['chunk_steps']} steps, "
+             f"{figures['compute_dtype']}", *names, "ours / theirs")]  # fmt: skip
+    for kind in ("wall", "cpu"):
+        name = f"step_{kind}_seconds"
+        rows.append((f"step, {kind}", _ms(ours[name]), _ms(peer[name]), over(kind)))
+    peak = [side["process_peak_bytes"] for side in (ours, peer)]
+    return [
+        *rows,
+        ("peak memory of the process", *map(_mib, peak), f"{peak[0] / peak[1]:.2f}x"),
+        ("compilation and first step", _s(figures["compile_and_first_step_seconds"])),
+        ("difference of the loss", f"{figures['loss_difference']:.0e}"),
+        ("largest difference of a gradient", f"{figures['gradient_difference']:.0e}"),
+    ]
 
 
 def _epoch(figures: Mapping[str, Any]) -> _Rows:

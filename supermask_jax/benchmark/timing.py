@@ -56,8 +56,11 @@ def median_cost(costs: Iterable[Cost]) -> Cost:
     return Cost(statistics.median(walls), statistics.median(cpus))
 
 
-def synthetic_data(name: str) -> Dataset:
-    """Returns random images and labels of the shapes, dtypes and counts of data set `name`."""
+def synthetic_data(name: str, most: int | None = None) -> Dataset:
+    """Returns random images and labels of the shapes, dtypes and counts of data set `name`.
+
+    `most` limits the counts.
+    """
     spec = DATASETS[name]
     rng = np.random.default_rng(0)
 
@@ -65,7 +68,8 @@ def synthetic_data(name: str) -> Dataset:
         images = rng.integers(0, 256, (size, *spec.image_shape), np.uint8)
         return Split(images, rng.integers(0, spec.num_classes, size, np.int32))
 
-    train, test = split(spec.train_size), split(spec.test_size)
+    sizes = (spec.train_size, spec.test_size)
+    train, test = (split(size if most is None else min(size, most)) for size in sizes)
     return Dataset(name, train, test, spec.num_classes, "synthetic", "")
 
 

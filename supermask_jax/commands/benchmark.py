@@ -57,11 +57,23 @@ def _parser() -> Parser:
     add("--seeds", type=int, default=4, help="seeds in one program (default: 4)")
     add("--batch_size", type=int, default=None, help="images in a batch (default: the config's)")
     add(
+        "--compute_dtype",
+        default=None,
+        metavar="DTYPE",
+        help="float32 or bfloat16 (default: the config's)",
+    )
+    add(
         "--inference",
         action="append",
         default=[],
         metavar="TICKET",
         help="time this ticket against its dense network, and nothing else; may be given again",
+    )
+    add(
+        "--peer",
+        metavar="NAME",
+        help="time the step against the same one in another framework, checked to be the same, "
+        "and nothing else: torch",
     )
     add("--out", type=Path, metavar="FILE", help="where the figures go as JSON")
     return parser  # fmt: skip
@@ -75,9 +87,9 @@ def _configs(args: argparse.Namespace) -> dict[str, ConfigDict]:
         configs[config.name] = config
     if not configs:
         raise UserError("--models names no model; see --help")
-    if args.batch_size is not None:
-        for config in configs.values():
-            config.batch_size = args.batch_size
+    for config in configs.values():
+        config.batch_size = args.batch_size or config.batch_size
+        config.compute_dtype = args.compute_dtype or config.compute_dtype
     return configs
 
 
@@ -88,7 +100,8 @@ def _measure(argv: Sequence[str]) -> None:
             report_latency(path)
         return
     configs = _configs(args)
-    options = Options(args.only, args.repeats, args.steps, args.epochs, args.seeds)
+    parts = ("peer",) if args.peer else args.only
+    options = Options(parts, args.repeats, args.steps, args.epochs, args.seeds, args.peer)
     check_out(args.out)
     # The runs that are measured have nothing to tell.
     logging.getLogger("supermask_jax").setLevel(logging.ERROR)
