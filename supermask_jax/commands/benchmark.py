@@ -88,7 +88,8 @@ def _configs(args: argparse.Namespace) -> dict[str, ConfigDict]:
     if not configs:
         raise UserError("--models names no model; see --help")
     for config in configs.values():
-        config.batch_size = args.batch_size or config.batch_size
+        if args.batch_size is not None:
+            config.batch_size = args.batch_size
         config.compute_dtype = args.compute_dtype or config.compute_dtype
     return configs
 
