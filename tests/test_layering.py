@@ -10,10 +10,11 @@ from helpers import ROOT
 PACKAGE = ROOT / "supermask_jax"
 
 # Rows from the bottom: what each part of the package may import of the package, and of the stack.
-BASE = {"errors", "registry"}
+BASE = {"errors", "registry", "versions"}
 ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
+    "versions": set(),
     "core": BASE | {"core"},
     "methods": BASE | {"core", "methods"},
     "models": BASE | {"models"},

@@ -79,22 +79,22 @@ class Job(NamedTuple):
 
     def start(self) -> tuple[TrainState, PyTree]:
         """Draws (state, frozen) where the layout wants them."""
-        create = self.layout.lift(
-            lambda words: self.create(jax.random.wrap_key_data(words)), (True,)
-        )
-        place = self.layout.per_seed
-        options = _compile_fast()
-        return jax.jit(create, out_shardings=place, compiler_options=options)(self._words(0))
+        place, options = self.layout.per_seed, _compile_fast()
+        create = jax.jit(self._create_all(), out_shardings=place, compiler_options=options)
+        return create(self._words(0))
 
     def like(self) -> tuple[TrainState, PyTree]:
         """Returns shapes, dtypes and places of what `start` returns."""
-        create = self.layout.lift(
-            lambda words: self.create(jax.random.wrap_key_data(words)), (True,)
-        )
         place = self.layout.per_seed
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-            jax.eval_shape(create, self._words(0)),
+            jax.eval_shape(self._create_all(), self._words(0)),
+        )
+
+    def _create_all(self) -> Callable[[np.ndarray], tuple[TrainState, PyTree]]:
+        """Returns `create` over all seeds, of the words of their keys."""
+        return self.layout.lift(
+            lambda words: self.create(jax.random.wrap_key_data(words)), (True,)
         )
 
     def _words(self, which: int) -> np.ndarray:

@@ -16,7 +16,6 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ import numpy as np
 
 from supermask_jax.errors import UserError
 from supermask_jax.training.processes import is_main, wait_for_all
+from supermask_jax.versions import versions
 
 _PACKAGES = ("supermask-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -59,18 +59,12 @@ def config_difference(
 
 def environment() -> dict[str, Any]:
     """Returns versions, device and git revision of this process."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
     device = jax.devices()[0]
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": versions,
+        "versions": versions(_PACKAGES),
         "backend": device.platform,
         "device": device.device_kind,
         "num_devices": jax.device_count(),
