@@ -6,7 +6,6 @@ summary. In a notebook: ``run(load_config("configs/fcn.py"), "runs/mine")``.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -19,18 +18,18 @@ from ml_collections import ConfigDict
 from supermask_jax import methods, models
 from supermask_jax.analysis.intervals import mean_interval
 from supermask_jax.config_files import check_config, default_identity, identity
-from supermask_jax.core import initializers, stats, thresholds, trees
+from supermask_jax.core import initializers, thresholds
 from supermask_jax.data import DATASETS, Dataset, load
 from supermask_jax.data.pipeline import hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
 from supermask_jax.errors import UserError
+from supermask_jax.finish import finish
 from supermask_jax.methods import Method
-from supermask_jax.run_ticket import leave_ticket
 from supermask_jax.training import optimizers, schedules
-from supermask_jax.training.job import Job, Splits, Trained, train
+from supermask_jax.training.job import Job, Splits, train
 from supermask_jax.training.layout import Layout, choose_layout, one_device
 from supermask_jax.training.memory import seeds_per_program
-from supermask_jax.training.processes import is_main, wait_for_all
+from supermask_jax.training.processes import wait_for_all
 from supermask_jax.training.programs import Examples, Plan, has_convolutions, use_device_loop
 from supermask_jax.training.progress import require_tensorboard
 from supermask_jax.training.step import COMPUTE_DTYPES, linen_apply
@@ -148,7 +147,9 @@ def programs(config: ConfigDict, job: Job, folder: Workdir | None = None) -> lis
     for first in range(0, config.num_seeds, size):
         count = min(size, config.num_seeds - first)
         layout = _layout(config, count, loop)
-        found.append(job._replace(seed=job.seed + first, num_seeds=count, layout=layout))
+        found.append(
+            job._replace(seed=job.seed + first, num_seeds=count, in_set=True, layout=layout)
+        )
     return found
 
 
@@ -221,17 +222,15 @@ def _train_all(
 ) -> dict[str, Any]:
     """Trains the programs of a run and returns what they found."""
     if config.num_seeds == 1:
-        splits = split_data(data, config, jobs[0].layout)
-        return finish(folder, jobs[0], train(jobs[0], splits, folder, quiet=quiet))[0]
+        return _train(jobs[0], data, config, folder, quiet)[0]
     runs: list[dict[str, Any]] = []
     for job in jobs:
-        part = folder.part(job.seeds)
+        part = job.part(folder)
         if not part.summary.exists():
             _log.info("seeds %d to %d", job.seeds[0], job.seeds[-1])
-            found = _train_part(job, data, config, folder, quiet)
-            folder.write_json(part.summary, found)
+            folder.write_json(part.summary, _train(job, data, config, folder, quiet))
             wait_for_all("part written")
-        runs += json.loads(part.summary.read_text())
+        runs += part.summaries().values()
     means = {
         name: mean_interval([run[name] for run in runs])._asdict()
         for name in ("test_accuracy", "remaining_weights")
@@ -240,64 +239,9 @@ def _train_all(
             "seconds": round(sum(run["seconds"] for run in runs), 3), "runs": runs}  # fmt: skip
 
 
-def _train_part(
+def _train(
     job: Job, data: Dataset, config: ConfigDict, folder: Workdir, quiet: bool
 ) -> list[dict[str, Any]]:
-    # A function of its own: its arrays are gone from the devices before the next part.
-    splits, place = split_data(data, config, job.layout), folder.part(job.seeds).checkpoints
-    return finish(folder, job, train(job, splits, folder, checkpoints=place, quiet=quiet),
-                  in_set=True)  # fmt: skip
-
-
-def _settings(folder: Workdir, seed: int) -> dict[str, Any]:
-    return json.loads(folder.config.read_text()) | {"seed": seed}
-
-
-def finish(
-    folder: Workdir, job: Job, trained: Trained, *, in_set: bool = False
-) -> list[dict[str, Any]]:
-    """Writes masks and tickets of a finished program; returns a summary for each of its seeds.
-
-    With `in_set` the files carry their seed in their names.
-    """
-    wait_for_all("trained")
-    masks_fn = jax.jit(job.layout.lift(job.method.masks, (True, True)))
-    state = trained.state
-    masks = trees.named_leaves(masks_fn(state.trainable, trained.frozen))
-    parts = job.layout.fetch((state.trainable, trained.frozen, state.batch_stats))
-    masks, lines = job.layout.fetch(masks), folder.read_metrics()
-    found = []
-    for i, seed in enumerate(job.seeds):
-        own = [line for line in lines if line["seed"] == seed]
-        if not own:
-            raise UserError(f"{folder.metrics} is gone: start again in another work folder")
-        one = job.layout.take(masks, i)
-        places = [folder.masks, folder.ticket]
-        if in_set:
-            places = [folder.of_seed(path, seed) for path in places]
-        folder.write_masks(places[0], one)
-        trainable, frozen, batch_stats = (job.layout.take(part, i) for part in parts)
-        if one and is_main():  # A dense network has no masks, and is no ticket.
-            leave_ticket(
-                places[1], _settings(folder, seed), job.method, trainable, frozen, batch_stats,
-                trained.metrics[i],
-            )  # fmt: skip
-        counts = stats.layer_counts(one)
-        # Accuracy and remaining weights are means over sampled masks where a method samples; the
-        # masks that are written, and `layers`, are then those with a probability above 1/2.
-        kind = "most probable" if job.method.eval_samples else "final"
-        layers = {
-            name: layer._asdict() | {"density": layer.density} for name, layer in counts.items()
-        }
-        found.append(
-            {
-                "masks": kind,
-                **own[-1],
-                **trained.metrics[i],
-                "seconds": round(sum(line["seconds"] for line in own), 3),
-                "num_weights": sum(map(sum, counts.values())) or trees.num_params(trainable),
-                "layers": layers,
-                "frozen_sha256": trees.digest(frozen),
-            }
-        )
-    return found
+    # A function of its own: its arrays are gone from the devices before the next program.
+    splits = split_data(data, config, job.layout)
+    return finish(folder, job, train(job, splits, folder, quiet=quiet))

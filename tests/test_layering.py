@@ -27,6 +27,7 @@ ALLOWED = {
     "overrides": BASE | {"config_files"},
     "tickets": BASE | {"core", "models", "tickets"},
     "run_ticket": BASE | {"methods", "data", "tickets"},
+    "finish": BASE | {"core", "training", "run_ticket"},
     "analysis": BASE | {"analysis"},
     "experiment": BASE
     | {
@@ -37,8 +38,7 @@ ALLOWED = {
         "training",
         "config_files",
         "analysis",
-        "tickets",
-        "run_ticket",
+        "finish",
     },
 }
 BELOW = set(ALLOWED)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -29,7 +28,7 @@ from supermask_jax.training.programs import (
 from supermask_jax.training.progress import Progress
 from supermask_jax.training.state import TrainState, create_state
 from supermask_jax.training.step import ApplyFn, make_train_step, mean_metrics
-from supermask_jax.training.workdir import Workdir
+from supermask_jax.training.workdir import Part, Workdir
 
 Array = jax.Array
 PyTree = Any
@@ -37,6 +36,15 @@ PyTree = Any
 Measure = Callable[[TrainState, PyTree, Examples, str], list[dict[str, float]]]
 
 _log = logging.getLogger("supermask_jax")
+
+
+class Network(NamedTuple):
+    """A trained network of one seed: nested dicts of NumPy arrays."""
+
+    params: PyTree  # effective parameters
+    masks: PyTree  # int8, without leaves in a dense network; the most probable ones if sampled
+    batch_stats: PyTree
+    frozen: PyTree
 
 
 class Job(NamedTuple):
@@ -57,6 +65,7 @@ class Job(NamedTuple):
     seed: int  # the first one
     num_train: int
     num_seeds: int = 1
+    in_set: bool = False  # part of a set of seeds, if only with one of them
     shuffle: bool = True
     eval_batch_size: int = 500
     checkpoints_to_keep: int = 3
@@ -66,6 +75,10 @@ class Job(NamedTuple):
     def seeds(self) -> range:
         """The seeds of the program."""
         return range(self.seed, self.seed + self.num_seeds)
+
+    def part(self, folder: Workdir) -> Part:
+        """Returns the places of what the program leaves in the folder of its run."""
+        return folder.part(self.seeds, in_set=self.in_set)
 
     def create(self, key: Array) -> tuple[TrainState, PyTree]:
         """Draws (state, frozen) of one seed."""
@@ -93,9 +106,7 @@ class Job(NamedTuple):
 
     def _create_all(self) -> Callable[[np.ndarray], tuple[TrainState, PyTree]]:
         """Returns `create` over all seeds, of the words of their keys."""
-        return self.layout.lift(
-            lambda words: self.create(jax.random.wrap_key_data(words)), (True,)
-        )
+        return self.layout.lift(lambda words: self.create(jax.random.wrap_key_data(words)), (True,))
 
     def _words(self, which: int) -> np.ndarray:
         # Plain numbers: a program over several processes takes no array of a single one.
@@ -151,6 +162,16 @@ class Job(NamedTuple):
 
         return measure
 
+    def networks(self, state: TrainState, frozen: PyTree) -> list[Network]:
+        """Returns the network of each seed, on the host; every process must ask."""
+
+        def one(trainable: PyTree, frozen: PyTree) -> tuple[PyTree, PyTree]:
+            return self.method.apply(trainable, frozen), self.method.masks(trainable, frozen)
+
+        masked = jax.jit(self.layout.lift(one, (True, True)))(state.trainable, frozen)
+        found = Network(*self.layout.fetch((*masked, state.batch_stats, frozen)))
+        return [self.layout.take(found, i) for i in range(self.num_seeds)]
+
 
 class Splits(NamedTuple):
     """The data of a run on the device. `val` is None where test is watched every epoch."""
@@ -173,7 +194,6 @@ def train(
     splits: Splits,
     folder: Workdir,
     *,
-    checkpoints: Path | None = None,
     quiet: bool = False,
 ) -> Trained:
     """Trains in `folder`, which `Workdir.create` made; goes on from its newest checkpoint.
@@ -181,18 +201,16 @@ def train(
     Args:
       job: one run, or those of some seeds.
       splits: on the devices, by `Layout.put`.
-      folder: where metrics go.
-      checkpoints: folder of the checkpoints, if not the work folder's own.
+      folder: of the run that the program is, or is part of.
       quiet: print no epochs.
 
     Raises:
       UserError: no space, or training diverged.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
-    place = folder.checkpoints if checkpoints is None else checkpoints
     with (
         folder.locked(),
-        Checkpoints(place, max_to_keep=job.checkpoints_to_keep) as saved,
+        Checkpoints(job.part(folder).checkpoints, max_to_keep=job.checkpoints_to_keep) as saved,
         Progress(
             folder, job.plan, quiet=quiet or not is_main(), tensorboard=job.tensorboard
         ) as progress,

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from supermask_jax.errors import UserError
+from supermask_jax.errors import UserError, one_line
 from supermask_jax.training.processes import is_main, wait_for_all
 from supermask_jax.versions import versions
 
@@ -83,10 +83,17 @@ def _git_revision() -> str | None:
 
 
 class Part(NamedTuple):
-    """Places of some seeds of a set."""
+    """Places of what one program of a run leaves: of the run itself, or of some seeds of a set."""
 
-    summary: Path  # JSON list, written last
+    summary: Path  # a JSON dict, or of a part of a set a list with one a seed; written last
     checkpoints: Path
+    masks: dict[int, Path]  # by seed
+    tickets: dict[int, Path]
+
+    def summaries(self) -> dict[int, dict[str, Any]]:
+        """Returns the summaries of the finished seeds, {} where the program is not finished."""
+        found = _read_summary(self.summary) or []
+        return {run["seed"]: run for run in ([found] if isinstance(found, dict) else found)}
 
 
 class Workdir:
@@ -119,10 +126,7 @@ class Workdir:
                     f"work folder {self.path} is not empty and holds no run: choose another"
                 )
             return
-        try:
-            old = json.loads(self.config.read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {self.config}: {error}") from error
+        old = self.read_config()
         # Through JSON, so that tuples compare equal to what was written.
         new, known = (json.loads(json.dumps(x)) for x in (config, defaults or {}))
         if difference := config_difference(old, new, known):
@@ -151,12 +155,21 @@ class Workdir:
 
     def finished_summary(self) -> dict[str, Any] | None:
         """Returns the summary of a finished run, or None."""
-        if not self.summary.exists():
-            return None
+        return _read_summary(self.summary)
+
+    def read_config(self) -> dict[str, Any]:
+        """Returns what ``config.json`` holds.
+
+        Raises:
+          UserError: there is none, or it cannot be read.
+        """
         try:
-            return json.loads(self.summary.read_text())
-        except ValueError as error:
-            raise UserError(f"{self.summary} is damaged: delete it to finish the run") from error
+            return json.loads(self.config.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self.path} holds no run: cannot read {self.config.name}: "
+                f"{one_line(getattr(error, 'strerror', None) or error)}"
+            ) from error
 
     @staticmethod
     def write_json(path: Path, value: Any) -> None:
@@ -224,10 +237,16 @@ class Workdir:
                 raise UserError(f"another process is training in {self.path}") from error
             yield
 
-    def part(self, seeds: Sequence[int]) -> Part:
-        """Returns the places of what some seeds of a set leave when trained together."""
+    def part(self, seeds: Sequence[int], *, in_set: bool) -> Part:
+        """Returns the places of a program that trains `seeds`: all of a run, or part of a set."""
+        if not in_set:
+            (seed,) = seeds
+            return Part(self.summary, self.checkpoints, {seed: self.masks}, {seed: self.ticket})
         name = f"seeds_{seeds[0]}-{seeds[-1]}"
-        return Part(self.path / f"{name}.json", self.checkpoints / name)
+        masks, tickets = (
+            {seed: self.of_seed(path, seed) for seed in seeds} for path in (self.masks, self.ticket)
+        )
+        return Part(self.path / f"{name}.json", self.checkpoints / name, masks, tickets)
 
     def part_size(self, first: int) -> int | None:
         """Returns how many seeds a set that is there trains together, from seed `first`."""
@@ -247,6 +266,15 @@ class Workdir:
         temporary = path.with_suffix(".tmp.npz")
         np.savez_compressed(temporary, **masks)
         os.replace(temporary, path)
+
+
+def _read_summary(path: Path) -> Any:
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: delete it to finish the run") from error
 
 
 def _replace(path: Path, content: bytes) -> None:
