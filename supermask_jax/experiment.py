@@ -32,6 +32,7 @@ from supermask_jax.training.memory import seeds_per_program
 from supermask_jax.training.processes import wait_for_all
 from supermask_jax.training.programs import Examples, Plan, has_convolutions, use_device_loop
 from supermask_jax.training.progress import require_tensorboard
+from supermask_jax.training.state import TrainState
 from supermask_jax.training.step import COMPUTE_DTYPES, linen_apply
 from supermask_jax.training.workdir import Workdir
 
@@ -93,19 +94,23 @@ def build(config: ConfigDict) -> Job:
     )
     if job.plan.total_steps >= 2**31:
         raise UserError(f"{job.plan.total_steps:,} steps are more than can be counted")
-    # Traced now: what cannot work fails here, and not after the data is loaded.
-    try:
-        state, frozen = jax.eval_shape(job.create, jax.random.key(0))
-    except (TypeError, ValueError) as error:
-        size = " x ".join(map(str, spec.image_shape))
-        raise UserError(
-            f"model {config.model.name!r} of width {config.model.width} cannot be built for "
-            f"{config.data.name} ({size}): {error}"
-        ) from error
+    state, frozen = _shapes(job, config)
     if not config.steps_per_call:
         per_call = steps_per_epoch if use_device_loop((state.trainable, frozen)) else 1
         job = job._replace(plan=job.plan._replace(steps_per_call=per_call))
     return job
+
+
+def _shapes(job: Job, config: ConfigDict) -> tuple[TrainState, Any]:
+    """Traces what a run starts from: what cannot work fails now, and not with the data loaded."""
+    try:
+        return jax.eval_shape(job.create, jax.random.key(0))
+    except (TypeError, ValueError) as error:
+        size = " x ".join(map(str, DATASETS[config.data.name].image_shape))
+        raise UserError(
+            f"model {config.model.name!r} of width {config.model.width} cannot be built for "
+            f"{config.data.name} ({size}): {error}"
+        ) from error
 
 
 def _layout(config: ConfigDict, num_seeds: int, seed_loop: str) -> Layout:
