@@ -22,10 +22,11 @@ from supermask_jax.core import initializers, thresholds
 from supermask_jax.data import DATASETS, Dataset, load
 from supermask_jax.data.pipeline import hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
-from supermask_jax.errors import UserError
+from supermask_jax.errors import Diverged, UserError
 from supermask_jax.finish import finish
 from supermask_jax.methods import Method
 from supermask_jax.training import optimizers, schedules
+from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.job import Job, Splits, train
 from supermask_jax.training.layout import Layout, choose_layout, one_device
 from supermask_jax.training.memory import seeds_per_program
@@ -195,7 +196,8 @@ def run(
 
     A run that was stopped goes on where it stopped; a finished one is left alone. With
     ``config.num_seeds`` there is one run a seed in the one folder, and the summary holds those of
-    all ("runs") and their means with intervals.
+    all ("runs") and their means with intervals. A seed whose training diverges does not end the
+    others: it is listed apart ("diverged"), with the step by which its loss was not finite.
 
     Args:
       config: from `default_config` or a file in ``configs/``.
@@ -203,7 +205,8 @@ def run(
       quiet: print no epochs.
 
     Raises:
-      UserError: bad config, data or work folder, no space, or training diverged.
+      UserError: bad config, data or work folder, or no space.
+      Diverged: training did, of all seeds.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
     job = build(config)
@@ -236,12 +239,33 @@ def _train_all(
             folder.write_json(part.summary, _train(job, data, config, folder, quiet))
             wait_for_all("part written")
         runs += part.summaries().values()
+    return _set_summary(config, runs, DivergedSeeds(folder).read())
+
+
+def _set_summary(
+    config: ConfigDict, runs: list[dict[str, Any]], diverged: Mapping[int, int]
+) -> dict[str, Any]:
+    """Returns the summary of a set: of its seeds but those that `diverged`, {seed: step}."""
+    if not runs:
+        raise Diverged(
+            f"training diverged: the loss of none of the {config.num_seeds} seeds stayed finite: "
+            "lower the learning rate, or change the initialisers"
+        )
+    if diverged:
+        found = ", ".join(f"{seed} by step {step}" for seed, step in diverged.items())
+        _log.warning("the means leave out the seeds that diverged: %s", found)
     means = {
         name: mean_interval([run[name] for run in runs])._asdict()
         for name in ("test_accuracy", "remaining_weights")
     }
-    return {"num_seeds": config.num_seeds, **means, "num_weights": runs[0]["num_weights"],
-            "seconds": round(sum(run["seconds"] for run in runs), 3), "runs": runs}  # fmt: skip
+    return {
+        "num_seeds": config.num_seeds,
+        **means,
+        "num_weights": runs[0]["num_weights"],
+        "seconds": round(sum(run["seconds"] for run in runs), 3),
+        "diverged": [{"seed": seed, "step": step} for seed, step in diverged.items()],
+        "runs": runs,
+    }
 
 
 def _train(

@@ -8,6 +8,7 @@ from typing import Any
 from supermask_jax.core import stats, trees
 from supermask_jax.errors import UserError
 from supermask_jax.run_ticket import leave_ticket
+from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.job import Job, Network, Trained
 from supermask_jax.training.processes import is_main, wait_for_all
 from supermask_jax.training.workdir import Workdir
@@ -16,14 +17,19 @@ from supermask_jax.training.workdir import Workdir
 def finish(folder: Workdir, job: Job, trained: Trained) -> list[dict[str, Any]]:
     """Writes masks and tickets of a finished program; returns a summary for each of its seeds.
 
+    Seeds that diverged leave nothing.
+
     Raises:
       UserError: the metrics of the run are gone.
     """
     wait_for_all("trained")
     place, config, lines = job.part(folder), folder.read_config(), folder.read_metrics()
+    diverged = DivergedSeeds(folder).read()
     networks = job.networks(trained.state, trained.frozen)
     found = []
     for seed, network, metrics in zip(job.seeds, networks, trained.metrics, strict=True):
+        if seed in diverged:
+            continue
         own = [line for line in lines if line["seed"] == seed]
         if not own:
             raise UserError(f"{folder.metrics} is gone: start again in another work folder")

@@ -23,6 +23,7 @@ from supermask_jax.tickets.making import without_values
 from supermask_jax.tickets.ticket import nested
 from supermask_jax.training.arrays import read_arrays
 from supermask_jax.training.checkpoint import Checkpoints
+from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.workdir import Workdir
 
 _EPILOG = """\
@@ -86,6 +87,8 @@ def ticket_of(path: Path, seed: int | None = None) -> tuple[tickets.Ticket, dict
     job = next((job for job in programs if seed in job.seeds), None)
     if job is None:
         raise UserError(f"{folder.path} holds no run of seed {seed}")
+    if (step := DivergedSeeds(folder).read().get(seed)) is not None:
+        raise UserError(f"seed {seed} diverged by step {step}: give another --seed")
     place, restored = job.part(folder), None
     if place.checkpoints.is_dir():
         with Checkpoints(place.checkpoints, max_to_keep=job.checkpoints_to_keep) as checkpoints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,8 +14,10 @@ import optax
 
 from supermask_jax.data.pipeline import epoch_order
 from supermask_jax.data.transforms import Prepare
+from supermask_jax.errors import Diverged
 from supermask_jax.methods import Method
 from supermask_jax.training.checkpoint import Checkpoints
+from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.layout import Layout
 from supermask_jax.training.loop import Hooks, fit
 from supermask_jax.training.processes import is_main, wait_for_all
@@ -205,17 +208,22 @@ def train(
       quiet: print no epochs.
 
     Raises:
-      UserError: no space, or training diverged.
+      UserError: no space.
+      Diverged: training of a single run diverged; a seed of a set is noted in the folder instead.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
     with (
         folder.locked(),
         Checkpoints(job.part(folder).checkpoints, max_to_keep=job.checkpoints_to_keep) as saved,
         Progress(
-            folder, job.plan, quiet=quiet or not is_main(), tensorboard=job.tensorboard
+            folder,
+            job.plan,
+            quiet=quiet or not is_main(),
+            tensorboard=job.tensorboard,
+            in_set=job.in_set,
         ) as progress,
     ):
-        state, frozen = _start(saved, folder, job)
+        state, frozen, diverged = _start(saved, folder, job)
         measure = job.measure()
         watched, prefix = (splits.test, "test") if splits.val is None else (splits.val, "val")
         hooks = Hooks(
@@ -225,9 +233,23 @@ def train(
             save=saved.save,
             progress=progress.step,
             fetch=job.layout.fetch,
+            diverged=functools.partial(_diverged, folder, job.in_set),
         )
-        state = fit(state, frozen, job.runner(splits.train), job.plan, hooks, job.seeds)
+        run_steps = job.runner(splits.train)
+        state = fit(state, frozen, run_steps, job.plan, hooks, job.seeds, diverged)
         return Trained(state, frozen, measure(state, frozen, splits.test, "test"))
+
+
+def _diverged(folder: Workdir, in_set: bool, seed: int, loss: float, step: int) -> None:
+    """Notes that a seed of a set has diverged; raises where it is the whole run."""
+    if not in_set:
+        raise Diverged(
+            f"training diverged: the loss is {loss} by step {step}; the last checkpoint is from "
+            "before: lower the learning rate, or change the initialisers"
+        )
+    _log.warning("seed %d diverged: its loss is %s by step %d; the set goes on without it",
+                 seed, loss, step)  # fmt: skip
+    DivergedSeeds(folder).note(seed, step)
 
 
 def _compile_fast() -> dict[str, int] | None:
@@ -235,17 +257,25 @@ def _compile_fast() -> dict[str, int] | None:
     return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
 
 
-def _start(checkpoints: Checkpoints, folder: Workdir, job: Job) -> tuple[TrainState, PyTree]:
-    """Takes the newest checkpoint of the program, or draws its first state."""
+def _start(
+    checkpoints: Checkpoints, folder: Workdir, job: Job
+) -> tuple[TrainState, PyTree, dict[int, int]]:
+    """Takes the newest checkpoint of the program, or draws its first state.
+
+    Returns:
+      (state, frozen, {seed that diverged before: step}).
+    """
     restored = checkpoints.restore(*job.like())
     if restored is None:
         state, frozen = job.start()
         folder.keep_metrics(0, job.seeds)
+        diverged = DivergedSeeds(folder).keep(0, job.seeds)
         checkpoints.start(frozen)
-        return state, frozen
+        return state, frozen, diverged
     step, state, frozen = restored
     epochs, inside = divmod(step, job.plan.steps_per_epoch)
-    folder.keep_metrics(epochs, job.seeds)
+    diverged = DivergedSeeds(folder).keep(step, job.seeds)
+    folder.keep_metrics(epochs, job.seeds, diverged)
     wait_for_all("resumed")
     _log.info("resuming after epoch %d, step %d of the next one", epochs, inside)
-    return state, frozen
+    return state, frozen, diverged

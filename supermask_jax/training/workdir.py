@@ -2,8 +2,9 @@
 
 ``config.json``, ``env.json``, ``metrics.jsonl`` (one object an epoch and seed), ``summary.json``
 (written last: its presence says the run is finished), ``masks.npz`` (int8), ``ticket.safetensors``
-(of a set of seeds ``masks-s3.npz``, ``ticket-s3.safetensors`` and so on), ``checkpoints/``. Of
-several processes only the first one writes.
+(of a set of seeds ``masks-s3.npz``, ``ticket-s3.safetensors`` and so on), ``checkpoints/``; of a
+set also ``seeds_A-B.json`` (the summaries of a program that is finished) and ``diverged.json`` (see
+`diverged`). Of several processes only the first one writes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -195,8 +196,13 @@ class Workdir:
                 continue
         return lines
 
-    def keep_metrics(self, last: int, seeds: Sequence[int]) -> None:
+    def keep_metrics(self, last: int, seeds: Sequence[int], diverged: Container[int] = ()) -> None:
         """Drops the lines of `seeds` after epoch `last`: resumed runs write them again.
+
+        Args:
+          last: epoch of the checkpoint, from 1.
+          seeds: of the program.
+          diverged: those of them that may have ended before, or have no line at all.
 
         Raises:
           UserError: a line before is missing. (A rewound run need not begin with epoch 1, and a
@@ -209,7 +215,7 @@ class Workdir:
         ]
         epochs = {seed: [x["epoch"] for x in kept if x["seed"] == seed] for seed in seeds}
         runs = [found for found in epochs.values() if found]
-        whole = len(runs) == len(seeds) and all(
+        whole = all(found or seed in diverged for seed, found in epochs.items()) and all(
             found == list(range(runs[0][0], found[-1] + 1)) for found in runs
         )
         if runs and not (whole and max(found[-1] for found in runs) == last):
