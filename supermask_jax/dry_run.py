@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from supermask_jax.core.trees import named_leaves, num_params
@@ -14,6 +14,8 @@ from supermask_jax.data import DATASETS
 from supermask_jax.experiment import build, examples_used, programs
 from supermask_jax.training.job import Job
 from supermask_jax.training.memory import plan_step
+from supermask_jax.training.programs import Plan
+from supermask_jax.training.state import TrainState
 
 PyTree = Any
 
@@ -34,8 +36,33 @@ def describe(config: ConfigDict) -> str:
     """
     job = build(config)
     jobs = programs(config, job)
-    spec, plan = DATASETS[config.data.name], job.plan
     state, frozen = jax.eval_shape(job.create, jax.random.key(0))
+    return "\n".join(
+        [
+            f"{config.name}: {config.model.name}, method {config.method.name}, seed {config.seed}",
+            _data(config, job),
+            *_layers(state, frozen),
+            _memory(config, job, state, frozen),
+            _steps(job.plan),
+            f"devices: {jobs[0].layout.describe()}" + _seeds(jobs),
+        ]
+    )
+
+
+def _data(config: ConfigDict, job: Job) -> str:
+    spec = DATASETS[config.data.name]
+    num_train, num_test = (
+        examples_used(size, config) for size in (spec.train_size, spec.test_size)
+    )
+    shape = " x ".join(map(str, spec.image_shape))
+    return (
+        f"data: {config.data.name}, images {shape}, {spec.num_classes} classes: "
+        f"{job.num_train:,} train, {num_train - job.num_train:,} validation, {num_test:,} test"
+    )
+
+
+def _layers(state: TrainState, frozen: PyTree) -> list[str]:
+    """Returns the table of layers, shapes and counts, line by line."""
     frozen_weights = frozen.get("weights", {})
     masked = named_leaves(frozen_weights)
     free = named_leaves(state.trainable["params"])
@@ -46,33 +73,29 @@ def describe(config: ConfigDict) -> str:
     total = num_params(frozen_weights) + num_params(state.trainable["params"])
     rows.append(("total", "", f"{total:,}", f"{num_params(frozen_weights):,} masked"))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    table = [f"  {a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
-    images = (spec.train_size + spec.test_size) * int(jnp.prod(jnp.array(spec.image_shape)))
-    num_train, num_test = (
-        examples_used(size, config) for size in (spec.train_size, spec.test_size)
+    return [f"  {a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
+
+
+def _memory(config: ConfigDict, job: Job, state: TrainState, frozen: PyTree) -> str:
+    spec = DATASETS[config.data.name]
+    images = (spec.train_size + spec.test_size) * math.prod(spec.image_shape)
+    return (
+        f"memory: {_mib(images)} data, {_mib(_bytes(frozen.get('weights', {})))} frozen weights, "
+        f"{_mib(_bytes((state.trainable, state.opt_state)))} trained and optimiser, "
+        f"{_mib(plan_step(job, spec.image_shape).temporaries)} temporaries of a step"
     )
-    held_out = num_train - job.num_train
-    shape = " x ".join(map(str, spec.image_shape))
-    return "\n".join(
-        [
-            f"{config.name}: {config.model.name}, method {config.method.name}, seed {config.seed}",
-            f"data: {config.data.name}, images {shape}, {spec.num_classes} classes: "
-            f"{job.num_train:,} train, {held_out:,} validation, {num_test:,} test",
-            *table,
-            f"memory: {_mib(images)} data, {_mib(_bytes(frozen_weights))} frozen weights, "
-            f"{_mib(_bytes((state.trainable, state.opt_state)))} trained and optimiser, "
-            f"{_mib(plan_step(job, spec.image_shape).temporaries)} temporaries of a step",
-            f"steps: {plan.epochs} epochs of {plan.steps_per_epoch} steps of {plan.batch_size} "
-            f"images = {plan.total_steps:,}, "
-            f"{'up to ' + str(plan.steps_per_call) if plan.steps_per_call > 1 else 'one'} "
-            f"in a dispatch on {jax.default_backend()}",
-            f"devices: {jobs[0].layout.describe()}" + _seeds(jobs),
-        ]
+
+
+def _steps(plan: Plan) -> str:
+    in_dispatch = f"up to {plan.steps_per_call}" if plan.steps_per_call > 1 else "one"
+    return (
+        f"steps: {plan.epochs} epochs of {plan.steps_per_epoch} steps of {plan.batch_size} "
+        f"images = {plan.total_steps:,}, {in_dispatch} in a dispatch on {jax.default_backend()}"
     )
 
 
 def _seeds(jobs: Sequence[Job]) -> str:
-    if len(jobs) == jobs[0].num_seeds == 1:
+    if not jobs[0].in_set:
         return ""
     return (
         f"; {sum(job.num_seeds for job in jobs)} seeds in {len(jobs)} programs of up to "

@@ -6,7 +6,6 @@ summary. In a notebook: ``run(load_config("configs/fcn.py"), "runs/mine")``.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -19,20 +18,22 @@ from ml_collections import ConfigDict
 from supermask_jax import methods, models
 from supermask_jax.analysis.intervals import mean_interval
 from supermask_jax.config_files import check_config, default_identity, identity
-from supermask_jax.core import initializers, stats, thresholds, trees
+from supermask_jax.core import initializers, thresholds
 from supermask_jax.data import DATASETS, Dataset, load
 from supermask_jax.data.pipeline import hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
-from supermask_jax.errors import UserError
+from supermask_jax.errors import Diverged, UserError
+from supermask_jax.finish import finish
 from supermask_jax.methods import Method
-from supermask_jax.run_ticket import leave_ticket
 from supermask_jax.training import optimizers, schedules
-from supermask_jax.training.job import Job, Splits, Trained, train
+from supermask_jax.training.diverged import DivergedSeeds
+from supermask_jax.training.job import Job, Splits, train
 from supermask_jax.training.layout import Layout, choose_layout, one_device
 from supermask_jax.training.memory import seeds_per_program
-from supermask_jax.training.processes import is_main, wait_for_all
+from supermask_jax.training.processes import wait_for_all
 from supermask_jax.training.programs import Examples, Plan, has_convolutions, use_device_loop
 from supermask_jax.training.progress import require_tensorboard
+from supermask_jax.training.state import TrainState
 from supermask_jax.training.step import COMPUTE_DTYPES, linen_apply
 from supermask_jax.training.workdir import Workdir
 
@@ -95,19 +96,23 @@ def build(config: ConfigDict) -> Job:
     )
     if job.plan.total_steps >= 2**31:
         raise UserError(f"{job.plan.total_steps:,} steps are more than can be counted")
-    # Traced now: what cannot work fails here, and not after the data is loaded.
-    try:
-        state, frozen = jax.eval_shape(job.create, jax.random.key(0))
-    except (TypeError, ValueError) as error:
-        size = " x ".join(map(str, spec.image_shape))
-        raise UserError(
-            f"model {config.model.name!r} of width {config.model.width} cannot be built for "
-            f"{config.data.name} ({size}): {error}"
-        ) from error
+    state, frozen = _shapes(job, config)
     if not config.steps_per_call:
         per_call = steps_per_epoch if use_device_loop((state.trainable, frozen)) else 1
         job = job._replace(plan=job.plan._replace(steps_per_call=per_call))
     return job
+
+
+def _shapes(job: Job, config: ConfigDict) -> tuple[TrainState, Any]:
+    """Traces what a run starts from: what cannot work fails now, and not with the data loaded."""
+    try:
+        return jax.eval_shape(job.create, jax.random.key(0))
+    except (TypeError, ValueError) as error:
+        size = " x ".join(map(str, DATASETS[config.data.name].image_shape))
+        raise UserError(
+            f"model {config.model.name!r} of width {config.model.width} cannot be built for "
+            f"{config.data.name} ({size}): {error}"
+        ) from error
 
 
 def _layout(config: ConfigDict, num_seeds: int, seed_loop: str) -> Layout:
@@ -149,7 +154,9 @@ def programs(config: ConfigDict, job: Job, folder: Workdir | None = None) -> lis
     for first in range(0, config.num_seeds, size):
         count = min(size, config.num_seeds - first)
         layout = _layout(config, count, loop)
-        found.append(job._replace(seed=job.seed + first, num_seeds=count, layout=layout))
+        found.append(
+            job._replace(seed=job.seed + first, num_seeds=count, in_set=True, layout=layout)
+        )
     return found
 
 
@@ -190,7 +197,8 @@ def run(
 
     A run that was stopped goes on where it stopped; a finished one is left alone. With
     ``config.num_seeds`` there is one run a seed in the one folder, and the summary holds those of
-    all ("runs") and their means with intervals.
+    all ("runs") and their means with intervals. A seed whose training diverges does not end the
+    others: it is listed apart ("diverged"), with the step by which its loss was not finite.
 
     Args:
       config: from `default_config` or a file in ``configs/``.
@@ -198,7 +206,8 @@ def run(
       quiet: print no epochs.
 
     Raises:
-      UserError: bad config, data or work folder, no space, or training diverged.
+      UserError: bad config, data or work folder, or no space.
+      Diverged: training did, of all seeds.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
     job = build(config)
@@ -222,83 +231,47 @@ def _train_all(
 ) -> dict[str, Any]:
     """Trains the programs of a run and returns what they found."""
     if config.num_seeds == 1:
-        splits = split_data(data, config, jobs[0].layout)
-        return finish(folder, jobs[0], train(jobs[0], splits, folder, quiet=quiet))[0]
+        return _train(jobs[0], data, config, folder, quiet)[0]
     runs: list[dict[str, Any]] = []
     for job in jobs:
-        part = folder.part(job.seeds)
+        part = job.part(folder)
         if not part.summary.exists():
             _log.info("seeds %d to %d", job.seeds[0], job.seeds[-1])
-            found = _train_part(job, data, config, folder, quiet)
-            folder.write_json(part.summary, found)
+            folder.write_json(part.summary, _train(job, data, config, folder, quiet))
             wait_for_all("part written")
-        runs += json.loads(part.summary.read_text())
+        runs += part.summaries().values()
+    return _set_summary(config, runs, DivergedSeeds(folder).read())
+
+
+def _set_summary(
+    config: ConfigDict, runs: list[dict[str, Any]], diverged: Mapping[int, int]
+) -> dict[str, Any]:
+    """Returns the summary of a set: of its seeds but those that `diverged`, {seed: step}."""
+    if not runs:
+        raise Diverged(
+            f"training diverged: the loss of none of the {config.num_seeds} seeds stayed finite: "
+            "lower the learning rate, or change the initialisers"
+        )
+    if diverged:
+        found = ", ".join(f"{seed} by step {step}" for seed, step in diverged.items())
+        _log.warning("the means leave out the seeds that diverged: %s", found)
     means = {
         name: mean_interval([run[name] for run in runs])._asdict()
         for name in ("test_accuracy", "remaining_weights")
     }
-    return {"num_seeds": config.num_seeds, **means, "num_weights": runs[0]["num_weights"],
-            "seconds": round(sum(run["seconds"] for run in runs), 3), "runs": runs}  # fmt: skip
+    return {
+        "num_seeds": config.num_seeds,
+        **means,
+        "num_weights": runs[0]["num_weights"],
+        "seconds": round(sum(run["seconds"] for run in runs), 3),
+        "diverged": [{"seed": seed, "step": step} for seed, step in diverged.items()],
+        "runs": runs,
+    }
 
 
-def _train_part(
+def _train(
     job: Job, data: Dataset, config: ConfigDict, folder: Workdir, quiet: bool
 ) -> list[dict[str, Any]]:
-    # A function of its own: its arrays are gone from the devices before the next part.
-    splits, place = split_data(data, config, job.layout), folder.part(job.seeds).checkpoints
-    return finish(folder, job, train(job, splits, folder, checkpoints=place, quiet=quiet),
-                  in_set=True)  # fmt: skip
-
-
-def _settings(folder: Workdir, seed: int) -> dict[str, Any]:
-    return json.loads(folder.config.read_text()) | {"seed": seed}
-
-
-def finish(
-    folder: Workdir, job: Job, trained: Trained, *, in_set: bool = False
-) -> list[dict[str, Any]]:
-    """Writes masks and tickets of a finished program; returns a summary for each of its seeds.
-
-    With `in_set` the files carry their seed in their names.
-    """
-    wait_for_all("trained")
-    masks_fn = jax.jit(job.layout.lift(job.method.masks, (True, True)))
-    state = trained.state
-    masks = trees.named_leaves(masks_fn(state.trainable, trained.frozen))
-    parts = job.layout.fetch((state.trainable, trained.frozen, state.batch_stats))
-    masks, lines = job.layout.fetch(masks), folder.read_metrics()
-    found = []
-    for i, seed in enumerate(job.seeds):
-        own = [line for line in lines if line["seed"] == seed]
-        if not own:
-            raise UserError(f"{folder.metrics} is gone: start again in another work folder")
-        one = job.layout.take(masks, i)
-        places = [folder.masks, folder.ticket]
-        if in_set:
-            places = [folder.of_seed(path, seed) for path in places]
-        folder.write_masks(places[0], one)
-        trainable, frozen, batch_stats = (job.layout.take(part, i) for part in parts)
-        if one and is_main():  # A dense network has no masks, and is no ticket.
-            leave_ticket(
-                places[1], _settings(folder, seed), job.method, trainable, frozen, batch_stats,
-                trained.metrics[i],
-            )  # fmt: skip
-        counts = stats.layer_counts(one)
-        # Accuracy and remaining weights are means over sampled masks where a method samples; the
-        # masks that are written, and `layers`, are then those with a probability above 1/2.
-        kind = "most probable" if job.method.eval_samples else "final"
-        layers = {
-            name: layer._asdict() | {"density": layer.density} for name, layer in counts.items()
-        }
-        found.append(
-            {
-                "masks": kind,
-                **own[-1],
-                **trained.metrics[i],
-                "seconds": round(sum(line["seconds"] for line in own), 3),
-                "num_weights": sum(map(sum, counts.values())) or trees.num_params(trainable),
-                "layers": layers,
-                "frozen_sha256": trees.digest(frozen),
-            }
-        )
-    return found
+    # A function of its own: its arrays are gone from the devices before the next program.
+    splits = split_data(data, config, job.layout)
+    return finish(folder, job, train(job, splits, folder, quiet=quiet))

@@ -26,6 +26,7 @@ from supermask_jax.core.levels import Level, unpruned
 from supermask_jax.core.recipes import MODES, Recipe, check_recipe, last_level
 from supermask_jax.core.trees import mask_kernels, named_leaves, partition
 from supermask_jax.errors import UserError
+from supermask_jax.finish import finish
 from supermask_jax.training.job import Job, Trained
 from supermask_jax.training.rounds import (
     Dense,
@@ -173,7 +174,7 @@ def _rounds(settings: ConfigDict, section: ConfigDict, job: Job, quiet: bool) ->
         return {
             "name": settings.name,
             "protocol": settings.protocol,
-            **experiment.finish(folder, job, trained)[0],
+            **finish(folder, job, trained)[0],
             "data": {"name": data().name, "source": data().source, "digest": data().digest},
         }
 

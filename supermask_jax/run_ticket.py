@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from supermask_jax.data import DATASETS
 from supermask_jax.errors import UserError
 from supermask_jax.methods import Method
@@ -22,8 +20,8 @@ _log = logging.getLogger("supermask_jax")
 def make_ticket(
     config: Mapping[str, Any],
     method: Method,
-    trainable: PyTree,
-    frozen: PyTree,
+    params: PyTree,
+    masks: PyTree,
     batch_stats: PyTree,
     metrics: Mapping[str, float],
 ) -> Ticket:
@@ -32,20 +30,19 @@ def make_ticket(
     Args:
       config: settings of the run as a plain dict, as its ``config.json`` holds them.
       method: the run's.
-      trainable: what was trained, of one seed.
-      frozen: what was not.
-      batch_stats: running statistics, {} without batch norm.
+      params: nested effective parameters of one seed.
+      masks: nested masks: what is not 0 is kept.
+      batch_stats: nested running statistics, {} without batch norm.
       metrics: where `test_accuracy` is; it is stored if it is that of the ticket itself, and not
         of masks that were sampled.
 
     Raises:
       UserError: a weight is not finite.
     """
-    arrays = method.apply(trainable, frozen), method.masks(trainable, frozen), batch_stats
     accuracy = None
     if not method.eval_samples and "test_accuracy" in metrics:
         accuracy = accuracy_on(config["data"], metrics["test_accuracy"])
-    return describe(config, *jax.device_get(arrays), accuracy=accuracy)
+    return describe(config, params, masks, batch_stats, accuracy=accuracy)
 
 
 def leave_ticket(path: Path, *args: Any) -> None:

@@ -1,9 +1,19 @@
 """Strict settings for every test, made before JAX starts."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # Eight virtual devices, as a test of sharding needs; one thread pool for all, so no slower.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
+
+# Most of a test's time is compilation, and the tests compile the same programs over and over: one
+# cache for all tests of this session, for its workers and for the commands that they start.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="supermask_jax_tests_")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

@@ -25,17 +25,10 @@ def command(*argv):
     return [sys.executable, str(ROOT / "experiments" / "lottery.py"), *ARGV, *argv]
 
 
-def environment(tmp_path):
-    """One thread; what one process compiled, the next one loads."""
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
-             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}  # fmt: skip
-    return single_threaded() | cache
-
-
-def doorway(tmp_path, workdir):
+def doorway(workdir):
     return subprocess.run(
         command(f"--workdir={workdir}"),
-        capture_output=True, text=True, timeout=120, env=environment(tmp_path),
+        capture_output=True, text=True, timeout=120, env=single_threaded(),
     )  # fmt: skip
 
 
@@ -56,13 +49,13 @@ def outcome(path):
 
 
 def test_a_killed_level_ends_as_if_never_killed(tmp_path):
-    whole = doorway(tmp_path, tmp_path / "whole")
+    whole = doorway(tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     path = tmp_path / "killed"
     shutil.copytree(tmp_path / "whole" / "level_00", path / "level_00")
     watched = path / "random-reshuffle-reshuffled" / "level_01"
     process = subprocess.Popen(
-        command(f"--workdir={path}"), env=environment(tmp_path),
+        command(f"--workdir={path}"), env=single_threaded(),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
@@ -76,7 +69,7 @@ def test_a_killed_level_ends_as_if_never_killed(tmp_path):
         process.wait()
     assert process.returncode == -signal.SIGKILL
     assert not (watched / "summary.json").exists()
-    again = doorway(tmp_path, path)
+    again = doorway(path)
     assert again.returncode == 0, again.stderr
     assert outcome(path) == outcome(tmp_path / "whole")
 

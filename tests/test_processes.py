@@ -22,6 +22,7 @@ def start_two(*argv):
         "JAX_PLATFORMS": "cpu",
         "JAX_COORDINATOR_ADDRESS": address,
         "JAX_NUM_PROCESSES": "2",
+        "JAX_ENABLE_COMPILATION_CACHE": "false",  # Only one of them would write to it.
     }
     return [
         subprocess.Popen(

@@ -23,6 +23,7 @@ from supermask_jax.run_ticket import accuracy_on, make_ticket
 from supermask_jax.tickets import latency
 from supermask_jax.tickets.files import decode_ticket, encode_ticket
 from supermask_jax.tickets.sizes import entropy_bound, sizes
+from supermask_jax.training.workdir import Workdir
 
 NORMAL = {"distribution": "normal", "scale": "he", "gain": 1.0}
 
@@ -59,7 +60,8 @@ def test_every_method_leaves_a_ticket(name):
     method = methods.get(name)
     state = method.init(jax.random.key(0), {"dense1": {"kernel": kernel}})
     config = identity(tiny_config()) | {"method": {"name": name}}
-    ticket = make_ticket(config, method, *state, {}, {"test_accuracy": 0.5})
+    arrays = method.apply(*state), method.masks(*state), {}
+    ticket = make_ticket(config, method, *arrays, {"test_accuracy": 0.5})
     loaded = decode_ticket(encode_ticket(ticket)[0])
     effective = method.apply(*state)["dense1"]["kernel"]
     assert (tickets.to_params(loaded)["dense1"]["kernel"] == effective).all()
@@ -199,6 +201,13 @@ def test_one_of_a_set_of_seeds(tmp_path, capsys):
     argv = [f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'x'}", "--seed=2"]
     assert export.main(argv) == 1
     assert "holds no run of seed 2" in capsys.readouterr().err
+    # As it was before the second seed was trained to its end.
+    folder = Workdir(tmp_path / "run")
+    folder.summary.unlink()
+    (folder.path / "seeds_1-1.json").unlink()
+    known, unknown = (export.ticket_of(folder.path, seed)[0].accuracy for seed in (0, 1))
+    assert known["value"] == summary["runs"][0]["test_accuracy"]
+    assert unknown == {}
 
 
 def test_sets():

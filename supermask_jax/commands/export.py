@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -25,6 +23,7 @@ from supermask_jax.tickets.making import without_values
 from supermask_jax.tickets.ticket import nested
 from supermask_jax.training.arrays import read_arrays
 from supermask_jax.training.checkpoint import Checkpoints
+from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.workdir import Workdir
 
 _EPILOG = """\
@@ -57,13 +56,6 @@ def _parser() -> Parser:
     return parser
 
 
-def _read_config(folder: Workdir) -> dict[str, Any]:
-    try:
-        return json.loads(folder.config.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder.path} holds no run: cannot read {folder.config.name}") from error
-
-
 def full_config(saved: dict[str, Any]) -> ConfigDict:
     """Returns a config of what a work folder's ``config.json`` holds."""
     config = default_config()
@@ -86,40 +78,40 @@ def ticket_of(path: Path, seed: int | None = None) -> tuple[tickets.Ticket, dict
       UserError: there is no run in it, or no checkpoint that is whole.
     """
     folder = Workdir(path)
-    saved = _read_config(folder)
-    summary = folder.finished_summary() or {}
+    saved = folder.read_config()
     if "recipe" in saved:
-        if not summary:
-            raise UserError(f"the level in {folder.path} is not finished: run its command again")
-        with np.load(folder.masks) as file:
-            masks = nested({name: file[name] for name in file.files})
-        params = nested(read_arrays(folder.path / "weights_final.npz"))
-        accuracy = accuracy_on(saved["data"], summary["test_accuracy"])
-        return describe(saved, params, masks, {}, accuracy=accuracy), {}
+        return _ticket_of_level(folder, saved), {}
     config = full_config(saved)
     seed = config.seed if seed is None else seed
     programs = experiment.programs(config, experiment.build(config), folder)
     job = next((job for job in programs if seed in job.seeds), None)
     if job is None:
         raise UserError(f"{folder.path} holds no run of seed {seed}")
-    path = folder.checkpoints if config.num_seeds == 1 else folder.part(job.seeds).checkpoints
-    restored = None
-    if path.is_dir():
-        with Checkpoints(path, max_to_keep=job.checkpoints_to_keep) as checkpoints:
+    if (step := DivergedSeeds(folder).read().get(seed)) is not None:
+        raise UserError(f"seed {seed} diverged by step {step}: give another --seed")
+    place, restored = job.part(folder), None
+    if place.checkpoints.is_dir():
+        with Checkpoints(place.checkpoints, max_to_keep=job.checkpoints_to_keep) as checkpoints:
             restored = checkpoints.restore(*job.like())
     if restored is None:
-        raise UserError(f"{path} holds no checkpoint")
-    _, state, frozen = restored
-    parts = job.layout.fetch((state.trainable, frozen, state.batch_stats))
-    trainable, frozen, batch_stats = job.layout.take(parts, job.seeds.index(seed))
+        raise UserError(f"{place.checkpoints} holds no checkpoint")
+    summary = place.summaries().get(seed, {})
     if not summary:
         _log.info("the run is not finished: this is the ticket of its newest checkpoint")
-    # Of a set of seeds the summary holds those of all.
-    runs = {run["seed"]: run for run in summary.get("runs", [])}
-    made = make_ticket(
-        saved | {"seed": seed}, job.method, trainable, frozen, batch_stats, runs.get(seed, summary)
-    )
-    return made, jax.device_get(named_leaves(frozen.get("weights", {})))
+    network = job.networks(*restored[1:])[job.seeds.index(seed)]
+    made = make_ticket(saved | {"seed": seed}, job.method, *network[:3], summary)
+    return made, named_leaves(network.frozen.get("weights", {}))
+
+
+def _ticket_of_level(folder: Workdir, saved: dict[str, Any]) -> tickets.Ticket:
+    summary = folder.finished_summary()
+    if summary is None:
+        raise UserError(f"the level in {folder.path} is not finished: run its command again")
+    with np.load(folder.masks) as file:
+        masks = nested({name: file[name] for name in file.files})
+    params = nested(read_arrays(folder.path / "weights_final.npz"))
+    accuracy = accuracy_on(saved["data"], summary["test_accuracy"])
+    return describe(saved, params, masks, {}, accuracy=accuracy)
 
 
 def with_accuracy(ticket: tickets.Ticket) -> tickets.Ticket:

@@ -55,7 +55,7 @@ def _result(summary: Mapping[str, Any]) -> str:
     from supermask_jax.analysis.intervals import percent
 
     accuracy, remaining = percent(summary["test_accuracy"]), percent(summary["remaining_weights"])
-    seeds = summary["num_seeds"]
+    seeds = summary["test_accuracy"]["n"]  # Those that did not diverge.
     return f"test accuracy {accuracy} %, {remaining} % {weights} (mean of {seeds} seeds)"
 
 

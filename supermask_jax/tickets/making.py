@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any
 
 import numpy as np
 
 from supermask_jax.errors import UserError
 from supermask_jax.tickets.ticket import Arrays, Layer, Ticket, digest
+from supermask_jax.versions import versions
 
 _PACKAGES = ("flax", "jax", "numpy", "supermask-jax")
 
@@ -64,7 +64,7 @@ def from_run(
         method=method,
         config=dict(config or {}),
         accuracy=dict(accuracy or {}),
-        versions=_versions(),
+        versions={name: found for name, found in versions(_PACKAGES).items() if found},
     )
 
 
@@ -124,13 +124,3 @@ def _floats(arrays: Arrays) -> Arrays:
         if array.dtype.kind not in "fV" or array.dtype.itemsize > 4:
             raise UserError(f"{name!r} is {array.dtype}: a ticket holds float32 parameters")
     return {name: array.astype(np.float32) for name, array in arrays.items()}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,8 +14,10 @@ import optax
 
 from supermask_jax.data.pipeline import epoch_order
 from supermask_jax.data.transforms import Prepare
+from supermask_jax.errors import Diverged
 from supermask_jax.methods import Method
 from supermask_jax.training.checkpoint import Checkpoints
+from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.layout import Layout
 from supermask_jax.training.loop import Hooks, fit
 from supermask_jax.training.processes import is_main, wait_for_all
@@ -29,7 +31,7 @@ from supermask_jax.training.programs import (
 from supermask_jax.training.progress import Progress
 from supermask_jax.training.state import TrainState, create_state
 from supermask_jax.training.step import ApplyFn, make_train_step, mean_metrics
-from supermask_jax.training.workdir import Workdir
+from supermask_jax.training.workdir import Part, Workdir
 
 Array = jax.Array
 PyTree = Any
@@ -37,6 +39,15 @@ PyTree = Any
 Measure = Callable[[TrainState, PyTree, Examples, str], list[dict[str, float]]]
 
 _log = logging.getLogger("supermask_jax")
+
+
+class Network(NamedTuple):
+    """A trained network of one seed: nested dicts of NumPy arrays."""
+
+    params: PyTree  # effective parameters
+    masks: PyTree  # int8, without leaves in a dense network; the most probable ones if sampled
+    batch_stats: PyTree
+    frozen: PyTree
 
 
 class Job(NamedTuple):
@@ -57,6 +68,7 @@ class Job(NamedTuple):
     seed: int  # the first one
     num_train: int
     num_seeds: int = 1
+    in_set: bool = False  # part of a set of seeds, if only with one of them
     shuffle: bool = True
     eval_batch_size: int = 500
     checkpoints_to_keep: int = 3
@@ -66,6 +78,10 @@ class Job(NamedTuple):
     def seeds(self) -> range:
         """The seeds of the program."""
         return range(self.seed, self.seed + self.num_seeds)
+
+    def part(self, folder: Workdir) -> Part:
+        """Returns the places of what the program leaves in the folder of its run."""
+        return folder.part(self.seeds, in_set=self.in_set)
 
     def create(self, key: Array) -> tuple[TrainState, PyTree]:
         """Draws (state, frozen) of one seed."""
@@ -79,23 +95,21 @@ class Job(NamedTuple):
 
     def start(self) -> tuple[TrainState, PyTree]:
         """Draws (state, frozen) where the layout wants them."""
-        create = self.layout.lift(
-            lambda words: self.create(jax.random.wrap_key_data(words)), (True,)
-        )
-        place = self.layout.per_seed
-        options = _compile_fast()
-        return jax.jit(create, out_shardings=place, compiler_options=options)(self._words(0))
+        place, options = self.layout.per_seed, _compile_fast()
+        create = jax.jit(self._create_all(), out_shardings=place, compiler_options=options)
+        return create(self._words(0))
 
     def like(self) -> tuple[TrainState, PyTree]:
         """Returns shapes, dtypes and places of what `start` returns."""
-        create = self.layout.lift(
-            lambda words: self.create(jax.random.wrap_key_data(words)), (True,)
-        )
         place = self.layout.per_seed
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-            jax.eval_shape(create, self._words(0)),
+            jax.eval_shape(self._create_all(), self._words(0)),
         )
+
+    def _create_all(self) -> Callable[[np.ndarray], tuple[TrainState, PyTree]]:
+        """Returns `create` over all seeds, of the words of their keys."""
+        return self.layout.lift(lambda words: self.create(jax.random.wrap_key_data(words)), (True,))
 
     def _words(self, which: int) -> np.ndarray:
         # Plain numbers: a program over several processes takes no array of a single one.
@@ -151,6 +165,16 @@ class Job(NamedTuple):
 
         return measure
 
+    def networks(self, state: TrainState, frozen: PyTree) -> list[Network]:
+        """Returns the network of each seed, on the host; every process must ask."""
+
+        def one(trainable: PyTree, frozen: PyTree) -> tuple[PyTree, PyTree]:
+            return self.method.apply(trainable, frozen), self.method.masks(trainable, frozen)
+
+        masked = jax.jit(self.layout.lift(one, (True, True)))(state.trainable, frozen)
+        found = Network(*self.layout.fetch((*masked, state.batch_stats, frozen)))
+        return [self.layout.take(found, i) for i in range(self.num_seeds)]
+
 
 class Splits(NamedTuple):
     """The data of a run on the device. `val` is None where test is watched every epoch."""
@@ -173,7 +197,6 @@ def train(
     splits: Splits,
     folder: Workdir,
     *,
-    checkpoints: Path | None = None,
     quiet: bool = False,
 ) -> Trained:
     """Trains in `folder`, which `Workdir.create` made; goes on from its newest checkpoint.
@@ -181,23 +204,26 @@ def train(
     Args:
       job: one run, or those of some seeds.
       splits: on the devices, by `Layout.put`.
-      folder: where metrics go.
-      checkpoints: folder of the checkpoints, if not the work folder's own.
+      folder: of the run that the program is, or is part of.
       quiet: print no epochs.
 
     Raises:
-      UserError: no space, or training diverged.
+      UserError: no space.
+      Diverged: training of a single run diverged; a seed of a set is noted in the folder instead.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
-    place = folder.checkpoints if checkpoints is None else checkpoints
     with (
         folder.locked(),
-        Checkpoints(place, max_to_keep=job.checkpoints_to_keep) as saved,
+        Checkpoints(job.part(folder).checkpoints, max_to_keep=job.checkpoints_to_keep) as saved,
         Progress(
-            folder, job.plan, quiet=quiet or not is_main(), tensorboard=job.tensorboard
+            folder,
+            job.plan,
+            quiet=quiet or not is_main(),
+            tensorboard=job.tensorboard,
+            in_set=job.in_set,
         ) as progress,
     ):
-        state, frozen = _start(saved, folder, job)
+        state, frozen, diverged = _start(saved, folder, job)
         measure = job.measure()
         watched, prefix = (splits.test, "test") if splits.val is None else (splits.val, "val")
         hooks = Hooks(
@@ -207,9 +233,23 @@ def train(
             save=saved.save,
             progress=progress.step,
             fetch=job.layout.fetch,
+            diverged=functools.partial(_diverged, folder, job.in_set),
         )
-        state = fit(state, frozen, job.runner(splits.train), job.plan, hooks, job.seeds)
+        run_steps = job.runner(splits.train)
+        state = fit(state, frozen, run_steps, job.plan, hooks, job.seeds, diverged)
         return Trained(state, frozen, measure(state, frozen, splits.test, "test"))
+
+
+def _diverged(folder: Workdir, in_set: bool, seed: int, loss: float, step: int) -> None:
+    """Notes that a seed of a set has diverged; raises where it is the whole run."""
+    if not in_set:
+        raise Diverged(
+            f"training diverged: the loss is {loss} by step {step}; the last checkpoint is from "
+            "before: lower the learning rate, or change the initialisers"
+        )
+    _log.warning("seed %d diverged: its loss is %s by step %d; the set goes on without it",
+                 seed, loss, step)  # fmt: skip
+    DivergedSeeds(folder).note(seed, step)
 
 
 def _compile_fast() -> dict[str, int] | None:
@@ -217,17 +257,25 @@ def _compile_fast() -> dict[str, int] | None:
     return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
 
 
-def _start(checkpoints: Checkpoints, folder: Workdir, job: Job) -> tuple[TrainState, PyTree]:
-    """Takes the newest checkpoint of the program, or draws its first state."""
+def _start(
+    checkpoints: Checkpoints, folder: Workdir, job: Job
+) -> tuple[TrainState, PyTree, dict[int, int]]:
+    """Takes the newest checkpoint of the program, or draws its first state.
+
+    Returns:
+      (state, frozen, {seed that diverged before: step}).
+    """
     restored = checkpoints.restore(*job.like())
     if restored is None:
         state, frozen = job.start()
         folder.keep_metrics(0, job.seeds)
+        diverged = DivergedSeeds(folder).keep(0, job.seeds)
         checkpoints.start(frozen)
-        return state, frozen
+        return state, frozen, diverged
     step, state, frozen = restored
     epochs, inside = divmod(step, job.plan.steps_per_epoch)
-    folder.keep_metrics(epochs, job.seeds)
+    diverged = DivergedSeeds(folder).keep(step, job.seeds)
+    folder.keep_metrics(epochs, job.seeds, diverged)
     wait_for_all("resumed")
     _log.info("resuming after epoch %d, step %d of the next one", epochs, inside)
-    return state, frozen
+    return state, frozen, diverged

@@ -5,14 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from supermask_jax.errors import Diverged
 from supermask_jax.training.plateau import stopped
 from supermask_jax.training.processes import in_any
 from supermask_jax.training.programs import Plan, RunSteps
@@ -76,34 +75,52 @@ class Hooks(NamedTuple):
     save: Callable[[int, TrainState, bool], None]  # (step, state, whether to wait for the disk)
     progress: Callable[[int, int], None]  # (epoch from 1, steps of it done)
     fetch: Callable[[PyTree], PyTree]  # arrays of the state -> NumPy arrays, whole
+    diverged: Callable[[int, float, int], None]  # (seed, loss, step): notes it, or raises
 
 
-def _check_finite(loss: Array, step: int, seeds: Sequence[int]) -> None:
-    losses = np.ravel(jax.device_get(loss))
-    if np.isfinite(losses).all():
-        return
-    bad = int(np.flatnonzero(~np.isfinite(losses))[0])
-    which = f" of seed {seeds[bad]}" if len(seeds) > 1 else ""
-    raise Diverged(
-        f"training diverged: the loss{which} is {losses[bad]} by step {step}; the last checkpoint "
-        "is from before: lower the learning rate, or change the initialisers"
-    )
+class _Living:
+    """Which seeds of a program still count: those whose loss has been finite so far.
 
+    A seed that diverged is trained on with the others, since they are one program, to no effect
+    on them; nothing of it is reported.
+    """
 
-def _all_stopped(state: TrainState, hooks: Hooks) -> bool:
-    flag = stopped(state.opt_state)
-    return flag is not None and bool(np.all(hooks.fetch(flag)))
+    def __init__(self, seeds: Sequence[int], diverged: Iterable[int], hooks: Hooks) -> None:
+        self._seeds, self._hooks = seeds, hooks
+        self._out = np.isin(seeds, list(diverged))
+
+    def check(self, dispatches: Iterable[tuple[Array, int]]) -> None:
+        """Tells of seeds whose loss is not finite in (losses, last step) of some dispatches."""
+        for losses, step in dispatches:
+            found = np.ravel(jax.device_get(losses))
+            new = ~np.isfinite(found) & ~self._out
+            self._out |= new
+            for i in np.flatnonzero(new):
+                self._hooks.diverged(self._seeds[i], float(found[i]), step)
+
+    def ended(self, state: TrainState) -> bool:
+        """Says whether all have diverged, or were stopped by their schedule."""
+        flag = stopped(state.opt_state)
+        behind = False if flag is None else np.ravel(self._hooks.fetch(flag))
+        return bool(np.all(self._out | behind))
+
+    def none(self) -> bool:
+        """Says whether all have diverged."""
+        return bool(self._out.all())
+
+    def training(self, steps: np.ndarray, step: int) -> list[int]:
+        """Returns the indices of the seeds that have come to `step` and count."""
+        return np.flatnonzero((np.ravel(steps) == step) & ~self._out).tolist()
 
 
 def _lines(
-    steps: np.ndarray,
+    training: Sequence[int],
     metrics: list[dict[str, float]],
     seeds: Sequence[int],
     seconds: float,
     **common: int,
 ) -> list[dict[str, Any]]:
-    """Returns the metrics lines of an epoch; seeds that stopped before it have none."""
-    training = np.flatnonzero(np.ravel(steps) == common["step"])
+    """Returns the metrics lines of an epoch, one for each index of a seed in `training`."""
     share = {"seconds": round(seconds / len(training), 4)}
     return [{"seed": seeds[i], **common, **metrics[i], **share} for i in training]
 
@@ -115,6 +132,7 @@ def fit(
     plan: Plan,
     hooks: Hooks,
     seeds: Sequence[int],
+    diverged: Iterable[int] = (),
 ) -> TrainState:
     """Trains from ``state.step`` to the end of the plan and returns the final state.
 
@@ -122,39 +140,74 @@ def fit(
     wait. A line is reported before its checkpoint is saved: a checkpoint on disk means that its
     line is there too. The seconds of a line are those of the epoch, shared among the seeds.
 
+    Args:
+      state: of all seeds.
+      frozen: of all seeds.
+      run_steps: from `make_run_steps`.
+      plan: sizes of the run.
+      hooks: what is called.
+      seeds: of the program.
+      diverged: those of them that diverged before.
+
     Raises:
       Interrupted: SIGTERM or Ctrl-C; the state is saved.
-      UserError: the loss is not finite, or a checkpoint could not be saved.
+      UserError: a checkpoint could not be saved, or what `hooks.diverged` raises.
     """
     # Seeds that their schedule stopped stay behind.
     step, total = int(np.max(hooks.fetch(state.step))), plan.total_steps
+    living = _Living(seeds, diverged, hooks)
     with StopSignal().active() as stop:
-        while step < total and not _all_stopped(state, hooks):
+        while step < total and not living.ended(state):
             started = time.perf_counter()
-            epoch, index = divmod(step, plan.steps_per_epoch)
-            order = hooks.order(epoch)
-            pending: tuple[Array, int] | None = None
-            while index < plan.steps_per_epoch and not stop.wanted():
-                count = min(plan.steps_per_call, plan.steps_per_epoch - index)
-                state, loss = run_steps(state, frozen, order, index, count)
-                index, step = index + count, step + count
-                if pending is not None:
-                    _check_finite(*pending, seeds)
-                pending = (loss, step)
-                hooks.progress(epoch + 1, index)
-            if index < plan.steps_per_epoch:
-                if pending is not None:
-                    _check_finite(*pending, seeds)
+            epoch = step // plan.steps_per_epoch
+            state, step, pending = _train_epoch(
+                state, frozen, run_steps, plan, hooks, living, step, stop
+            )
+            if step < (epoch + 1) * plan.steps_per_epoch:
+                living.check(pending)
+                if living.none():
+                    return state
                 hooks.save(step, state, True)
                 raise Interrupted(stop.signum, step)
             watched = hooks.evaluate(state)
-            _check_finite(*pending, seeds)
+            living.check(pending)
             steps, sums = hooks.fetch((state.step, state.sums))
+            training = living.training(steps, step)
+            if not training:
+                return state
             metrics = [a | b for a, b in zip(mean_metrics(sums, "train"), watched, strict=True)]
             seconds = time.perf_counter() - started
-            hooks.report(_lines(steps, metrics, seeds, seconds, epoch=epoch + 1, step=step))
+            hooks.report(_lines(training, metrics, seeds, seconds, epoch=epoch + 1, step=step))
             stopping = stop.wanted() and step < total
             hooks.save(step, state, stopping)
             if stopping:
                 raise Interrupted(stop.signum, step)
     return state
+
+
+def _train_epoch(
+    state: TrainState,
+    frozen: PyTree,
+    run_steps: RunSteps,
+    plan: Plan,
+    hooks: Hooks,
+    living: _Living,
+    step: int,
+    stop: StopSignal,
+) -> tuple[TrainState, int, list[tuple[Array, int]]]:
+    """Trains from `step` to the end of its epoch, or to where there is reason to stop.
+
+    Returns:
+      The state, its step, and (losses, step) of the dispatches that are not checked yet.
+    """
+    epoch, index = divmod(step, plan.steps_per_epoch)
+    order = hooks.order(epoch)
+    pending: list[tuple[Array, int]] = []
+    while index < plan.steps_per_epoch and not stop.wanted() and not living.none():
+        steps = min(plan.steps_per_call, plan.steps_per_epoch - index)
+        state, losses = run_steps(state, frozen, order, index, steps)
+        index, step = index + steps, step + steps
+        living.check(pending)
+        pending = [(losses, step)]
+        hooks.progress(epoch + 1, index)
+    return state, step, pending

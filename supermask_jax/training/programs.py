@@ -104,6 +104,10 @@ def make_run_steps(
     )
 
 
+Sums = dict[str, Array]
+Evaluate = Callable[[TrainState, PyTree, Examples], tuple[Sums, dict[str, Array]]]
+
+
 def make_evaluate(
     apply_fn: ApplyFn,
     method: Method,
@@ -111,18 +115,36 @@ def make_evaluate(
     batch_size: int,
     prepare: Prepare,
     layout: Layout,
-) -> Callable[[TrainState, PyTree, Examples], tuple[dict[str, Array], dict[str, Array]]]:
+) -> Evaluate:
     """Builds ``evaluate(state, frozen, examples) -> (sums, numbers)`` over a whole split.
 
     Methods that sample are evaluated on several masks: the sums are over all of them, and
     ``numbers["remaining_weights"]`` is the mean of their densities. `numbers` holds also what the
     method reports. With seeds, every result has a leading axis of seeds.
     """
-    step = make_eval_step(apply_fn)
     samples = max(method.eval_samples, 1)
-    batch_size = layout.whole_rows(batch_size)
+    apply_mask = _make_apply_mask(method, plan, layout)
+    sum_split = _make_sum_split(apply_fn, plan, batch_size, prepare, layout)
 
-    def mask(state: TrainState, frozen: PyTree, sample: Array) -> tuple[PyTree, dict[str, Array]]:
+    def evaluate(
+        state: TrainState, frozen: PyTree, data: Examples
+    ) -> tuple[Sums, dict[str, Array]]:
+        found = []
+        for sample in range(samples):
+            params, numbers = apply_mask(state, frozen, sample)
+            found.append((sum_split(state, params, data), numbers))
+        total = jax.tree.map(lambda *leaves: sum(leaves), *found)
+        return total[0], jax.tree.map(lambda x: x / samples, total[1])
+
+    return evaluate
+
+
+def _make_apply_mask(
+    method: Method, plan: Plan, layout: Layout
+) -> Callable[[TrainState, PyTree, int], tuple[PyTree, dict[str, Array]]]:
+    """Builds the jitted (state, frozen, sample) -> (effective parameters, numbers)."""
+
+    def one(state: TrainState, frozen: PyTree, sample: Array) -> tuple[PyTree, dict[str, Array]]:
         # Counted from the other end than the keys of the steps: never one of those.
         key = jax.random.fold_in(jax.random.fold_in(state.key, -1 - state.step), sample)
         operands = (
@@ -135,28 +157,33 @@ def make_evaluate(
         numbers["remaining_weights"] = stats.density(method.masks(*operands))
         return method.apply(*operands), numbers
 
-    def one(
-        sums: dict[str, Array], params: PyTree, batch_stats: PyTree, data: Examples, index: Array
-    ) -> dict[str, Array]:
+    place = (layout.per_seed, layout.replicated)
+    return jax.jit(layout.lift(one, (True, True, False)), out_shardings=place)
+
+
+def _make_sum_split(
+    apply_fn: ApplyFn, plan: Plan, batch_size: int, prepare: Prepare, layout: Layout
+) -> Callable[[TrainState, PyTree, Examples], Sums]:
+    """Builds (state, params, examples) -> metric sums of effective parameters over a split."""
+    step = make_eval_step(apply_fn)
+    batch_size = layout.whole_rows(batch_size)
+
+    def one(sums: Sums, params: PyTree, batch_stats: PyTree, data: Examples, index: Array) -> Sums:
         total = data.images.shape[0]
         order = epoch_order(jax.random.key(0), 0, total, batch_size, shuffle=False)
         batch = batch_at(*data, order, index, batch_size, prepare=prepare, place=layout.split_rows)
         return step(params, batch_stats, batch, sums)
 
-    def whole(
-        sums: dict[str, Array], params: PyTree, batch_stats: PyTree, data: Examples
-    ) -> dict[str, Array]:
+    def whole(sums: Sums, params: PyTree, batch_stats: PyTree, data: Examples) -> Sums:
         batches = num_batches(data.images.shape[0], batch_size)
         body = lambda i, sums: one(sums, params, batch_stats, data, i)  # noqa: E731
         return lax.fori_loop(0, batches, body, sums)
 
-    place = (layout.per_seed, layout.replicated)
-    mask_jitted = jax.jit(layout.lift(mask, (True, True, False)), out_shardings=place)
     seeded = (True, True, True, False)
     whole_jitted = jax.jit(layout.lift(whole, seeded), out_shardings=layout.replicated)
     one_jitted = jax.jit(layout.lift(one, (*seeded, False)), out_shardings=layout.replicated)
 
-    def evaluate_mask(state: TrainState, params: PyTree, data: Examples) -> dict[str, Array]:
+    def sum_split(state: TrainState, params: PyTree, data: Examples) -> Sums:
         sums = jax.tree.map(jax.numpy.zeros_like, state.sums)
         if plan.steps_per_call > 1:
             return whole_jitted(sums, params, state.batch_stats, data)
@@ -164,14 +191,4 @@ def make_evaluate(
             sums = one_jitted(sums, params, state.batch_stats, data, index)
         return sums
 
-    def evaluate(
-        state: TrainState, frozen: PyTree, data: Examples
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
-        found = []
-        for sample in range(samples):
-            params, numbers = mask_jitted(state, frozen, sample)
-            found.append((evaluate_mask(state, params, data), numbers))
-        total = jax.tree.map(lambda *leaves: sum(leaves), *found)
-        return total[0], jax.tree.map(lambda x: x / samples, total[1])
-
-    return evaluate
+    return sum_split

@@ -37,8 +37,10 @@ def epoch_line(lines: Sequence[Mapping[str, Any]], epochs: int) -> str:
 class Progress:
     """Writes ``metrics.jsonl``; shows a bar on a terminal and one line an epoch anywhere."""
 
-    def __init__(self, folder: Workdir, plan: Plan, *, quiet: bool, tensorboard: bool) -> None:
-        self._folder, self._plan, self._quiet = folder, plan, quiet
+    def __init__(
+        self, folder: Workdir, plan: Plan, *, quiet: bool, tensorboard: bool, in_set: bool
+    ) -> None:
+        self._folder, self._plan, self._quiet, self._in_set = folder, plan, quiet, in_set
         self._writer = _tensorboard_writer(folder) if tensorboard and is_main() else None
         self._bar = tqdm(
             total=plan.steps_per_epoch, leave=False, disable=quiet or not sys.stderr.isatty()
@@ -63,7 +65,7 @@ class Progress:
         self._folder.append_metrics(lines)
         if self._writer is not None:
             for line in lines:
-                prefix = f"seed {line['seed']}/" if len(lines) > 1 else ""
+                prefix = f"seed {line['seed']}/" if self._in_set else ""
                 for name in line.keys() - {"seed", "epoch", "step"}:
                     self._writer.add_scalar(prefix + name, line[name], line["epoch"])
         if not self._quiet:

@@ -2,8 +2,9 @@
 
 ``config.json``, ``env.json``, ``metrics.jsonl`` (one object an epoch and seed), ``summary.json``
 (written last: its presence says the run is finished), ``masks.npz`` (int8), ``ticket.safetensors``
-(of a set of seeds ``masks-s3.npz``, ``ticket-s3.safetensors`` and so on), ``checkpoints/``. Of
-several processes only the first one writes.
+(of a set of seeds ``masks-s3.npz``, ``ticket-s3.safetensors`` and so on), ``checkpoints/``; of a
+set also ``seeds_A-B.json`` (the summaries of a program that is finished) and ``diverged.json`` (see
+`diverged`). Of several processes only the first one writes.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from supermask_jax.errors import UserError
+from supermask_jax.errors import UserError, one_line
 from supermask_jax.training.processes import is_main, wait_for_all
+from supermask_jax.versions import versions
 
 _PACKAGES = ("supermask-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -59,18 +60,12 @@ def config_difference(
 
 def environment() -> dict[str, Any]:
     """Returns versions, device and git revision of this process."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
     device = jax.devices()[0]
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": versions,
+        "versions": versions(_PACKAGES),
         "backend": device.platform,
         "device": device.device_kind,
         "num_devices": jax.device_count(),
@@ -89,10 +84,17 @@ def _git_revision() -> str | None:
 
 
 class Part(NamedTuple):
-    """Places of some seeds of a set."""
+    """Places of what one program of a run leaves: of the run itself, or of some seeds of a set."""
 
-    summary: Path  # JSON list, written last
+    summary: Path  # a JSON dict, or of a part of a set a list with one a seed; written last
     checkpoints: Path
+    masks: dict[int, Path]  # by seed
+    tickets: dict[int, Path]
+
+    def summaries(self) -> dict[int, dict[str, Any]]:
+        """Returns the summaries of the finished seeds, {} where the program is not finished."""
+        found = _read_summary(self.summary) or []
+        return {run["seed"]: run for run in ([found] if isinstance(found, dict) else found)}
 
 
 class Workdir:
@@ -125,10 +127,7 @@ class Workdir:
                     f"work folder {self.path} is not empty and holds no run: choose another"
                 )
             return
-        try:
-            old = json.loads(self.config.read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {self.config}: {error}") from error
+        old = self.read_config()
         # Through JSON, so that tuples compare equal to what was written.
         new, known = (json.loads(json.dumps(x)) for x in (config, defaults or {}))
         if difference := config_difference(old, new, known):
@@ -157,12 +156,21 @@ class Workdir:
 
     def finished_summary(self) -> dict[str, Any] | None:
         """Returns the summary of a finished run, or None."""
-        if not self.summary.exists():
-            return None
+        return _read_summary(self.summary)
+
+    def read_config(self) -> dict[str, Any]:
+        """Returns what ``config.json`` holds.
+
+        Raises:
+          UserError: there is none, or it cannot be read.
+        """
         try:
-            return json.loads(self.summary.read_text())
-        except ValueError as error:
-            raise UserError(f"{self.summary} is damaged: delete it to finish the run") from error
+            return json.loads(self.config.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self.path} holds no run: cannot read {self.config.name}: "
+                f"{one_line(getattr(error, 'strerror', None) or error)}"
+            ) from error
 
     @staticmethod
     def write_json(path: Path, value: Any) -> None:
@@ -188,8 +196,13 @@ class Workdir:
                 continue
         return lines
 
-    def keep_metrics(self, last: int, seeds: Sequence[int]) -> None:
+    def keep_metrics(self, last: int, seeds: Sequence[int], diverged: Container[int] = ()) -> None:
         """Drops the lines of `seeds` after epoch `last`: resumed runs write them again.
+
+        Args:
+          last: epoch of the checkpoint, from 1.
+          seeds: of the program.
+          diverged: those of them that may have ended before, or have no line at all.
 
         Raises:
           UserError: a line before is missing. (A rewound run need not begin with epoch 1, and a
@@ -202,7 +215,7 @@ class Workdir:
         ]
         epochs = {seed: [x["epoch"] for x in kept if x["seed"] == seed] for seed in seeds}
         runs = [found for found in epochs.values() if found]
-        whole = len(runs) == len(seeds) and all(
+        whole = all(found or seed in diverged for seed, found in epochs.items()) and all(
             found == list(range(runs[0][0], found[-1] + 1)) for found in runs
         )
         if runs and not (whole and max(found[-1] for found in runs) == last):
@@ -230,10 +243,16 @@ class Workdir:
                 raise UserError(f"another process is training in {self.path}") from error
             yield
 
-    def part(self, seeds: Sequence[int]) -> Part:
-        """Returns the places of what some seeds of a set leave when trained together."""
+    def part(self, seeds: Sequence[int], *, in_set: bool) -> Part:
+        """Returns the places of a program that trains `seeds`: all of a run, or part of a set."""
+        if not in_set:
+            (seed,) = seeds
+            return Part(self.summary, self.checkpoints, {seed: self.masks}, {seed: self.ticket})
         name = f"seeds_{seeds[0]}-{seeds[-1]}"
-        return Part(self.path / f"{name}.json", self.checkpoints / name)
+        masks, tickets = (
+            {seed: self.of_seed(path, seed) for seed in seeds} for path in (self.masks, self.ticket)
+        )
+        return Part(self.path / f"{name}.json", self.checkpoints / name, masks, tickets)
 
     def part_size(self, first: int) -> int | None:
         """Returns how many seeds a set that is there trains together, from seed `first`."""
@@ -253,6 +272,15 @@ class Workdir:
         temporary = path.with_suffix(".tmp.npz")
         np.savez_compressed(temporary, **masks)
         os.replace(temporary, path)
+
+
+def _read_summary(path: Path) -> Any:
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: delete it to finish the run") from error
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -1,0 +1,66 @@
+"""What a trained program leaves beside its checkpoints: masks, tickets and summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from supermask_jax.core import stats, trees
+from supermask_jax.errors import UserError
+from supermask_jax.run_ticket import leave_ticket
+from supermask_jax.training.diverged import DivergedSeeds
+from supermask_jax.training.job import Job, Network, Trained
+from supermask_jax.training.processes import is_main, wait_for_all
+from supermask_jax.training.workdir import Workdir
+
+
+def finish(folder: Workdir, job: Job, trained: Trained) -> list[dict[str, Any]]:
+    """Writes masks and tickets of a finished program; returns a summary for each of its seeds.
+
+    Seeds that diverged leave nothing.
+
+    Raises:
+      UserError: the metrics of the run are gone.
+    """
+    wait_for_all("trained")
+    place, config, lines = job.part(folder), folder.read_config(), folder.read_metrics()
+    diverged = DivergedSeeds(folder).read()
+    networks = job.networks(trained.state, trained.frozen)
+    found = []
+    for seed, network, metrics in zip(job.seeds, networks, trained.metrics, strict=True):
+        if seed in diverged:
+            continue
+        own = [line for line in lines if line["seed"] == seed]
+        if not own:
+            raise UserError(f"{folder.metrics} is gone: start again in another work folder")
+        masks = trees.named_leaves(network.masks)
+        folder.write_masks(place.masks[seed], masks)
+        if masks and is_main():  # A dense network has no masks, and is no ticket.
+            settings, arrays = config | {"seed": seed}, network[:3]
+            leave_ticket(place.tickets[seed], settings, job.method, *arrays, metrics)
+        found.append(_summary(job, network, own, metrics))
+    return found
+
+
+def _summary(
+    job: Job,
+    network: Network,
+    lines: Sequence[Mapping[str, Any]],
+    metrics: Mapping[str, float],
+) -> dict[str, Any]:
+    """Returns the summary of one seed, with its lines of ``metrics.jsonl``."""
+    counts = stats.layer_counts(trees.named_leaves(network.masks))
+    # Accuracy and remaining weights are means over sampled masks where a method samples; the
+    # masks that are written, and `layers`, are then those with a probability above 1/2.
+    kind = "most probable" if job.method.eval_samples else "final"
+    return {
+        "masks": kind,
+        **lines[-1],
+        **metrics,
+        "seconds": round(sum(line["seconds"] for line in lines), 3),
+        "num_weights": sum(map(sum, counts.values())) or trees.num_params(network.params),
+        "layers": {
+            name: layer._asdict() | {"density": layer.density} for name, layer in counts.items()
+        },
+        "frozen_sha256": trees.digest(network.frozen),
+    }
