@@ -289,11 +289,11 @@ def finish(
         layers = {
             name: layer._asdict() | {"density": layer.density} for name, layer in counts.items()
         }
+        last = own[-1] | trained.metrics[i]
         found.append(
             {
                 "masks": kind,
-                **own[-1],
-                **trained.metrics[i],
+                **{k: v for k, v in last.items() if k not in stats.LAYER_SHARES},
                 "seconds": round(sum(line["seconds"] for line in own), 3),
                 "num_weights": sum(map(sum, counts.values())) or trees.num_params(trainable),
                 "layers": layers,

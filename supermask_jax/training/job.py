@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ from supermask_jax.training.workdir import Workdir
 Array = jax.Array
 PyTree = Any
 
-Measure = Callable[[TrainState, PyTree, Examples, str], list[dict[str, float]]]
+Measure = Callable[[TrainState, PyTree, Examples, str], list[dict[str, Any]]]
 
 _log = logging.getLogger("supermask_jax")
 
@@ -140,14 +140,10 @@ class Job(NamedTuple):
 
         def measure(
             state: TrainState, frozen: PyTree, examples: Examples, prefix: str
-        ) -> list[dict[str, float]]:
+        ) -> list[dict[str, Any]]:
             sums, numbers = jax.device_get(evaluate(state, frozen, examples))
             rows = mean_metrics(sums, prefix)
-            flat = {name: np.ravel(values).tolist() for name, values in numbers.items()}
-            return [
-                row | {name: values[i] for name, values in flat.items()}
-                for i, row in enumerate(rows)
-            ]
+            return [row | _numbers_of(numbers, i) for i, row in enumerate(rows)]
 
         return measure
 
@@ -165,7 +161,7 @@ class Trained(NamedTuple):
 
     state: TrainState
     frozen: PyTree
-    metrics: list[dict[str, float]]  # a seed: test loss and accuracy, remaining weights
+    metrics: list[dict[str, Any]]  # a seed: test loss and accuracy, remaining weights, by layer
 
 
 def train(
@@ -210,6 +206,16 @@ def train(
         )
         state = fit(state, frozen, job.runner(splits.train), job.plan, hooks, job.seeds)
         return Trained(state, frozen, measure(state, frozen, splits.test, "test"))
+
+
+def _numbers_of(numbers: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """Returns one seed's numbers; what is told layer by layer to six digits, as it is read."""
+    return {
+        name: {layer: round(float(np.ravel(x)[index]), 6) for layer, x in value.items()}
+        if isinstance(value, Mapping)
+        else float(np.ravel(value)[index])
+        for name, value in numbers.items()
+    }
 
 
 def _compile_fast() -> dict[str, int] | None:

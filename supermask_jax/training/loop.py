@@ -71,7 +71,7 @@ class Hooks(NamedTuple):
     """
 
     order: Callable[[int], Array]  # epoch from 0 -> indices, on the device
-    evaluate: Callable[[TrainState], list[dict[str, float]]]  # per seed, at an epoch's end
+    evaluate: Callable[[TrainState], list[dict[str, Any]]]  # per seed, at an epoch's end
     report: Callable[[list[dict[str, Any]]], None]  # per seed still training, epochs from 1
     save: Callable[[int, TrainState, bool], None]  # (step, state, whether to wait for the disk)
     progress: Callable[[int, int], None]  # (epoch from 1, steps of it done)
@@ -97,7 +97,7 @@ def _all_stopped(state: TrainState, hooks: Hooks) -> bool:
 
 def _lines(
     steps: np.ndarray,
-    metrics: list[dict[str, float]],
+    metrics: list[dict[str, Any]],
     seeds: Sequence[int],
     seconds: float,
     **common: int,

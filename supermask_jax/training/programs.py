@@ -111,18 +111,19 @@ def make_evaluate(
     batch_size: int,
     prepare: Prepare,
     layout: Layout,
-) -> Callable[[TrainState, PyTree, Examples], tuple[dict[str, Array], dict[str, Array]]]:
+) -> Callable[[TrainState, PyTree, Examples], tuple[dict[str, Array], dict[str, Any]]]:
     """Builds ``evaluate(state, frozen, examples) -> (sums, numbers)`` over a whole split.
 
     Methods that sample are evaluated on several masks: the sums are over all of them, and
-    ``numbers["remaining_weights"]`` is the mean of their densities. `numbers` holds also what the
-    method reports. With seeds, every result has a leading axis of seeds.
+    ``numbers["remaining_weights"]`` is the mean of their densities. `numbers` holds also
+    `stats.layer_shares`, and what the method reports. With seeds, every result has a leading axis
+    of seeds.
     """
     step = make_eval_step(apply_fn)
     samples = max(method.eval_samples, 1)
     batch_size = layout.whole_rows(batch_size)
 
-    def mask(state: TrainState, frozen: PyTree, sample: Array) -> tuple[PyTree, dict[str, Array]]:
+    def mask(state: TrainState, frozen: PyTree, sample: Array) -> tuple[PyTree, dict[str, Any]]:
         # Counted from the other end than the keys of the steps: never one of those.
         key = jax.random.fold_in(jax.random.fold_in(state.key, -1 - state.step), sample)
         operands = (
@@ -132,7 +133,8 @@ def make_evaluate(
             state.step / plan.total_steps,
         )
         numbers = {} if method.report is None else method.report(state.trainable, frozen)
-        numbers["remaining_weights"] = stats.density(method.masks(*operands))
+        masks = method.masks(*operands)
+        numbers |= {"remaining_weights": stats.density(masks), **stats.layer_shares(masks)}
         return method.apply(*operands), numbers
 
     def one(
@@ -166,7 +168,7 @@ def make_evaluate(
 
     def evaluate(
         state: TrainState, frozen: PyTree, data: Examples
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
+    ) -> tuple[dict[str, Array], dict[str, Any]]:
         found = []
         for sample in range(samples):
             params, numbers = mask_jitted(state, frozen, sample)
