@@ -12,7 +12,9 @@ import fcntl
 import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -58,7 +60,7 @@ def config_difference(
 
 
 def environment() -> dict[str, Any]:
-    """Returns versions, device and git revision of this process."""
+    """Returns command, versions, device and git revision of this process."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -68,6 +70,7 @@ def environment() -> dict[str, Any]:
     device = jax.devices()[0]
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": shlex.join(sys.orig_argv),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions,
