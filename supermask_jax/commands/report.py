@@ -43,9 +43,8 @@ def main(
     def act(argv: Sequence[str]) -> None:
         args = _parser().parse_args(argv)
         out = args.out or args.folders[0] / "report.html"
-        if args.out is not None:
-            check_out(out)
         groups = reading.group_runs(reading.read_folders(args.folders), default_identity())
+        check_out(out)
         from supermask_jax.commands import report_arrays  # JAX: not for --help.
 
         details = [report_arrays.details_of(group, quick=args.quick) for group in groups]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,6 @@ from supermask_jax.training.workdir import Workdir
 
 PyTree = Any
 
-_log = logging.getLogger("supermask_jax")
-
 
 def details_of(group: Group, *, quick: bool = False) -> Details:
     """Returns the details of the first finished run of a group, or of its first.
@@ -50,7 +48,7 @@ def details_of(group: Group, *, quick: bool = False) -> Details:
     try:
         config = full_config(dict(run.config))
         job, parts = _restore(run, config)
-    except UserError as error:
+    except (UserError, OSError) as error:
         return _without(details, str(error))
     details = _with_scores(details, job, *parts)
     return _with_data(details, run, config, job, *parts)
@@ -81,12 +79,15 @@ def _restore(run: Run, config: ConfigDict) -> tuple[Job, tuple[PyTree, PyTree, P
     """
     folder = Workdir(run.folder)
     jobs = experiment.programs(config, experiment.build(config), folder)
-    job = next(job for job in jobs if run.seed in job.seeds)
+    job = next((job for job in jobs if run.seed in job.seeds), None)
+    if job is None:
+        raise UserError(f"{folder.path} holds no run of seed {run.seed}")
     path = folder.checkpoints if config.num_seeds == 1 else folder.part(job.seeds).checkpoints
     if not path.is_dir():
         raise UserError(f"{path} holds no checkpoint")
-    # Locked: a run that is training must not find its checkpoint read while it replaces it.
-    with folder.locked(), Checkpoints(path, max_to_keep=job.checkpoints_to_keep) as checkpoints:
+    # A run that is training must not meet a reader in its checkpoints.
+    alone = nullcontext() if run.summary else folder.locked()
+    with alone, Checkpoints(path, max_to_keep=job.checkpoints_to_keep) as checkpoints:
         restored = checkpoints.restore(*job.like())
     if restored is None:
         raise UserError(f"{path} holds no checkpoint")
@@ -169,7 +170,6 @@ def paper_points(groups: Sequence[Group], rows: Sequence[Row], root: Path | None
     found = []
     for row in rows if root is not None else ():
         if {"accuracy", "remaining"} <= row.paper.keys():
-            config = load_with_overrides(str(root / row.config.partition(":")[0]), ())
             flags = [flag for flag in row.flags if flag.startswith("--config.model.")]
             config = load_with_overrides(str(root / row.config), flags)
             if _network(_flat(config)) in wanted:

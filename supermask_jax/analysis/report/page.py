@@ -104,12 +104,11 @@ def _verdict(groups: Sequence[Group]) -> str:
 
 
 def _state(group: Group) -> str:
-    at = min(run.lines[-1]["epoch"] for run in group.runs if not run.summary)
-    open_ = sum(not run.summary for run in group.runs)
-    return (
-        f"{group.label} is not finished: {open_} of {len(group.runs)} runs are at epoch {at} of "
-        f"{group.config['epochs']} or later. This is what is there."
-    )
+    at = [run.lines[-1]["epoch"] for run in group.runs if not run.summary]
+    where = f"epoch {min(at)} of {group.config['epochs']}"
+    if len(group.runs) > 1:
+        where = f"{len(at)} of {len(group.runs)} seeds are open, the least at {where}"
+    return f"{group.label} is not finished: {where}. This is what is there."
 
 
 def _numbers(group: Group) -> Markup:

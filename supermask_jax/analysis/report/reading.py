@@ -55,7 +55,8 @@ class Group(NamedTuple):
     @property
     def dense(self) -> bool:
         """Whether it has no masks."""
-        return self.config.get("method.name") == "dense"
+        pruned = any(key.startswith("recipe") for key in self.config)
+        return self.config.get("method.name") == "dense" and not pruned
 
 
 def read_folders(folders: Sequence[Path]) -> list[Run]:
@@ -181,14 +182,20 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The configs' names; where they are alike, with up to two entries that tell them apart."""
-    labels = []
-    for config in configs:
-        name = str(config.get("name", "run"))
-        same = [other for other in configs if str(other.get("name", "run")) == name]
-        keys = [key for key in differing(same) if key in config][:2]
-        words = [f"{key.rpartition('.')[2]} {config[key]}" for key in keys]
-        labels.append(", ".join([name, *words]))
+    """The configs' names; where they are alike, with the entries that tell them apart: up to two.
+
+    What two entries leave alike is numbered.
+    """
+    names = [str(config.get("name", "run")) for config in configs]
+    labels = list(names)
+    for count in (1, 2):
+        for i, config in enumerate(configs):
+            same = [other for name, other in zip(names, configs, strict=True) if name == names[i]]
+            keys = [key for key in differing(same) if key in config][:count]
+            words = [f"{key.rpartition('.')[2]} {config[key]}" for key in keys]
+            labels[i] = ", ".join([names[i], *words])
+        if len(set(labels)) == len(labels):
+            break
     return [
         label if labels.count(label) == 1 else f"{label} ({labels[:i].count(label) + 1})"
         for i, label in enumerate(labels)

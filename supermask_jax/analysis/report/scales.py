@@ -10,7 +10,10 @@ from supermask_jax.analysis.report.markup import short
 
 
 class Scale(NamedTuple):
-    """Maps [low, high] to [start, end], linearly or, with `log`, in the logarithm."""
+    """Maps [low, high] to [start, end]: linearly, or with `log` in the logarithm.
+
+    Numbers outside have places outside, but for those below `low` on a logarithmic scale.
+    """
 
     low: float
     high: float
@@ -23,7 +26,7 @@ class Scale(NamedTuple):
         """Returns the place of a number."""
         low, high = self.low, self.high
         if self.log:
-            low, high, value = math.log(low), math.log(high), math.log(max(value, 1e-12))
+            low, high, value = math.log(low), math.log(high), math.log(max(value, low))
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
     def label(self, tick: float) -> str:

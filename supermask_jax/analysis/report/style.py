@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-# After Okabe and Ito, darker on light and lighter on dark, so that each colour has a contrast of
-# at least 3 to the page, and neighbours differ in lightness too. Tested in test_report_style.py.
+# After Okabe and Ito, darker on light and lighter on dark: each has a contrast of 4.5 to the page,
+# and any two are told apart by the colour-blind, as test_report_parts.py computes.
 LIGHT = {
     "page": "#f7f7f5", "panel": "#ffffff", "ink": "#1a1d21", "muted": "#565d66",
     "grid": "#e3e5e8", "rule": "#c9cdd2", "hidden": "#b4b9c0", "on": "#ffffff",
-    "s0": "#0068b3", "s1": "#c04a00", "s2": "#00785a", "s3": "#a3418c", "s4": "#8a6a00",
-    "s5": "#34495e",
+    "s0": "#0068b3", "s1": "#c04a00", "s2": "#00654b", "s3": "#a02f86", "s4": "#5c3d07",
+    "s5": "#253041",
 }  # fmt: skip
 DARK = {
     "page": "#121519", "panel": "#1a1e24", "ink": "#e8eaed", "muted": "#a3abb5",
     "grid": "#2b3138", "rule": "#434b55", "hidden": "#5d6670", "on": "#14171b",
-    "s0": "#63b3f5", "s1": "#ff9350", "s2": "#35c7a0", "s3": "#e79ad3", "s4": "#e2c14d",
-    "s5": "#b9c6d6",
+    "s0": "#63b3f5", "s1": "#ff9350", "s2": "#45e0ae", "s3": "#c274b6", "s4": "#ece04a",
+    "s5": "#ccd3df",
 }  # fmt: skip
 
 
@@ -31,7 +31,7 @@ CSS = (
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,-apple-system,
 "Segoe UI",Roboto,"Noto Sans",sans-serif;font-variant-numeric:tabular-nums;
--webkit-text-size-adjust:100%}
+overflow-wrap:break-word;-webkit-text-size-adjust:100%}
 main,header,footer{max-width:1180px;margin:0 auto;padding:0 20px}
 header{padding-top:36px}
 .kicker{margin:0;color:var(--muted);font-size:.8rem;letter-spacing:.08em;text-transform:uppercase}
@@ -106,8 +106,9 @@ th,td{padding:.34em .6em;border-bottom:1px solid var(--grid);text-align:right;wh
 th:first-child,td:first-child{padding-left:0;text-align:left}
 thead th{color:var(--muted);font-weight:600;border-bottom-color:var(--rule)}
 tbody th{font-weight:500}
-th:first-child{position:sticky;left:0;background:var(--page)}tfoot th,tfoot td{font-weight:600;border-bottom:0}
-tfoot small{display:block;font-weight:400;color:var(--muted)}
+th:first-child{position:sticky;left:0;background:var(--page)}
+tfoot th,tfoot td{font-weight:600;border-bottom:0}
+td small{display:block;font-weight:400;color:var(--muted)}
 .text td{text-align:left;white-space:normal;overflow-wrap:anywhere;min-width:7em}
 .text th{text-align:left}
 mark{background:none;color:var(--s1);font-weight:600}
@@ -116,19 +117,22 @@ summary{padding:.4em 0;cursor:pointer;font-weight:600}
 pre{margin:0 0 16px;padding:12px 14px;overflow-x:auto;border:1px solid var(--grid);
 border-radius:10px;background:var(--panel);font-size:.82rem;white-space:pre-wrap;
 overflow-wrap:anywhere}
+code{overflow-wrap:anywhere}
 footer{padding-top:2.5em;padding-bottom:3em;color:var(--muted);font-size:.86rem}
 #tip{position:fixed;z-index:9;max-width:min(340px,92vw);padding:6px 10px;border-radius:6px;
 background:var(--ink);color:var(--page);font-size:.8rem;line-height:1.4;white-space:pre-line;
 pointer-events:none;opacity:0;transition:opacity .08s}
 :focus-visible{outline:2px solid var(--s0);outline-offset:2px}
 @media (max-width:900px){.numbers{grid-template-columns:repeat(3,1fr)}}
-@media (max-width:520px){.numbers{grid-template-columns:repeat(2,1fr)}main,header,footer{padding-left:14px;padding-right:14px}
+@media (max-width:520px){.numbers{grid-template-columns:repeat(2,1fr)}
+main,header,footer{padding-left:14px;padding-right:14px}
 header{padding-top:20px}.charts>figure,.split>figure,.panel{padding:10px 8px}
 }
 @media (prefers-reduced-motion:reduce){#tip{transition:none}}
 @media print{@page{margin:14mm}body{font-size:11px}main,header,footer{max-width:none;padding:0}
 nav,#tip{display:none}figure,.panel,tr,.numbers{break-inside:avoid}h2,h3,.legend,.note,.caption{break-after:avoid}
-table{font-size:10px}.numbers{grid-template-columns:repeat(6,1fr)}.numbers dd{font-size:1.2rem}
+table{font-size:10px}.numbers{grid-template-columns:repeat(6,1fr)}
+.numbers div{padding:8px}.numbers dd{font-size:1rem}
 .charts{grid-template-columns:repeat(3,1fr)}.charts.wide,.split{grid-template-columns:1fr 1fr}
 .charts.small{grid-template-columns:repeat(4,1fr)}.scroll{overflow:visible}
 th,td{white-space:normal}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}

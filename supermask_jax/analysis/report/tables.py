@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from supermask_jax.analysis.front import Point
-from supermask_jax.analysis.intervals import mask_bytes, mean_interval, percent
+from supermask_jax.analysis.intervals import Interval, mask_bytes, mean_interval, percent
 from supermask_jax.analysis.report import numbers, reading
 from supermask_jax.analysis.report.details import Details, dead_units
 from supermask_jax.analysis.report.markup import Markup, join, significant, tag
@@ -53,8 +53,8 @@ def groups_table(groups: Sequence[Group]) -> Markup:
         found = numbers.headline(group)
         time = sum(map(numbers.seconds, group.runs)) / len(group.runs)
         rows.append([
-            group.label, percent(found.accuracy),
-            "dense" if group.dense else percent(found.remaining), found.accuracy.n,
+            group.label, _stacked(found.accuracy),
+            "dense" if group.dense else _stacked(found.remaining), found.accuracy.n,
             numbers.duration(time), found.what if not group.finished else "finished",
         ])  # fmt: skip
     head = ("runs", "accuracy %", "remaining %", "n", "time a run", "state")
@@ -66,7 +66,7 @@ def papers_table(groups: Sequence[Group], papers: Sequence[Point]) -> Markup | N
     if not papers:
         return None
     points = [*papers, *(numbers.point(group) for group in groups if not group.dense)]
-    rows = [[p.label, percent(p.accuracy), percent(p.remaining)] for p in points]
+    rows = [[p.label, _stacked(p.accuracy), _stacked(p.remaining)] for p in points]
     return table(("", "accuracy %", "remaining %"), rows, caption="Beside the paper")
 
 
@@ -109,8 +109,13 @@ def _mean(group: Group, name: str) -> Markup | str:
     values = [value for run in group.runs if (value := numbers.final(run, name)) is not None]
     if not values:
         return ""
-    mean, _, interval = percent(mean_interval(values)).partition(" ")
-    return tag("span", mean, tag("small", interval))
+    return _stacked(mean_interval(values))
+
+
+def _stacked(value: Interval) -> Markup:
+    """A mean in percent with its interval in a line under it."""
+    mean, _, interval = percent(value).partition(" ")
+    return tag("span", mean, tag("small", interval) if interval else None)
 
 
 def layers_table(details: Details) -> Markup:

@@ -37,7 +37,7 @@ def curves_section(groups: Sequence[Group]) -> Markup:
             show=lambda v: f"{v:.2f} %", unit=" %", log=True, last=last,
         )))  # fmt: skip
     note = "Bands are 95 % intervals of the mean over seeds. " if several else ""
-    note += "Loss and remaining weights are on logarithmic axes."
+    note += "Loss and remaining weights are on logarithmic axes; early accuracies may lie below."
     return tag("section", tag("h2", "Training"), _legend(groups),
                tag("div", figures, class_="charts"), tag("p", note, class_="note"),
                id="training")  # fmt: skip
