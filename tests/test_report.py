@@ -25,7 +25,7 @@ EVIL = "<b>&\"'x"
 def runs(tmp_path_factory):
     """Two seeds of a config with a name to escape; what a dense run without checkpoint leaves."""
     root = tmp_path_factory.mktemp("runs")
-    config = tiny_config(**{"num_seeds": 2, "mesh.seed": 1, "mesh.data": 1})
+    config = tiny_config(**{"num_seeds": 2, "seeds_per_program": 2, "mesh.seed": 1, "mesh.data": 1})
     config.name = EVIL
     experiment.run(config, root / "set", quiet=True)
     folder = Workdir(root / "set")
