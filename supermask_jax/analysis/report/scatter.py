@@ -134,7 +134,7 @@ def _labels(
         if cloud.dense:
             top = y(100 * max(_ends(cloud.mean.accuracy))) - 5
             near = [x(100 * p.remaining.mean) for p, _ in named
-                    if abs(y(100 * p.accuracy.mean) - top) < 30]  # fmt: skip
+                    if abs(y(100 * p.accuracy.mean) - top) < 45]  # fmt: skip
             left = sum(place < sum(frame.x) / 2 for place in near) * 2 <= len(near)
             parts.append(
                 chart.text(frame.x[0] + 4 if left else frame.x[1] - 2, top,
