@@ -6,15 +6,17 @@ Debian: ``apt-get install chromium chromium-driver``.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ class Browser:
         options = {
             "binary": shutil.which("chromium"),
             "args": [*(f"--{flag}" for flag in _FLAGS), f"--user-data-dir={profile}"],
+            # A new tab would fetch things of its own.
+            "prefs": {"session.restore_on_startup": 4, "session.startup_urls": ["about:blank"]},
         }
         capabilities = {
             "goog:chromeOptions": options,
@@ -107,24 +111,26 @@ class Browser:
         path.write_bytes(base64.b64decode(found["data"]))
 
 
-@contextmanager
+@contextlib.contextmanager
 def started(profile: Path) -> Iterator[Browser]:
     """Starts a browser with a profile of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     driver = subprocess.Popen(
-        ["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+        ["chromedriver", f"--port={port}"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
     try:
         _wait(port)
         browser = Browser(port, profile)
         try:
             yield browser
         finally:
-            browser.close()
+            with contextlib.suppress(OSError):
+                browser.close()
     finally:
-        driver.terminate()
+        os.killpg(driver.pid, signal.SIGKILL)  # And the browser, should it hang.
         driver.wait(timeout=30)
 
 
