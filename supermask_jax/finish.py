@@ -46,17 +46,18 @@ def _summary(
     job: Job,
     network: Network,
     lines: Sequence[Mapping[str, Any]],
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Returns the summary of one seed, with its lines of ``metrics.jsonl``."""
     counts = stats.layer_counts(trees.named_leaves(network.masks))
     # Accuracy and remaining weights are means over sampled masks where a method samples; the
     # masks that are written, and `layers`, are then those with a probability above 1/2.
     kind = "most probable" if job.method.eval_samples else "final"
+    last = {**lines[-1], **metrics}
     return {
         "masks": kind,
-        **lines[-1],
-        **metrics,
+        # `layers` has the shares of the last masks.
+        **{name: value for name, value in last.items() if name not in stats.LAYER_SHARES},
         "seconds": round(sum(line["seconds"] for line in lines), 3),
         "num_weights": sum(map(sum, counts.values())) or trees.num_params(network.params),
         "layers": {

@@ -33,9 +33,11 @@ def collect(folders: Sequence[Path]) -> dict[str, Any]:
     config = json.loads((folders[0] / "config.json").read_text())
     for name in ("seed", "num_seeds"):
         config.pop(name, None)
+    env = json.loads((folders[0] / "env.json").read_text())
+    env.pop("command", None)  # A result has the command of its row.
     return {
         "config": config,
-        "env": json.loads((folders[0] / "env.json").read_text()),
+        "env": env,
         "n": len(runs),
         "accuracy": mean_interval([run["test_accuracy"] for run in runs])._asdict(),
         "remaining_weights": mean_interval([run["remaining_weights"] for run in runs])._asdict(),

@@ -15,6 +15,8 @@ from supermask_jax.core.trees import named_leaves, num_params
 Array = jax.Array
 PyTree = Any
 
+LAYER_SHARES = ("layer_density", "layer_inverted")
+
 
 class MaskCounts(NamedTuple):
     """How many weights of a layer are kept, inverted and hidden: Python integers."""
@@ -53,6 +55,20 @@ def layer_counts(masks: PyTree) -> dict[str, MaskCounts]:
 def layer_densities(masks: PyTree) -> dict[str, float]:
     """Returns {layer name: density in [0, 1]}, in tree order."""
     return {name: counts.density for name, counts in layer_counts(masks).items()}
+
+
+def layer_shares(masks: PyTree) -> dict[str, dict[str, Array]]:
+    """Returns the shares that tell what training does to each layer: {share: {layer: float32 []}}.
+
+    "layer_density" is the kept fraction of a layer's weights, "layer_inverted" the fraction of
+    those kept that are inverted (0 where none is kept). Works inside `jax.jit`; {} without masks.
+    """
+    shares: dict[str, dict[str, Array]] = {name: {} for name in LAYER_SHARES}
+    for name, mask in named_leaves(masks).items():
+        kept = jnp.count_nonzero(mask).astype(jnp.float32)
+        shares["layer_density"][name] = kept / mask.size
+        shares["layer_inverted"][name] = jnp.sum(mask < 0) / jnp.maximum(kept, 1)
+    return shares if shares["layer_density"] else {}
 
 
 def sign_flips(before: PyTree, after: PyTree) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -36,7 +36,7 @@ from supermask_jax.training.workdir import Part, Workdir
 Array = jax.Array
 PyTree = Any
 
-Measure = Callable[[TrainState, PyTree, Examples, str], list[dict[str, float]]]
+Measure = Callable[[TrainState, PyTree, Examples, str], list[dict[str, Any]]]
 
 _log = logging.getLogger("supermask_jax")
 
@@ -154,14 +154,10 @@ class Job(NamedTuple):
 
         def measure(
             state: TrainState, frozen: PyTree, examples: Examples, prefix: str
-        ) -> list[dict[str, float]]:
+        ) -> list[dict[str, Any]]:
             sums, numbers = jax.device_get(evaluate(state, frozen, examples))
             rows = mean_metrics(sums, prefix)
-            flat = {name: np.ravel(values).tolist() for name, values in numbers.items()}
-            return [
-                row | {name: values[i] for name, values in flat.items()}
-                for i, row in enumerate(rows)
-            ]
+            return [row | _numbers_of(numbers, i) for i, row in enumerate(rows)]
 
         return measure
 
@@ -189,7 +185,7 @@ class Trained(NamedTuple):
 
     state: TrainState
     frozen: PyTree
-    metrics: list[dict[str, float]]  # a seed: test loss and accuracy, remaining weights
+    metrics: list[dict[str, Any]]  # a seed: test loss and accuracy, remaining weights, by layer
 
 
 def train(
@@ -250,6 +246,16 @@ def _diverged(folder: Workdir, in_set: bool, seed: int, loss: float, step: int) 
     _log.warning("seed %d diverged: its loss is %s by step %d; the set goes on without it",
                  seed, loss, step)  # fmt: skip
     DivergedSeeds(folder).note(seed, step)
+
+
+def _numbers_of(numbers: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """Returns one seed's numbers; what is told layer by layer to six digits, as it is read."""
+    return {
+        name: {layer: round(float(np.ravel(x)[index]), 6) for layer, x in value.items()}
+        if isinstance(value, Mapping)
+        else float(np.ravel(value)[index])
+        for name, value in numbers.items()
+    }
 
 
 def _compile_fast() -> dict[str, int] | None:

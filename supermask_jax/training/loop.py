@@ -70,7 +70,7 @@ class Hooks(NamedTuple):
     """
 
     order: Callable[[int], Array]  # epoch from 0 -> indices, on the device
-    evaluate: Callable[[TrainState], list[dict[str, float]]]  # per seed, at an epoch's end
+    evaluate: Callable[[TrainState], list[dict[str, Any]]]  # per seed, at an epoch's end
     report: Callable[[list[dict[str, Any]]], None]  # per seed still training, epochs from 1
     save: Callable[[int, TrainState, bool], None]  # (step, state, whether to wait for the disk)
     progress: Callable[[int, int], None]  # (epoch from 1, steps of it done)
@@ -115,7 +115,7 @@ class _Living:
 
 def _lines(
     training: Sequence[int],
-    metrics: list[dict[str, float]],
+    metrics: list[dict[str, Any]],
     seeds: Sequence[int],
     seconds: float,
     **common: int,

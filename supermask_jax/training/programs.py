@@ -105,7 +105,7 @@ def make_run_steps(
 
 
 Sums = dict[str, Array]
-Evaluate = Callable[[TrainState, PyTree, Examples], tuple[Sums, dict[str, Array]]]
+Evaluate = Callable[[TrainState, PyTree, Examples], tuple[Sums, dict[str, Any]]]
 
 
 def make_evaluate(
@@ -119,16 +119,15 @@ def make_evaluate(
     """Builds ``evaluate(state, frozen, examples) -> (sums, numbers)`` over a whole split.
 
     Methods that sample are evaluated on several masks: the sums are over all of them, and
-    ``numbers["remaining_weights"]`` is the mean of their densities. `numbers` holds also what the
-    method reports. With seeds, every result has a leading axis of seeds.
+    ``numbers["remaining_weights"]`` is the mean of their densities. `numbers` holds also
+    `stats.layer_shares`, and what the method reports. With seeds, every result has a leading axis
+    of seeds.
     """
     samples = max(method.eval_samples, 1)
     apply_mask = _make_apply_mask(method, plan, layout)
     sum_split = _make_sum_split(apply_fn, plan, batch_size, prepare, layout)
 
-    def evaluate(
-        state: TrainState, frozen: PyTree, data: Examples
-    ) -> tuple[Sums, dict[str, Array]]:
+    def evaluate(state: TrainState, frozen: PyTree, data: Examples) -> tuple[Sums, dict[str, Any]]:
         found = []
         for sample in range(samples):
             params, numbers = apply_mask(state, frozen, sample)
@@ -141,10 +140,10 @@ def make_evaluate(
 
 def _make_apply_mask(
     method: Method, plan: Plan, layout: Layout
-) -> Callable[[TrainState, PyTree, int], tuple[PyTree, dict[str, Array]]]:
+) -> Callable[[TrainState, PyTree, int], tuple[PyTree, dict[str, Any]]]:
     """Builds the jitted (state, frozen, sample) -> (effective parameters, numbers)."""
 
-    def one(state: TrainState, frozen: PyTree, sample: Array) -> tuple[PyTree, dict[str, Array]]:
+    def one(state: TrainState, frozen: PyTree, sample: Array) -> tuple[PyTree, dict[str, Any]]:
         # Counted from the other end than the keys of the steps: never one of those.
         key = jax.random.fold_in(jax.random.fold_in(state.key, -1 - state.step), sample)
         operands = (
@@ -154,7 +153,8 @@ def _make_apply_mask(
             state.step / plan.total_steps,
         )
         numbers = {} if method.report is None else method.report(state.trainable, frozen)
-        numbers["remaining_weights"] = stats.density(method.masks(*operands))
+        masks = method.masks(*operands)
+        numbers |= {"remaining_weights": stats.density(masks), **stats.layer_shares(masks)}
         return method.apply(*operands), numbers
 
     place = (layout.per_seed, layout.replicated)

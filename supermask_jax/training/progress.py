@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -66,13 +66,22 @@ class Progress:
         if self._writer is not None:
             for line in lines:
                 prefix = f"seed {line['seed']}/" if self._in_set else ""
-                for name in line.keys() - {"seed", "epoch", "step"}:
-                    self._writer.add_scalar(prefix + name, line[name], line["epoch"])
+                for name, value in _scalars(line):
+                    self._writer.add_scalar(prefix + name, value, line["epoch"])
         if not self._quiet:
             tqdm.write(epoch_line(lines, self._plan.epochs), file=sys.stdout)
             sys.stdout.flush()
         if not self._bar.disable:
             self._bar.reset()
+
+
+def _scalars(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yields a line's numbers by name; those of a layer as ``layer_density/dense1/kernel``."""
+    for name, value in line.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}/{layer}", number) for layer, number in value.items())
+        elif name not in ("seed", "epoch", "step"):
+            yield name, value
 
 
 def require_tensorboard() -> None:

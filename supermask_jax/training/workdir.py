@@ -13,7 +13,9 @@ import fcntl
 import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -59,10 +61,11 @@ def config_difference(
 
 
 def environment() -> dict[str, Any]:
-    """Returns versions, device and git revision of this process."""
+    """Returns command, versions, device and git revision of this process."""
     device = jax.devices()[0]
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": shlex.join(sys.orig_argv),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions(_PACKAGES),

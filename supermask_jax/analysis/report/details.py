@@ -1,0 +1,106 @@
+"""What a checkpoint and the data set add to a run's metrics: arrays, made small."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+# What a mask makes of a weight, in the order that bars are stacked.
+FATES = ("hidden", "kept", "inverted")
+
+_BINS = 64
+
+
+class LayerScores(NamedTuple):
+    """A layer's scores as a histogram.
+
+    Attributes:
+      edges: float [B + 1].
+      counts: {fate: int [B]}.
+      cuts: where the mask changes, ascending: none, one or two numbers.
+    """
+
+    edges: np.ndarray
+    counts: Mapping[str, np.ndarray]
+    cuts: tuple[float, ...]
+
+
+class Details(NamedTuple):
+    """What is shown of one run; an entry that could not be had is empty, and `missing` says why.
+
+    Attributes:
+      seed: whose it is.
+      masks: {layer: int8 mask [*s]}, {} for a dense network.
+      scores: {layer: histogram}, {} where the method learns none.
+      confusion: examples of class i predicted as class j, int [K, K].
+      split: of `confusion`: "test" or "validation".
+      means: mean image of each class, float [K, H, W, C] in [0, 255]. The input of the network.
+      missing: sentences for the reader.
+    """
+
+    seed: int
+    masks: Mapping[str, np.ndarray] = {}
+    scores: Mapping[str, LayerScores] = {}
+    confusion: np.ndarray | None = None
+    split: str = "test"
+    means: np.ndarray | None = None
+    missing: tuple[str, ...] = ()
+
+
+def bin_scores(
+    scores: np.ndarray, mask: np.ndarray, bounds: tuple[float, float] | None = None
+) -> LayerScores:
+    """Returns the histogram of a layer; scores that are not finite are left out.
+
+    Args:
+      scores: float [*s].
+      mask: int [*s], what became of them.
+      bounds: where the mask cuts, if the method holds that; otherwise it is read off the scores.
+    """
+    scores, mask = np.ravel(scores), np.ravel(mask)
+    finite = np.isfinite(scores)
+    scores, mask = scores[finite].astype(np.float64), mask[finite]
+    span = float(np.max(np.abs(scores), initial=0.0)) or 1.0
+    low = -span if np.min(scores, initial=0.0) < 0 else 0.0
+    edges = np.linspace(low, span, _BINS + 1)
+    fates = {"hidden": mask == 0, "kept": mask > 0, "inverted": mask < 0}
+    counts = {fate: np.histogram(scores[fates[fate]], edges)[0] for fate in FATES}
+    cuts = sorted(set(bounds)) if bounds is not None else _read_off(scores, mask)
+    return LayerScores(edges, counts, tuple(float(cut) for cut in cuts))
+
+
+def _read_off(scores: np.ndarray, mask: np.ndarray) -> list[float]:
+    """Returns the middle of each gap between the hidden scores and those kept, or 0 if it is in."""
+    hidden, kept = scores[mask == 0], scores[mask != 0]
+    if not (hidden.size and kept.size):
+        return []
+    cuts = []
+    below, above = kept[kept < hidden.min()], kept[kept > hidden.max()]
+    if below.size:
+        cuts.append((below.max(), hidden.min()))
+    if above.size:
+        cuts.append((hidden.max(), above.min()))
+    return [0.0 if low <= 0 <= high else (low + high) / 2 for low, high in cuts]
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Returns how many examples of class i were predicted as class j: int [K, K]."""
+    flat = labels.astype(np.int64) * classes + predicted.astype(np.int64)
+    return np.bincount(flat, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_means(images: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Returns the mean image of each class, float32 [K, H, W, C]; 0 for a class without images."""
+    sums = np.zeros((classes, *images.shape[1:]), np.float32)
+    for i in range(classes):
+        chosen = images[labels == i]
+        if len(chosen):
+            sums[i] = chosen.mean(0, dtype=np.float32)
+    return sums
+
+
+def dead_units(mask: np.ndarray) -> int:
+    """Returns how many output units of a layer, on the last axis, have no weight left."""
+    return int(np.sum(~np.any(mask.reshape(-1, mask.shape[-1]) != 0, axis=0)))

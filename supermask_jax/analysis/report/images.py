@@ -1,0 +1,67 @@
+"""Small pictures inside the page: masks, shares and mean images, as PNG in data URIs.
+
+What a mask hides is transparent, so that it has the colour of the page in light and dark.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from supermask_jax.analysis.report.markup import Markup, tag
+
+# Blue and orange: told apart by the colour-blind, and seen on white as on black.
+KEPT, INVERTED = (43, 127, 201), (224, 108, 31)
+_GAP = (128, 128, 128, 70)
+
+
+def picture(pixels: np.ndarray, description: str, scale: int, class_: str = "pixels") -> Markup:
+    """Returns an image of uint8 pixels [H, W, 1, 3 or 4], each `scale` points wide."""
+    height, width = pixels.shape[:2]
+    return tag("img", src=data_uri(pixels), alt=description, width=width * scale,
+               height=height * scale, class_=class_)  # fmt: skip
+
+
+def data_uri(pixels: np.ndarray) -> str:
+    """Returns uint8 pixels [H, W, 1, 3 or 4] as a PNG in a data URI."""
+    buffer = io.BytesIO()
+    squeezed = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    Image.fromarray(np.ascontiguousarray(squeezed)).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def signed_pixels(values: np.ndarray) -> np.ndarray:
+    """Returns values in [-1, 1] as colours [*s, 4]: orange below 0, blue above, by strength."""
+    values = np.clip(np.nan_to_num(values.astype(np.float32)), -1, 1)
+    pixels = np.empty((*values.shape, 4), np.uint8)
+    pixels[..., :3] = np.where(values[..., None] < 0, INVERTED, KEPT)
+    pixels[..., 3] = np.round(255 * np.abs(values))
+    return pixels
+
+
+def grey_pixels(image: np.ndarray) -> np.ndarray:
+    """Returns an image of floats in [0, 255], [H, W, 1 or 3], as uint8."""
+    return np.round(np.clip(image, 0, 255)).astype(np.uint8)
+
+
+def kernel_sheet(mask: np.ndarray, columns: int) -> np.ndarray:
+    """Returns kernels side by side, a row of channels a filter, as colours [H', W', 4].
+
+    Args:
+      mask: of a convolution, [h, w, channels, filters].
+      columns: filters in a row.
+    """
+    height, width, channels, filters = mask.shape
+    rows = -(-filters // columns)
+    tile = (height + 1, channels * width + 2)  # a pixel between filters, in both directions
+    sheet = np.broadcast_to(np.uint8(_GAP), (rows * tile[0] + 1, columns * tile[1], 4)).copy()
+    signs = np.sign(mask.astype(np.int8))
+    for i in range(filters):
+        row, column = divmod(i, columns)
+        flat = signs[..., i].transpose(0, 2, 1).reshape(height, channels * width)
+        top, left = 1 + row * tile[0], 1 + column * tile[1]
+        sheet[top : top + height, left : left + channels * width] = signed_pixels(flat)
+    return sheet

@@ -1,0 +1,202 @@
+"""Reads work folders, finished or not, and puts runs that differ in their seed alone together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from supermask_jax.errors import UserError
+
+# What every line of ``metrics.jsonl`` has.
+_NEEDED = ("seed", "epoch", "train_loss", "train_accuracy", "remaining_weights", "seconds")
+_NOT_GROUP = ("seed", "num_seeds")
+_WITH_DEFAULTS = ("data", "model")
+
+
+class Run(NamedTuple):
+    """One seed in a work folder.
+
+    Attributes:
+      folder: the work folder.
+      config: nested entries, as ``config.json`` holds them.
+      env: as ``env.json``; {} if it is not there.
+      seed: of the run.
+      lines: of ``metrics.jsonl``, one an epoch.
+      summary: of the finished run, or {}.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    env: Mapping[str, Any]
+    seed: int
+    lines: Sequence[Mapping[str, Any]]
+    summary: Mapping[str, Any]
+
+
+class Group(NamedTuple):
+    """Runs of one config."""
+
+    label: str
+    config: Mapping[str, Any]  # flat: {"method.name": ...}, without the seeds
+    runs: Sequence[Run]
+
+    @property
+    def watched(self) -> str:
+        """The split that every epoch is evaluated on: "val" or "test"."""
+        return "val" if "val_loss" in self.runs[0].lines[0] else "test"
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of its runs are."""
+        return all(run.summary for run in self.runs)
+
+    @property
+    def dense(self) -> bool:
+        """Whether it has no masks."""
+        pruned = any(key.startswith("recipe") for key in self.config)
+        return self.config.get("method.name") == "dense" and not pruned
+
+
+def read_folders(folders: Sequence[Path]) -> list[Run]:
+    """Returns the runs of work folders, a set of seeds as one run each.
+
+    Raises:
+      UserError: a folder holds no run, or one without a finished epoch; a file is damaged.
+    """
+    return [run for folder in folders for run in _read(Path(folder).expanduser().resolve())]
+
+
+def _read(folder: Path) -> list[Run]:
+    if not (folder / "config.json").is_file():
+        inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
+        hint = f": give what is in it, {', '.join(inside[:3])} ..." if inside else ""
+        raise UserError(f"{folder} holds no run{hint}")
+    config, env = _json(folder / "config.json"), _json(folder / "env.json")
+    lines = _metrics(folder / "metrics.jsonl")
+    if not lines:
+        raise UserError(f"the run in {folder} has no finished epoch yet: nothing to report")
+    summary = _json(folder / "summary.json")
+    # Of a set of seeds those that are done are in a file a part, until all are.
+    done = summary.get("runs") or [
+        run for part in sorted(folder.glob("seeds_*.json")) for run in _json(part)
+    ]
+    done = {run["seed"]: run for run in done or ([summary] if summary else [])}
+    seeds = sorted({line["seed"] for line in lines})
+    return [
+        Run(folder, config, env, seed, [x for x in lines if x["seed"] == seed], done.get(seed, {}))
+        for seed in seeds
+    ]
+
+
+def _json(path: Path) -> Any:
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+
+
+def _metrics(path: Path) -> list[dict[str, Any]]:
+    """Returns the lines; a last one torn by a kill is left out, as a run that goes on leaves it."""
+    texts = path.read_text(errors="replace").split("\n") if path.is_file() else []
+    lines = []
+    for number, text in enumerate(texts, start=1):
+        if not text:
+            continue
+        try:
+            line = json.loads(text)
+            missing = [name for name in _NEEDED if name not in line]
+        except (ValueError, TypeError):
+            if number == len(texts):
+                break
+            line, missing = None, ["JSON"]
+        if missing:
+            raise UserError(f"{path} is damaged: line {number} has no {missing[0]}")
+        lines.append(line)
+    return lines
+
+
+def group_runs(runs: Sequence[Run], defaults: Mapping[str, Any]) -> list[Group]:
+    """Groups runs by config, in the order in which each first comes.
+
+    Args:
+      runs: from `read_folders`.
+      defaults: nested; values of entries that an old run's config lacks.
+
+    Raises:
+      UserError: a run is there twice.
+    """
+    # Entries of the other sections belong to what they name, and have no default.
+    known = {
+        key: value
+        for key, value in _without_seeds(defaults).items()
+        if key.partition(".")[0] in _WITH_DEFAULTS or "." not in key
+    }
+    alike: dict[str, tuple[dict[str, Any], list[Run]]] = {}
+    for run in runs:
+        config = _without_seeds(run.config)
+        config = known | config
+        alike.setdefault(json.dumps(config, sort_keys=True), (config, []))[1].append(run)
+    for _, members in alike.values():
+        _check_once(members)
+    configs = [config for config, _ in alike.values()]
+    groups = [Group("", config, members) for config, members in alike.values()]
+    return [
+        group._replace(label=label)
+        for group, label in zip(groups, _labels(configs), strict=True)
+    ]  # fmt: skip
+
+
+def _without_seeds(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in flat(config).items() if key not in _NOT_GROUP}
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested entries as {"method.name": ...}."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def _check_once(members: Sequence[Run]) -> None:
+    seen: dict[int, Run] = {}
+    for run in members:
+        if (other := seen.setdefault(run.seed, run)) is not run:
+            raise UserError(
+                f"{run.folder} holds the run that {other.folder} holds, of seed {run.seed}: "
+                "give one of them"
+            )
+
+
+def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the entries in which flat configs differ."""
+    keys = list(dict.fromkeys(key for config in configs for key in config))
+    return [key for key in keys if len({repr(config.get(key)) for config in configs}) > 1]
+
+
+def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The configs' names; where they are alike, with the entries that tell them apart: up to two.
+
+    What two entries leave alike is numbered.
+    """
+    names = [str(config.get("name", "run")) for config in configs]
+    labels = list(names)
+    for count in (1, 2):
+        for i, config in enumerate(configs):
+            same = [other for name, other in zip(names, configs, strict=True) if name == names[i]]
+            keys = [key for key in differing(same) if key in config][:count]
+            words = [f"{key.rpartition('.')[2]} {config[key]}" for key in keys]
+            labels[i] = ", ".join([names[i], *words])
+        if len(set(labels)) == len(labels):
+            break
+    return [
+        label if labels.count(label) == 1 else f"{label} ({labels[:i].count(label) + 1})"
+        for i, label in enumerate(labels)
+    ]

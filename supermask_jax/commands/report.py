@@ -1,0 +1,69 @@
+"""The command line of `experiments/report.py`: one HTML file about runs, finished or not."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from supermask_jax.analysis.report import page, reading
+from supermask_jax.analysis.rows import Row
+from supermask_jax.commands.common import Parser, check_out, guarded
+from supermask_jax.config_files import default_identity
+
+_EPILOG = """\
+Runs that differ in their seed alone are one curve with a band; others are compared. The file needs
+no network and nothing beside it. What needs a checkpoint or the data set (scores, pictures,
+mistakes) is of the first seed, and left out with its reason where there is none.
+"""
+
+
+def _parser() -> Parser:
+    parser = Parser("report.py", "Writes one HTML file about runs.", _EPILOG)
+    add = parser.add_argument
+    add("folders", nargs="+", type=Path, metavar="WORKDIR", help="work folders, of any configs")
+    add("--out", type=Path, metavar="FILE", help="default: report.html in the first folder")
+    add("--quick", action="store_true",
+        help="metrics and masks only: restore no checkpoint, load no data set")  # fmt: skip
+    return parser
+
+
+def main(
+    argv: Sequence[str] | None = None, rows: Sequence[Row] = (), root: Path | None = None
+) -> int:
+    """Runs the command line `argv` and returns the exit status.
+
+    Args:
+      argv: without the program's name; None is the process's.
+      rows: the table of rows, for the papers' points.
+      root: folder of the repository, where the rows' config files are.
+    """
+
+    def act(argv: Sequence[str]) -> None:
+        args = _parser().parse_args(argv)
+        out = args.out or args.folders[0] / "report.html"
+        groups = reading.group_runs(reading.read_folders(args.folders), default_identity())
+        check_out(out)
+        from supermask_jax.commands import report_arrays  # JAX: not for --help.
+
+        details = [report_arrays.details_of(group, quick=args.quick) for group in groups]
+        papers = report_arrays.paper_points(groups, rows, root)
+        command = shlex.join(["report.py", *argv])
+        origin = page.Origin(command, time.strftime("%Y-%m-%d %H:%M %Z"))
+        text = page.report(groups, details, papers, origin)
+        _write(out, text)
+        print(f"{out}: {len(text.encode()):,} bytes, {_count(groups)}")
+
+    return guarded(act, argv)
+
+
+def _count(groups: Sequence[reading.Group]) -> str:
+    runs = sum(len(group.runs) for group in groups)
+    return f"{runs} run{'s' * (runs > 1)} of {len(groups)} config{'s' * (len(groups) > 1)}"
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

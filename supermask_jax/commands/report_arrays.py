@@ -1,0 +1,197 @@
+"""What the report of a run takes from its checkpoint, its masks, its data set, and the papers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from supermask_jax import experiment
+from supermask_jax.analysis.front import Point, row_points
+from supermask_jax.analysis.report.details import (
+    Details,
+    LayerScores,
+    bin_scores,
+    class_means,
+    confusion_matrix,
+)
+from supermask_jax.analysis.report.reading import Group, Run
+from supermask_jax.analysis.rows import Row
+from supermask_jax.commands.export import full_config
+from supermask_jax.core.trees import named_leaves
+from supermask_jax.errors import UserError
+from supermask_jax.overrides import load_with_overrides
+from supermask_jax.training.checkpoint import Checkpoints
+from supermask_jax.training.job import Job
+from supermask_jax.training.programs import Examples
+from supermask_jax.training.workdir import Workdir
+
+PyTree = Any
+
+
+def details_of(group: Group, *, quick: bool = False) -> Details:
+    """Returns the details of the first finished run of a group, or of its first.
+
+    With `quick` they are what the files beside the checkpoint hold.
+    """
+    run = next((run for run in group.runs if run.summary), group.runs[0])
+    details = Details(run.seed, masks=_stored_masks(run))
+    if quick:
+        return _without(details, "--quick was given")
+    if "recipe" in run.config:
+        return _without(details, "a level of pruning keeps no scores")
+    try:
+        config = full_config(dict(run.config))
+        job, parts = _restore(run, config)
+    except (UserError, OSError) as error:
+        return _without(details, str(error))
+    details = _with_scores(details, job, *parts)
+    return _with_data(details, run, config, job, *parts)
+
+
+def _without(details: Details, reason: str) -> Details:
+    text = f"No histograms of scores and no confusion matrix: {reason}."
+    return details._replace(missing=(*details.missing, text))
+
+
+def _stored_masks(run: Run) -> dict[str, np.ndarray]:
+    folder = Workdir(run.folder)
+    for path in (folder.of_seed(folder.masks, run.seed), folder.masks):
+        if run.summary and path.is_file():
+            try:
+                with np.load(path) as file:
+                    return {name: file[name] for name in file.files}
+            except (OSError, ValueError, EOFError) as error:
+                raise UserError(f"{path} is damaged: {error}") from error
+    return {}
+
+
+def _restore(run: Run, config: ConfigDict) -> tuple[Job, tuple[PyTree, PyTree, PyTree]]:
+    """Returns a run's job, and (trainable, frozen, batch statistics) of its newest checkpoint.
+
+    Raises:
+      UserError: there is none, or another process is training in the folder.
+    """
+    folder = Workdir(run.folder)
+    jobs = experiment.programs(config, experiment.build(config), folder)
+    job = next((job for job in jobs if run.seed in job.seeds), None)
+    if job is None:
+        raise UserError(f"{folder.path} holds no run of seed {run.seed}")
+    path = folder.checkpoints if config.num_seeds == 1 else folder.part(job.seeds).checkpoints
+    if not path.is_dir():
+        raise UserError(f"{path} holds no checkpoint")
+    # A run that is training must not meet a reader in its checkpoints.
+    alone = nullcontext() if run.summary else folder.locked()
+    with alone, Checkpoints(path, max_to_keep=job.checkpoints_to_keep) as checkpoints:
+        restored = checkpoints.restore(*job.like())
+    if restored is None:
+        raise UserError(f"{path} holds no checkpoint")
+    _, state, frozen = restored
+    parts = job.layout.fetch((state.trainable, frozen, state.batch_stats))
+    return job, job.layout.take(parts, job.seeds.index(run.seed))
+
+
+def _with_scores(
+    details: Details, job: Job, trainable: PyTree, frozen: PyTree, batch_stats: PyTree
+) -> Details:
+    del batch_stats
+    masks = jax.device_get(named_leaves(jax.jit(job.method.masks)(trainable, frozen)))
+    scores = trainable.get("scores", {})
+    bounds = _bounds(scores, frozen.get("aux", {}))
+    found: dict[str, LayerScores] = {
+        name: bin_scores(np.asarray(layer), masks[name], bounds[name])
+        for name, layer in named_leaves(scores).items()
+    }
+    return details._replace(masks=masks, scores=found)
+
+
+def _bounds(scores: PyTree, aux: PyTree) -> dict[str, tuple[float, float] | None]:
+    """Returns where the mask of each layer cuts, if the method fixed that at the start."""
+    names, treedef = list(named_leaves(scores)), jax.tree.structure(scores)
+    parts = treedef.flatten_up_to(aux) if names else []
+    return {
+        name: (float(part.low), float(part.high)) if hasattr(part, "low") else None
+        for name, part in zip(names, parts, strict=True)
+    }
+
+
+def _with_data(details: Details, run: Run, config: ConfigDict, job: Job, *parts: PyTree) -> Details:
+    """Adds mean images, and the confusion on the test split: on validation while it is trained."""
+    try:
+        data = experiment.load_data(config)
+    except UserError as error:
+        reason = f"No confusion matrix and no mean images: {str(error).splitlines()[0]}"
+        return details._replace(missing=(*details.missing, reason))
+    splits = experiment.split_data(data, config, job.layout)
+    train = job.layout.fetch(splits.train)
+    means = class_means(train.images, train.labels, data.num_classes)
+    held_out = splits.val is not None and not run.summary
+    examples = splits.val if held_out else splits.test
+    predicted = _predict(job, *parts, examples)
+    labels = np.asarray(job.layout.fetch(examples.labels))
+    return details._replace(
+        means=means,
+        confusion=confusion_matrix(labels, predicted, data.num_classes),
+        split="validation" if held_out else "test",
+    )
+
+
+def _predict(
+    job: Job, trainable: PyTree, frozen: PyTree, batch_stats: PyTree, examples: Examples
+) -> np.ndarray:
+    """Returns the classes that the final network gives: int [N]."""
+    params = jax.jit(job.method.apply)(trainable, frozen)
+
+    @jax.jit
+    def classes(params: PyTree, images: jax.Array) -> jax.Array:
+        logits, _ = job.apply_fn(params, batch_stats, job.prepare(None, images), train=False)
+        return logits.argmax(-1)
+
+    images = np.asarray(job.layout.fetch(examples.images))
+    size = job.eval_batch_size
+    found = [classes(params, images[i : i + size]) for i in range(0, len(images), size)]
+    return np.concatenate(jax.device_get(found))
+
+
+def paper_points(groups: Sequence[Group], rows: Sequence[Row], root: Path | None) -> list[Point]:
+    """Returns the papers' points for the networks and data sets of `groups`.
+
+    Args:
+      groups: what is reported.
+      rows: those with both values in `paper` count.
+      root: where their config files are; without it there are no points.
+    """
+    wanted = {_network(group.config) for group in groups if not group.dense}
+    found = []
+    for row in rows if root is not None else ():
+        if {"accuracy", "remaining"} <= row.paper.keys():
+            flags = [flag for flag in row.flags if flag.startswith("--config.model.")]
+            config = load_with_overrides(str(root / row.config), flags)
+            if _network(_flat(config)) in wanted:
+                found.append(row)
+    return _points(found)
+
+
+def _network(config: Mapping[str, Any]) -> tuple[Any, ...]:
+    return config["model.name"], config.get("model.width", 1.0), config["data.name"]
+
+
+def _flat(config: ConfigDict) -> dict[str, Any]:
+    return {"model.name": config.model.name, "model.width": config.model.width,
+            "data.name": config.data.name}  # fmt: skip
+
+
+def _points(rows: Sequence[Row]) -> list[Point]:
+    """The papers' values of rows, each once."""
+    nothing = {"mean": 0.0, "low": 0.0, "high": 0.0, "n": 0}
+    results = [
+        {"row": row.name, "paper": row.paper, "remaining_weights": nothing, "accuracy": nothing,
+         "runs": []}
+        for row in rows
+    ]  # fmt: skip
+    return row_points(results).papers
