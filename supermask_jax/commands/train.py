@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from ml_collections import ConfigDict
+from typing import TYPE_CHECKING, Any
 
 from supermask_jax.commands.common import config_parser, default_workdir, guarded, parse_config
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
 def _act(argv: Sequence[str]) -> None:
