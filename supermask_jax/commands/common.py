@@ -96,6 +96,16 @@ def config_parser(script: str, description: str) -> Parser:
     return parser
 
 
+def add_plain(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag --plain, for `training.live.plain_lines`."""
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="print one line an epoch on a terminal too, and no live view; NO_COLOR=1 in the "
+        "environment keeps the view and drops its colours",
+    )
+
+
 def parse_config(
     argv: Sequence[str],
     parser: argparse.ArgumentParser,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
 from supermask_jax.errors import UserError
+from supermask_jax.training import live
 from supermask_jax.training.processes import is_main
 from supermask_jax.training.programs import Plan
 from supermask_jax.training.workdir import Workdir
@@ -35,30 +34,36 @@ def epoch_line(lines: Sequence[Mapping[str, Any]], epochs: int) -> str:
 
 
 class Progress:
-    """Writes ``metrics.jsonl``; shows a bar on a terminal and one line an epoch anywhere."""
+    """Writes ``metrics.jsonl``; shows a live view on a terminal, one line an epoch elsewhere."""
 
     def __init__(
         self, folder: Workdir, plan: Plan, *, quiet: bool, tensorboard: bool, in_set: bool
     ) -> None:
-        self._folder, self._plan, self._quiet, self._in_set = folder, plan, quiet, in_set
+        self._folder, self._plan, self._in_set = folder, plan, in_set
         self._writer = _tensorboard_writer(folder) if tensorboard and is_main() else None
-        self._bar = tqdm(
-            total=plan.steps_per_epoch, leave=False, disable=quiet or not sys.stderr.isatty()
-        )
+        title = "/".join(folder.path.parts[-2:])
+        self._view = None if quiet or not live.wanted() else live.LiveView(title, plan)
+        # The view tells the same, but to nobody who reads a file or a pipe.
+        self._plain = not (quiet or (self._view is not None and sys.stdout.isatty()))
+        self._last = ""
 
     def __enter__(self) -> Progress:
+        if self._view is not None:
+            self._view.start()
         return self
 
     def __exit__(self, *unused: Any) -> None:
-        self._bar.close()
+        if self._view is not None:
+            self._view.stop()
+            if self._last and not self._plain:
+                print(self._last, flush=True)
         if self._writer is not None:
             self._writer.close()
 
     def step(self, epoch: int, steps: int) -> None:
         """Notes that `steps` steps of `epoch` are done."""
-        if not self._bar.disable:
-            self._bar.set_description(f"epoch {epoch}/{self._plan.epochs}", refresh=False)
-            self._bar.update(steps - self._bar.n)
+        if self._view is not None:
+            self._view.step(epoch, steps)
 
     def report(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Writes and shows a finished epoch: the lines of its seeds."""
@@ -66,13 +71,22 @@ class Progress:
         if self._writer is not None:
             for line in lines:
                 prefix = f"seed {line['seed']}/" if self._in_set else ""
-                for name in line.keys() - {"seed", "epoch", "step"}:
-                    self._writer.add_scalar(prefix + name, line[name], line["epoch"])
-        if not self._quiet:
-            tqdm.write(epoch_line(lines, self._plan.epochs), file=sys.stdout)
-            sys.stdout.flush()
-        if not self._bar.disable:
-            self._bar.reset()
+                for name, value in _scalars(line):
+                    self._writer.add_scalar(prefix + name, value, line["epoch"])
+        self._last = epoch_line(lines, self._plan.epochs)
+        if self._plain:
+            print(self._last, flush=True)
+        if self._view is not None:
+            self._view.report(lines)
+
+
+def _scalars(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yields a line's numbers by name; those of a layer as ``layer_density/dense1/kernel``."""
+    for name, value in line.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}/{layer}", number) for layer, number in value.items())
+        elif name not in ("seed", "epoch", "step"):
+            yield name, value
 
 
 def require_tensorboard() -> None:
