@@ -17,6 +17,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
@@ -61,8 +62,32 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        if _ASKED.get():
+            raise _Shown(self)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
+
+
+class _Shown(Exception):
+    """Carries the parser of a command to `parser_of`."""
+
+
+_ASKED: ContextVar[bool] = ContextVar("asked", default=False)
+
+
+def parser_of(main: Callable[[Sequence[str]], int]) -> argparse.ArgumentParser:
+    """Returns the parser of a command, from its `main`, which does nothing but make it."""
+    token = _ASKED.set(True)
+    try:
+        main([])
+    except _Shown as shown:
+        return shown.args[0]
+    finally:
+        _ASKED.reset(token)
+    raise TypeError(f"{main} parses no command line")
 
 
 def seed_list(text: str) -> list[int]:
