@@ -68,7 +68,8 @@ def config_lines(a: tickets.Ticket, b: tickets.Ticket) -> list[str]:
 
     pair = [json.loads(json.dumps(_whole(t.config))) for t in (a, b)]
     lines = config_differences(*pair)
-    return [f"config: {len(lines) or 'no'} differences", *(f"  {line}" for line in lines)]
+    head = f"config: {len(lines) or 'no'} difference{'s' * (len(lines) != 1)}"
+    return [head, *(f"  {line}" for line in lines)]
 
 
 def _overlaps(a: tickets.Ticket, b: tickets.Ticket) -> tuple[dict[str, Any], str]:

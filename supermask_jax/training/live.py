@@ -135,10 +135,10 @@ class LiveView:
         if not lines:
             parts.append(Text("compiling and training the first epoch", style="dim"))
         elif len(lines) > 1:
-            parts.append(_seeds_table(lines, room - 2))
+            parts += _seeds_table(lines, room - 2)
         else:
             parts.append(_metrics_table(lines[0], self._best))
-            parts.append(_layers_table(lines[0], room - 3, self._console.width))
+            parts += _layers_table(lines[0], room - 3, self._console.width)
         title = self._title + (f", seed {lines[0]['seed']}" if len(lines) == 1 else "")
         # Room for the ^C that a terminal echoes: on a line of its own it would stay behind.
         width = max(self._console.width - _ECHO, 1)
@@ -179,7 +179,10 @@ def _grid(*columns: str) -> Table:
     """Returns a table without lines: the first column to the left, the others to the right."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for i, name in enumerate(columns):
-        table.add_column(name, justify="right" if i else "left", no_wrap=True)
+        # Narrow terminals cut the heads of the others, and never which row it is.
+        table.add_column(
+            name, justify="right" if i else "left", no_wrap=True, min_width=0 if i else 5
+        )
     return table
 
 
@@ -193,7 +196,7 @@ def _metrics_table(line: Line, best: tuple[float, int] | None) -> Table:
     return table
 
 
-def _layers_table(line: Line, room: int, width: int) -> Table:
+def _layers_table(line: Line, room: int, width: int) -> list[Table | Text]:
     """Returns the shares of weights that remain, in all and of the layers that fit, as bars."""
     shares = {"remaining": line["remaining_weights"], **line.get("layer_density", {})}
     shown = dict(list(shares.items())[: _fitting(len(shares), room)])
@@ -203,9 +206,11 @@ def _layers_table(line: Line, room: int, width: int) -> Table:
     table.add_column(width=max(width // 4, 8))
     for name, share in shown.items():
         table.add_row(name, f"{share:.2%}", ProgressBar(total=1.0, completed=share))
-    if more := len(shares) - len(shown):
-        table.add_row(Text(f"and {more} more layers", style="dim"), "", "")
-    return table
+    return [table, *_more(len(shares) - len(shown), "layers")]
+
+
+def _more(count: int, noun: str) -> list[Text]:
+    return [Text(f"and {count} more {noun}", style="dim")] if count else []
 
 
 def _fitting(count: int, room: int) -> int:
@@ -213,7 +218,7 @@ def _fitting(count: int, room: int) -> int:
     return count if count <= room else max(room - 1, 1)
 
 
-def _seeds_table(lines: Sequence[Line], room: int) -> Table:
+def _seeds_table(lines: Sequence[Line], room: int) -> list[Table | Text]:
     """Returns a row for each seed that fits, and their means."""
     split = _split(lines[0])
     names = ("train_loss", "train_accuracy", f"{split}_loss", f"{split}_accuracy",
@@ -228,7 +233,5 @@ def _seeds_table(lines: Sequence[Line], room: int) -> Table:
     shown = lines[: _fitting(len(lines), room)]
     for line in shown:
         add(str(line["seed"]), [line[name] for name in names])
-    if more := len(lines) - len(shown):
-        table.add_row(Text(f"and {more} more", style="dim"))
     add("mean", [_mean(lines, name) for name in names], "bold")
-    return table
+    return [table, *_more(len(lines) - len(shown), "seeds")]
