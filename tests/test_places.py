@@ -52,6 +52,17 @@ def test_evaluate_on_the_other_splits(run, capsys):
     assert asked(capsys, "evaluate", path, "--split=train")["images"] == 1437 - 143
 
 
+def test_evaluate_of_one_of_a_set_of_seeds(capsys, tmp_path):
+    config = tiny_config(epochs=1, num_seeds=2, seeds_per_program=2)
+    runs = experiment.run(config, tmp_path / "set", quiet=True)["runs"]
+    assert runs[0]["test_accuracy"] != runs[1]["test_accuracy"]
+    for run in runs:
+        found = asked(capsys, "evaluate", tmp_path / "set", f"--seed={run['seed']}")
+        assert found["accuracy"] == found["stored"] == run["test_accuracy"]
+    assert cli.main(["compare", str(tmp_path / "set"), str(tmp_path / "set")]) == 0
+    assert "mean of 2 seeds" in capsys.readouterr().out
+
+
 def test_evaluate_of_a_model_that_numpy_does_not_run(run, capsys, monkeypatch):
     path, summary = run
     monkeypatch.setattr(evaluate, "CHAINS", ())
