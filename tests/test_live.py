@@ -17,7 +17,7 @@ from helpers import single_threaded, tiny_argv
 from rich.console import Console
 
 from supermask_jax.commands import common
-from supermask_jax.training import live, progress
+from supermask_jax.training import live, progress, tensorboard
 from supermask_jax.training.live import LiveView, plain_lines
 from supermask_jax.training.programs import Plan
 from supermask_jax.training.workdir import Workdir
@@ -196,7 +196,7 @@ def terminal(monkeypatch):
 
 def train_two_epochs(tmp_path):
     tmp_path.mkdir(exist_ok=True)
-    shown = progress.Progress(Workdir(tmp_path), PLAN, quiet=False, tensorboard=False)
+    shown = progress.Progress(Workdir(tmp_path), PLAN, quiet=False, tensorboard=False, in_set=False)
     with shown:
         for epoch in (1, 2):
             shown.step(epoch, 20)
@@ -259,7 +259,7 @@ def test_log_lines_stand_above_the_view(terminal):
 
 
 def test_tensorboard_gets_the_numbers_of_layers_by_name(tmp_path):
-    found = dict(progress._scalars(line(1, layer_density={"dense1/kernel": 0.5})))
+    found = dict(tensorboard.scalars(line(1, layer_density={"dense1/kernel": 0.5})))
     assert found["layer_density/dense1/kernel"] == 0.5
     assert found["train_loss"] == 1.0 and "seed" not in found
 

@@ -32,7 +32,7 @@ def _seeds_text(place: str) -> str:
     summary = Workdir(path).finished_summary() or {}
     if "runs" not in summary:
         return ""
-    return f"{percent(summary['test_accuracy'])} %, mean of {summary['num_seeds']} seeds"
+    return f"{percent(summary['test_accuracy'])} %, mean of {summary['test_accuracy']['n']} seeds"
 
 
 def _model(ticket: tickets.Ticket) -> str:
