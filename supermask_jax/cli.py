@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -52,7 +53,7 @@ def _version() -> str:
 def _dispatch(words: Sequence[str]) -> int:
     name, rest = (words[0], words[1:]) if words else ("--help", [])
     if name in ("--help", "-h"):
-        print(_help())
+        print(_help(), flush=True)
         return 0
     if name == "--version":
         print(f"supermask-jax {_version()}")
@@ -72,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch(sys.argv[1:] if argv is None else argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # Nobody reads on, as of `supermask --help | head -1`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:  # While a command was imported: `guarded` catches later ones.
         print("stopped", file=sys.stderr)

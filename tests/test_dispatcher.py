@@ -1,6 +1,7 @@
 """The console script: every command is reached, names itself, and starts fast."""
 
 import importlib
+import os
 import shutil
 import subprocess
 import sys
@@ -101,6 +102,16 @@ def test_what_needs_nothing_heavy_imports_none(argv, absent, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "heavy []", done.stderr
+
+
+def test_help_that_nobody_reads_on_ends_quietly():
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "supermask_jax"], stdout=write, stderr=subprocess.PIPE, cwd=ROOT
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_the_module_runs():

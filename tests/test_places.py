@@ -12,6 +12,7 @@ from supermask_jax import cli, experiment, tickets
 from supermask_jax.analysis.intervals import share_interval
 from supermask_jax.commands import evaluate, places
 from supermask_jax.errors import UserError
+from supermask_jax.methods import METHODS
 from supermask_jax.tickets.counts import count_layers, total
 from supermask_jax.tickets.making import without_values
 from supermask_jax.training.arrays import write_arrays
@@ -52,15 +53,24 @@ def test_evaluate_on_the_other_splits(run, capsys):
     assert asked(capsys, "evaluate", path, "--split=train")["images"] == 1437 - 143
 
 
-def test_evaluate_of_one_of_a_set_of_seeds(capsys, tmp_path):
-    config = tiny_config(epochs=1, num_seeds=2, seeds_per_program=2)
-    runs = experiment.run(config, tmp_path / "set", quiet=True)["runs"]
+def test_evaluate_of_one_of_a_set_of_seeds_whose_masks_are_sampled(capsys, tmp_path):
+    config, path = tiny_config(epochs=1, num_seeds=2, seeds_per_program=2), tmp_path / "set"
+    config.method = {"name": "bernoulli"}
+    runs = experiment.run(config, path, quiet=True)["runs"]
     assert runs[0]["test_accuracy"] != runs[1]["test_accuracy"]
     for run in runs:
-        found = asked(capsys, "evaluate", tmp_path / "set", f"--seed={run['seed']}")
+        found = asked(capsys, "evaluate", path, f"--seed={run['seed']}")
         assert found["accuracy"] == found["stored"] == run["test_accuracy"]
-    assert cli.main(["compare", str(tmp_path / "set"), str(tmp_path / "set")]) == 0
+        assert found["sampled"] == METHODS["bernoulli"]().eval_samples > 0
+    assert cli.main(["compare", str(path), str(path)]) == 0
     assert "mean of 2 seeds" in capsys.readouterr().out
+    # As if it was not finished.
+    for file in ("summary.json", "seeds_0-1.json"):
+        (path / file).unlink()
+    assert cli.main(["evaluate", str(path)]) == 0
+    said = capsys.readouterr()
+    assert f"means over {found['sampled']} sampled masks" in said.out
+    assert "stored" not in said.out and "the run is not finished" in said.err
 
 
 def test_evaluate_of_a_model_that_numpy_does_not_run(run, capsys, monkeypatch):

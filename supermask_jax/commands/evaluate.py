@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +36,8 @@ parts that the run made of the training set.
 
 _BATCH = 500
 
+_log = logging.getLogger("supermask_jax")
+
 
 class Measured(NamedTuple):
     """What was found on some images."""
@@ -42,6 +45,7 @@ class Measured(NamedTuple):
     accuracy: float
     remaining: float  # density, of sampled masks their mean
     images: int
+    sampled: int  # masks that were sampled, whose means these are; 0 of a method that samples none
     stored: float | None  # the accuracy that the place holds for the same images
 
 
@@ -78,7 +82,12 @@ def _measure_run(path: Path, args: Any) -> Measured:
     found = rows[run.index]
     same = args.split == "test" and config.data == own.data
     stored = run.summary.get("test_accuracy") if same else None
-    return Measured(found["_accuracy"], found["remaining_weights"], len(examples.labels), stored)
+    if not run.summary:
+        _log.info("the run is not finished: this is its newest checkpoint")
+    return Measured(
+        found["_accuracy"], found["remaining_weights"], len(examples.labels),
+        run.job.method.eval_samples, stored,
+    )  # fmt: skip
 
 
 def _measure_ticket(ticket: tickets.Ticket, args: Any) -> Measured:
@@ -97,7 +106,7 @@ def _measure_ticket(ticket: tickets.Ticket, args: Any) -> Measured:
         known.get(name) for name in ("data", "split", "images")
     )
     return Measured(
-        _accuracy(ticket, images, labels), ticket.density, len(labels),
+        _accuracy(ticket, images, labels), ticket.density, len(labels), 0,
         known["value"] if same else None,
     )  # fmt: skip
 
@@ -141,7 +150,8 @@ def _tell(place: str, found: Measured, args: Any) -> None:
         print(json.dumps(what, indent=2))
     else:
         print(f"accuracy   {percent(interval)} % on {args.split}, n = {found.images:,}")
-        print(f"remaining  {100 * found.remaining:.2f} %")
+        note = f"; means over {found.sampled} sampled masks" if found.sampled else ""
+        print(f"remaining  {100 * found.remaining:.2f} %{note}")
     if found.stored is not None:
         if abs(found.stored - found.accuracy) > TOLERATED:
             raise UserError(
