@@ -14,6 +14,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["supermask_jax", "supermask_jax.*"]),
+    entry_points={"console_scripts": ["supermask = supermask_jax.cli:main"]},
     install_requires=[
         "absl-py>=2.0",
         "array_record>=0.5",
@@ -27,12 +28,12 @@ setup(
         # 1.0 replaces the API used here.
         "orbax-checkpoint>=0.11,<1",
         "pillow>=10",
+        "rich>=13",
         "safetensors>=0.4",
         "scikit-learn>=1.5",
         "scipy>=1.13",
         "tensorflow-datasets>=4.9.7",
         "threadpoolctl>=3",
-        "tqdm>=4.66",
     ],
     extras_require={
         "test": [

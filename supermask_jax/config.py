@@ -49,6 +49,7 @@ def default_config() -> ConfigDict:
     config.checkpoints_to_keep = 3
     config.steps_per_call = 0  # steps in one dispatch; 0 chooses by model and backend
     config.tensorboard = False
+    config.tensorboard_masks = False  # with pictures of masks
     return config
 
 

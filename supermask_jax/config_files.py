@@ -19,6 +19,7 @@ NOT_IDENTITY = (
     "data.data_dir",
     "data.cache_dir",
     "tensorboard",
+    "tensorboard_masks",
     "steps_per_call",
     "seeds_per_program",
     "seed_loop",

@@ -32,9 +32,9 @@ from supermask_jax.training.layout import Layout, choose_layout, one_device
 from supermask_jax.training.memory import seeds_per_program
 from supermask_jax.training.processes import wait_for_all
 from supermask_jax.training.programs import Examples, Plan, has_convolutions, use_device_loop
-from supermask_jax.training.progress import require_tensorboard
 from supermask_jax.training.state import TrainState
 from supermask_jax.training.step import COMPUTE_DTYPES, linen_apply
+from supermask_jax.training.tensorboard import require_tensorboard
 from supermask_jax.training.workdir import Workdir
 
 _log = logging.getLogger("supermask_jax")
@@ -58,7 +58,7 @@ def build(config: ConfigDict) -> Job:
       UserError: an entry of the config is unknown, of the wrong type, or impossible.
     """
     check_config(config)
-    if config.tensorboard:
+    if config.tensorboard or config.tensorboard_masks:
         require_tensorboard()
     spec = DATASETS[config.data.name]
     model = models.get(
@@ -93,6 +93,7 @@ def build(config: ConfigDict) -> Job:
         eval_batch_size=config.eval_batch_size,
         checkpoints_to_keep=config.checkpoints_to_keep,
         tensorboard=config.tensorboard,
+        tensorboard_masks=config.tensorboard_masks,
     )
     if job.plan.total_steps >= 2**31:
         raise UserError(f"{job.plan.total_steps:,} steps are more than can be counted")

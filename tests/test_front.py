@@ -14,6 +14,7 @@ from supermask_jax.analysis.intervals import Interval
 from supermask_jax.analysis.plots import draw_front
 from supermask_jax.analysis.rows import Row, Section
 from supermask_jax.commands import front as command
+from supermask_jax.commands.checkout import Checkout
 from supermask_jax.errors import UserError
 
 ROWS = [
@@ -123,7 +124,7 @@ def test_the_command_draws_and_prints(results, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="the extra for drawings is not installed")
     out = tmp_path / "docs" / "front.svg"
     argv = ["--rows=net-*", f"--results={results}", f"--out={out}"]
-    assert command.main(ROWS, ROOT, argv) == 0
+    assert command.main(argv, Checkout(ROOT, ROWS)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["front", "2.40", "[2.38,", "2.42]", "98.20", "[98.00,", "98.40]",
                                 "3", "best"]  # fmt: skip
@@ -143,7 +144,7 @@ def test_the_command_draws_and_prints(results, tmp_path, capsys):
 )
 def test_bad_input_is_one_line(argv, words, results, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert command.main(ROWS, ROOT, [f"--results={results}", *argv]) == 1
+    assert command.main([f"--results={results}", *argv], Checkout(ROOT, ROWS)) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert words in line

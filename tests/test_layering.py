@@ -51,6 +51,8 @@ for part in (
 ):  # Side by side, on one experiment.
     ALLOWED[part] = BELOW | {part}
 ALLOWED["commands"] = BELOW | set(ALLOWED) | {"commands"}
+ALLOWED["cli"] = ALLOWED["commands"]
+ALLOWED["__main__"] = {"cli"}
 
 HEAVY = {
     "flax": {"models", "modules", "training"},

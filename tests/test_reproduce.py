@@ -14,6 +14,7 @@ from supermask_jax.analysis.intervals import entropy_bits, mean_interval, percen
 from supermask_jax.analysis.results import collect, mean_rows
 from supermask_jax.analysis.rows import Row, Section, page_order, select
 from supermask_jax.commands import reproduce as command
+from supermask_jax.commands.checkout import Checkout
 from supermask_jax.errors import UserError
 
 TINY = ("--config.model.width=0.1", "--config.epochs=2")
@@ -209,16 +210,16 @@ def test_without_an_accelerator_slow_rows_are_skipped_unless_named(monkeypatch, 
     ran = []
     monkeypatch.setattr(reproduce, "reproduce", lambda rows, *_, **__: ran.extend(rows) or [])
     argv = [f"--results={tmp_path}"]
-    assert command.main(ROWS, ROOT, argv) == 0
+    assert command.main(argv, Checkout(ROOT, ROWS)) == 0
     assert ran == ROWS[:2]
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("to run it: --rows=never")
     ran.clear()
-    assert command.main(ROWS, ROOT, [*argv, "--rows=never"]) == 0
+    assert command.main([*argv, "--rows=never"], Checkout(ROOT, ROWS)) == 0
     assert ran == ROWS[2:]
     ran.clear()
     monkeypatch.setattr("jax.default_backend", lambda: "gpu")
-    assert command.main(ROWS, ROOT, argv) == 0
+    assert command.main(argv, Checkout(ROOT, ROWS)) == 0
     assert ran == ROWS
 
 
@@ -280,7 +281,7 @@ def test_select():
 )
 def test_bad_input_is_one_line(argv, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert command.main(ROWS, ROOT, argv) == 1
+    assert command.main(argv, Checkout(ROOT, ROWS)) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert words in line
@@ -288,5 +289,5 @@ def test_bad_input_is_one_line(argv, words, capsys, tmp_path, monkeypatch):
 
 
 def test_list(capsys):
-    assert command.main(ROWS, ROOT, ["--list"]) == 0
+    assert command.main(["--list"], Checkout(ROOT, ROWS)) == 0
     assert "configs/quickstart.py" in capsys.readouterr().out

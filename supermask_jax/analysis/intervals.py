@@ -35,6 +35,26 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
+def share_interval(share: float, n: int) -> Interval:
+    """Returns a share of n independent cases and its 95 % interval, by Wilson's score.
+
+    Unlike the normal approximation it stays within [0, 1] and has a width at 0 and 1 too.
+
+    Args:
+      share: in [0, 1], such as an accuracy.
+      n: cases, such as images; at least 1.
+
+    Raises:
+      ValueError: there is no case, or the share is none.
+    """
+    if n < 1 or not 0 <= share <= 1:
+        raise ValueError(f"a share in [0, 1] of at least one case, got {share} of {n}")
+    z2 = 1.959963984540054**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return Interval(share, max(middle - half, 0.0), min(middle + half, 1.0), n)
+
+
 def percent(interval: Interval | Mapping[str, Any], digits: int = 2) -> str:
     """Returns e.g. ``97.53 [97.40, 97.66]`` of fractions, in percent."""
     mean, low, high, _ = interval if isinstance(interval, Interval) else Interval(**dict(interval))

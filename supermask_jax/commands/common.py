@@ -1,7 +1,6 @@
 """What the command lines share: parsers whose errors are one line, and the exit status.
 
-Exit status: 0 done, or already done; 1 bad input, or the run failed (data, disk, divergence);
-128 + n stopped by signal n, with the work saved.
+What needs no config starts without what configs are made of, so that --help is quick.
 """
 
 from __future__ import annotations
@@ -15,17 +14,20 @@ import logging
 import os
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from absl import logging as absl_logging
-from ml_collections import ConfigDict
 
-from supermask_jax.config_files import check_config, identity, load_config
+from supermask_jax.commands.doorway import EXIT_STATUS, program
 from supermask_jax.errors import UserError
-from supermask_jax.overrides import load_with_overrides
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 _EPILOG = """\
 Every entry of the config can be set on the command line, e.g. --config.epochs=3
@@ -34,14 +36,58 @@ when the same command is given again; a finished one is left alone.
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are UserErrors, and which takes no abbreviations."""
+class _Paragraphs(argparse.HelpFormatter):
+    """Fills paragraph by paragraph: argparse's own makes one of all."""
 
-    def __init__(self, prog: str, description: str, epilog: str) -> None:
-        super().__init__(prog=prog, description=description, epilog=epilog, allow_abbrev=False)
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = lambda part: textwrap.fill(  # noqa: E731
+            " ".join(part.split()), width, initial_indent=indent, subsequent_indent=indent
+        )
+        return "\n\n".join(map(fill, text.split("\n\n")))
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are UserErrors, and which takes no abbreviations.
+
+    Its help ends with what the exit status says. `script` is the command's file in
+    ``experiments/``, which the usage names unless the command was reached as ``supermask COMMAND``.
+    """
+
+    def __init__(self, script: str, description: str, epilog: str) -> None:
+        super().__init__(
+            prog=program(script),
+            description=description,
+            epilog=f"{epilog}\n\n{EXIT_STATUS}",
+            formatter_class=_Paragraphs,
+            allow_abbrev=False,
+        )
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        if _ASKED.get():
+            raise _Shown(self)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+class _Shown(Exception):
+    """Carries the parser of a command to `parser_of`."""
+
+
+_ASKED: ContextVar[bool] = ContextVar("asked", default=False)
+
+
+def parser_of(main: Callable[[Sequence[str]], int]) -> argparse.ArgumentParser:
+    """Returns the parser of a command, from its `main`, which does nothing but make it."""
+    token = _ASKED.set(True)
+    try:
+        main([])
+    except _Shown as shown:
+        return shown.args[0]
+    finally:
+        _ASKED.reset(token)
+    raise TypeError(f"{main} parses no command line")
 
 
 def seed_list(text: str) -> list[int]:
@@ -55,9 +101,9 @@ def seed_list(text: str) -> list[int]:
     return seeds
 
 
-def config_parser(prog: str, description: str) -> Parser:
+def config_parser(script: str, description: str) -> Parser:
     """Makes the parser of a command that works on one config."""
-    parser = Parser(prog, description, _EPILOG)
+    parser = Parser(script, description, _EPILOG)
     add = parser.add_argument
     add(
         "--config",
@@ -75,23 +121,36 @@ def config_parser(prog: str, description: str) -> Parser:
     return parser
 
 
+def add_plain(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag --plain, for `training.live.plain_lines`."""
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="print one line an epoch on a terminal too, and no live view; NO_COLOR=1 in the "
+        "environment keeps the view and drops its colours",
+    )
+
+
 def parse_config(
     argv: Sequence[str],
     parser: argparse.ArgumentParser,
-    check: Callable[[ConfigDict], None] = check_config,
+    check: Callable[[ConfigDict], None] | None = None,
 ) -> tuple[argparse.Namespace, ConfigDict]:
     """Returns the flags and the config with its overrides applied.
 
     Args:
       argv: the command line without the program's name.
       parser: from `config_parser`.
-      check: raises UserError where the config is wrong.
+      check: raises UserError where the config is wrong; None is `config_files.check_config`.
 
     Raises:
       UserError: a flag, the config file or an override is wrong.
     """
     args, overrides = parser.parse_known_args(argv)
-    return args, load_with_overrides(args.config, overrides, check)
+    from supermask_jax.config_files import check_config
+    from supermask_jax.overrides import load_with_overrides
+
+    return args, load_with_overrides(args.config, overrides, check or check_config)
 
 
 def default_workdir(config: ConfigDict, spec: str) -> str:
@@ -100,6 +159,8 @@ def default_workdir(config: ConfigDict, spec: str) -> str:
     Entries that do not change what is computed are not in the digest; nor is the section on
     pruning, so that ways to prune share their dense network.
     """
+    from supermask_jax.config_files import identity, load_config
+
     folder = f"runs/{config.name}-s{config.seed}"
     plain, default = identity(config), identity(load_config(spec))
     for entries in (plain, default):
@@ -145,10 +206,21 @@ def guarded(action: Callable[[Sequence[str]], None], argv: Sequence[str] | None)
     return 0
 
 
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to whatever `sys.stderr` is by then: a live view stands in for it while it shows."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+
 @contextlib.contextmanager
 def _plain_output() -> Iterator[None]:
     """Shows our own log lines as they are, and nothing of what other libraries log and print."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("supermask_jax")
     old = (threading.excepthook, sys.unraisablehook, absl_logging.get_verbosity(), logger.level)

@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -24,7 +24,11 @@ from supermask_jax.tickets.ticket import nested
 from supermask_jax.training.arrays import read_arrays
 from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.diverged import DivergedSeeds
+from supermask_jax.training.job import Job
+from supermask_jax.training.state import TrainState
 from supermask_jax.training.workdir import Workdir
+
+PyTree = Any
 
 _EPILOG = """\
 A ticket is made of the newest checkpoint in a work folder, whether or not the run is finished; of
@@ -67,8 +71,28 @@ def full_config(saved: dict[str, Any]) -> ConfigDict:
     return config
 
 
-def ticket_of(path: Path, seed: int | None = None) -> tuple[tickets.Ticket, dict[str, np.ndarray]]:
-    """Returns the ticket of a work folder, and {name: [*s]} of its frozen weights.
+class Restored(NamedTuple):
+    """One run of a work folder, from its newest checkpoint.
+
+    Attributes:
+      job: the program that it was trained in, of one seed or of several.
+      state: of that program, on its devices.
+      frozen: likewise.
+      index: of the run among the seeds of the program.
+      saved: settings of the run, as its ``config.json`` holds them.
+      summary: of the run; {} while it is not finished.
+    """
+
+    job: Job
+    state: TrainState
+    frozen: PyTree
+    index: int
+    saved: dict[str, Any]
+    summary: dict[str, Any]
+
+
+def restore(path: Path, seed: int | None = None) -> Restored:
+    """Restores a run from the newest checkpoint in its work folder.
 
     Args:
       path: the folder.
@@ -79,8 +103,6 @@ def ticket_of(path: Path, seed: int | None = None) -> tuple[tickets.Ticket, dict
     """
     folder = Workdir(path)
     saved = folder.read_config()
-    if "recipe" in saved:
-        return _ticket_of_level(folder, saved), {}
     config = full_config(saved)
     seed = config.seed if seed is None else seed
     programs = experiment.programs(config, experiment.build(config), folder)
@@ -95,11 +117,30 @@ def ticket_of(path: Path, seed: int | None = None) -> tuple[tickets.Ticket, dict
             restored = checkpoints.restore(*job.like())
     if restored is None:
         raise UserError(f"{place.checkpoints} holds no checkpoint")
+    _, state, frozen = restored
     summary = place.summaries().get(seed, {})
-    if not summary:
+    return Restored(job, state, frozen, job.seeds.index(seed), saved | {"seed": seed}, summary)
+
+
+def ticket_of(path: Path, seed: int | None = None) -> tuple[tickets.Ticket, dict[str, np.ndarray]]:
+    """Returns the ticket of a work folder, and {name: [*s]} of its frozen weights.
+
+    Args:
+      path: the folder.
+      seed: which one of a set of seeds; None is the first.
+
+    Raises:
+      UserError: as `restore`, or a level of pruning that is not finished.
+    """
+    folder = Workdir(path)
+    saved = folder.read_config()
+    if "recipe" in saved:
+        return _ticket_of_level(folder, saved), {}
+    run = restore(path, seed)
+    if not run.summary:
         _log.info("the run is not finished: this is the ticket of its newest checkpoint")
-    network = job.networks(*restored[1:])[job.seeds.index(seed)]
-    made = make_ticket(saved | {"seed": seed}, job.method, *network[:3], summary)
+    network = run.job.networks(run.state, run.frozen)[run.index]
+    made = make_ticket(run.saved, run.job.method, *network[:3], run.summary)
     return made, named_leaves(network.frozen.get("weights", {}))
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from supermask_jax import reproduce
 from supermask_jax.analysis.front import front_table, row_points
-from supermask_jax.analysis.rows import Row, select
+from supermask_jax.analysis.rows import select
+from supermask_jax.commands.checkout import Checkout, find
 from supermask_jax.commands.common import Parser, check_out, guarded
 from supermask_jax.errors import UserError
 
@@ -27,17 +28,17 @@ def _parser() -> Parser:
     return parser
 
 
-def main(rows: Sequence[Row], root: Path, argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, checkout: Checkout | None = None) -> int:
     """Runs the command line `argv` on a table of rows and returns the exit status.
 
     Args:
-      rows: the table, most valuable first.
-      root: folder of the repository, with ``results/``.
       argv: without the program's name; None is the process's.
+      checkout: where ``results/`` is, and the table; None is that of `find`.
     """
 
     def act(argv: Sequence[str]) -> None:
         args = _parser().parse_args(argv)
+        root, rows = find() if checkout is None else checkout
         if args.out is not None and args.out.suffix != ".svg":
             raise UserError(f"--out must end in .svg, got {args.out}")
         check_out(args.out)
@@ -45,7 +46,9 @@ def main(rows: Sequence[Row], root: Path, argv: Sequence[str] | None = None) -> 
         results = args.results or root / "results"
         front = row_points(reproduce.load_results(results, chosen))
         if not front.ours:
-            raise UserError(f"{results} holds no masked row of {args.rows}: run reproduce.py first")
+            raise UserError(
+                f"{results} holds no masked row of {args.rows}: run `supermask reproduce` first"
+            )
         print(front_table([*front.ours, *front.dense]))
         if args.out is not None:
             from supermask_jax.analysis.plots import draw_front

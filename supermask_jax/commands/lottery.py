@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from supermask_jax.analysis.intervals import percent
 from supermask_jax.analysis.results import ACCURACIES, mean_rows, write_result
 from supermask_jax.commands.common import (
+    add_plain,
     check_out,
     config_parser,
     default_workdir,
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         "--untrained", action="store_true",
         help="evaluate one-shot masks on the weights they start from, without training these",
     )  # fmt: skip
+    add_plain(parser)
     add = parser.add_argument
     add(
         "--seeds", type=seed_list, metavar="NUMBERS", help="run each, and give means with intervals"
@@ -78,11 +80,14 @@ def _act(argv: Sequence[str]) -> None:
         print(_describe(config))
     else:
         check_out(args.out)
+        from supermask_jax.training.live import plain_lines
+
         workdir = args.workdir or default_workdir(config, args.config)
-        if args.seeds is None:
-            rows = mean_rows([lottery.run(config, workdir)])
-        else:
-            rows = _run_seeds(config, args.seeds, Path(workdir))
+        with plain_lines(args.plain):
+            if args.seeds is None:
+                rows = mean_rows([lottery.run(config, workdir)])
+            else:
+                rows = _run_seeds(config, args.seeds, Path(workdir))
         print(table(rows))
         print(f"results in {workdir}")
         if args.out:
@@ -109,7 +114,7 @@ def _result(
 
     plain = config.to_dict()
     plain["seed"] = [plain["seed"]] if args.seeds is None else args.seeds
-    places = ("--workdir", "--out")
+    places = ("--workdir", "--out", "--plain")
     kept = (a for a in argv if not (a.startswith(places) or changes_nothing(a)))
     command = ["python", "experiments/lottery.py", *kept]
     return {

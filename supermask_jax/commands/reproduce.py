@@ -9,6 +9,7 @@ from pathlib import Path
 from supermask_jax import reproduce
 from supermask_jax.analysis.page import table
 from supermask_jax.analysis.rows import Row, select
+from supermask_jax.commands.checkout import Checkout, find
 from supermask_jax.commands.common import Parser, guarded, seed_list
 
 _log = logging.getLogger("supermask_jax")
@@ -58,17 +59,17 @@ def _runnable(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if not row.accelerator]
 
 
-def main(rows: Sequence[Row], root: Path, argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, checkout: Checkout | None = None) -> int:
     """Runs the command line `argv` on a table of rows and returns the exit status.
 
     Args:
-      rows: the table, most valuable first.
-      root: folder of the repository: config files, RESULTS.md and README.md.
       argv: without the program's name; None is the process's.
+      checkout: config files, RESULTS.md, README.md, and the table; None is that of `find`.
     """
 
     def act(argv: Sequence[str]) -> None:
         args, flags = _parser().parse_known_args(argv)
+        root, rows = find() if checkout is None else checkout
         chosen = select(rows, args.rows.split(",")) if args.rows else list(rows)
         for row in chosen:  # A wrong flag or file fails now, not after an hour.
             reproduce.row_config(row, root, 0, flags)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from supermask_jax import tickets
 from supermask_jax.commands.common import Parser, guarded
 from supermask_jax.errors import UserError
+from supermask_jax.tickets.sets import Overlap
 
 # Logits that are equal within float32 rounding may be told apart otherwise elsewhere.
-_TOLERATED = 5e-4
+TOLERATED = 5e-4
 
 _EPILOG = """\
 verify checks the digest, and with --data the stored accuracy; size compares ways of storing the
@@ -81,7 +82,7 @@ def _verify(args: argparse.Namespace, path: str) -> None:
     some = slice(ticket.accuracy["images"])
     found = tickets.accuracy(ticket, examples.images[some], examples.labels[some])
     print(f"accuracy on {args.data} {split}: {found:.4%}, stored {stored:.4%}")
-    if abs(found - stored) > _TOLERATED:
+    if abs(found - stored) > TOLERATED:
         raise UserError(f"{path} does not have the accuracy that it claims")
 
 
@@ -118,7 +119,11 @@ def _size(args: argparse.Namespace, path: str) -> None:
 
 
 def _compare(args: argparse.Namespace, first: str, second: str) -> None:
-    overlaps = tickets.compare(tickets.load_ticket(first), tickets.load_ticket(second))
+    print(overlap_table(tickets.compare(tickets.load_ticket(first), tickets.load_ticket(second))))
+
+
+def overlap_table(overlaps: Mapping[str, Overlap]) -> str:
+    """Returns what `tickets.compare` found as a table of text."""
     rows = [("layer", "kept", "both", "by chance", "deviations", "Jaccard", "same sign")]
     for name, found in overlaps.items():
         rows.append((
@@ -126,7 +131,7 @@ def _compare(args: argparse.Namespace, first: str, second: str) -> None:
             f"{found.expected:,.1f} +- {found.std:.1f}", f"{found.deviations:+.1f}",
             f"{found.jaccard:.3f}", f"{found.same_sign / max(found.both, 1):.1%}",
         ))  # fmt: skip
-    print(align(rows))
+    return align(rows)
 
 
 def _latency(args: argparse.Namespace, path: str) -> None:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ml_collections import ConfigDict
+from supermask_jax.commands.common import (
+    add_plain,
+    config_parser,
+    default_workdir,
+    guarded,
+    parse_config,
+)
 
-from supermask_jax.commands.common import config_parser, default_workdir, guarded, parse_config
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
 def _act(argv: Sequence[str]) -> None:
     parser = config_parser("main.py", "Trains one network, or one for each of some seeds.")
+    add_plain(parser)
     parser.add_argument(
         "--distributed",
         action="store_true",
@@ -39,10 +47,12 @@ def _act(argv: Sequence[str]) -> None:
 def _train(args: argparse.Namespace, config: ConfigDict) -> None:
     # Here and not at the top: what needs no training starts fast.
     from supermask_jax import experiment
+    from supermask_jax.training.live import plain_lines
     from supermask_jax.training.processes import is_main
 
     workdir = args.workdir or default_workdir(config, args.config)
-    summary = experiment.run(config, workdir)
+    with plain_lines(args.plain):
+        summary = experiment.run(config, workdir)
     if is_main():
         print(f"{config.name}: {_result(summary)}; results in {workdir}")
 

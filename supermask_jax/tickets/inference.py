@@ -183,7 +183,7 @@ def without_dead(
             kernel = block.kernel
             constant = np.zeros(kernel.shape[-1]) if block.shift is None else block.shift
             reached = kernel.reshape(-1, kernel.shape[-1]).any(0) | (activation(constant) != 0)
-            live = reached & _read(reader.kernel, kernel.shape[-1])
+            live = reached & reads(reader.kernel, kernel.shape[-1])
             live[0] |= not live.any()  # No array is left empty.
             if live.all():
                 continue
@@ -209,7 +209,7 @@ def _batch_last(blocks: list[Block]) -> list[Block]:
     return blocks
 
 
-def _read(kernel: np.ndarray, units: int) -> np.ndarray:
+def reads(kernel: np.ndarray, units: int) -> np.ndarray:
     """Returns which of the units before it a kernel reads: bool [units]."""
     if kernel.ndim == 4:
         return kernel.any((0, 1, 3))

@@ -146,16 +146,21 @@ def chain(ticket: Ticket) -> list[Block]:
 
 def _kernels(ticket: Ticket) -> dict[str, np.ndarray]:
     """Returns {layer: kernel}, convolutions first, each kind by number."""
-    found = []
     dense = {name: layer.dense for name, layer in ticket.layers.items()}
-    free = {name: lambda a=array: a for name, array in ticket.params.items()}
-    for name, get in (dense | free).items():
-        if match := re.fullmatch(r"(conv|dense)([1-9]\d?)/kernel", name):
-            found.append((match[1], int(match[2]), get))
-    order = sorted(found, key=lambda item: item[:2])
-    if not any(kind == "dense" for kind, _, _ in order):
+    getters = dense | {name: lambda a=array: a for name, array in ticket.params.items()}
+    order = in_order(getters)
+    if not any(name.startswith("dense") for name in order):
         raise UserError("the ticket holds no dense layer: it does not run")
-    return {f"{kind}{number}": get() for kind, number, get in order}
+    return {name.removesuffix("/kernel"): getters[name]() for name in order}
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Returns those of `names` that are kernels of a chain, in the order in which they run."""
+    found = []
+    for name in names:
+        if match := re.fullmatch(r"(conv|dense)([1-9]\d?)/kernel", name):
+            found.append((match[1], int(match[2]), name))
+    return [name for _, _, name in sorted(found)]
 
 
 def _has_norm(ticket: Ticket, layers: Iterable[str], layer: str) -> bool:

@@ -31,6 +31,7 @@ from supermask_jax.training.programs import (
 from supermask_jax.training.progress import Progress
 from supermask_jax.training.state import TrainState, create_state
 from supermask_jax.training.step import ApplyFn, make_train_step, mean_metrics
+from supermask_jax.training.tensorboard import make_pictures
 from supermask_jax.training.workdir import Part, Workdir
 
 Array = jax.Array
@@ -73,6 +74,7 @@ class Job(NamedTuple):
     eval_batch_size: int = 500
     checkpoints_to_keep: int = 3
     tensorboard: bool = False
+    tensorboard_masks: bool = False
 
     @property
     def seeds(self) -> range:
@@ -215,16 +217,23 @@ def train(
             folder,
             job.plan,
             quiet=quiet or not is_main(),
-            tensorboard=job.tensorboard,
+            tensorboard=(job.tensorboard or job.tensorboard_masks) and is_main(),
             in_set=job.in_set,
         ) as progress,
     ):
         state, frozen, diverged = _start(saved, folder, job)
         measure = job.measure()
         watched, prefix = (splits.test, "test") if splits.val is None else (splits.val, "val")
+        pictures = make_pictures(job.method, job.layout) if job.tensorboard_masks else None
+
+        def evaluate(state: TrainState) -> list[dict[str, float]]:
+            if pictures is not None:
+                progress.draw(job.seed, pictures(state.trainable, frozen))
+            return measure(state, frozen, watched, prefix)
+
         hooks = Hooks(
             order=job.order(),
-            evaluate=lambda state: measure(state, frozen, watched, prefix),
+            evaluate=evaluate,
             report=progress.report,
             save=saved.save,
             progress=progress.step,

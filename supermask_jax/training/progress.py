@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
-from supermask_jax.errors import UserError
-from supermask_jax.training.processes import is_main
+from supermask_jax.training import live
 from supermask_jax.training.programs import Plan
+from supermask_jax.training.tensorboard import Board, Pictures
 from supermask_jax.training.workdir import Workdir
 
 
@@ -35,64 +32,50 @@ def epoch_line(lines: Sequence[Mapping[str, Any]], epochs: int) -> str:
 
 
 class Progress:
-    """Writes ``metrics.jsonl``; shows a bar on a terminal and one line an epoch anywhere."""
+    """Writes ``metrics.jsonl``; shows a live view on a terminal, one line an epoch elsewhere."""
 
     def __init__(
         self, folder: Workdir, plan: Plan, *, quiet: bool, tensorboard: bool, in_set: bool
     ) -> None:
-        self._folder, self._plan, self._quiet, self._in_set = folder, plan, quiet, in_set
-        self._writer = _tensorboard_writer(folder) if tensorboard and is_main() else None
-        self._bar = tqdm(
-            total=plan.steps_per_epoch, leave=False, disable=quiet or not sys.stderr.isatty()
-        )
+        self._folder, self._plan = folder, plan
+        self._board = Board(folder, plan.epochs, in_set=in_set) if tensorboard else None
+        self._pictures: tuple[int, Pictures] = (0, {})
+        title = "/".join(folder.path.parts[-2:])
+        self._view = None if quiet or not live.wanted() else live.LiveView(title, plan)
+        # The view tells the same, but to nobody who reads a file or a pipe.
+        self._plain = not (quiet or (self._view is not None and sys.stdout.isatty()))
+        self._last = ""
 
     def __enter__(self) -> Progress:
+        if self._view is not None:
+            self._view.start()
         return self
 
     def __exit__(self, *unused: Any) -> None:
-        self._bar.close()
-        if self._writer is not None:
-            self._writer.close()
+        if self._view is not None:
+            self._view.stop()
+            if self._last and not self._plain:
+                print(self._last, flush=True)
+        if self._board is not None:
+            self._board.close()
 
     def step(self, epoch: int, steps: int) -> None:
         """Notes that `steps` steps of `epoch` are done."""
-        if not self._bar.disable:
-            self._bar.set_description(f"epoch {epoch}/{self._plan.epochs}", refresh=False)
-            self._bar.update(steps - self._bar.n)
+        if self._view is not None:
+            self._view.step(epoch, steps)
+
+    def draw(self, seed: int, pictures: Pictures) -> None:
+        """Notes pictures of a seed, of the epoch that is reported next."""
+        self._pictures = seed, pictures
 
     def report(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Writes and shows a finished epoch: the lines of its seeds."""
         self._folder.append_metrics(lines)
-        if self._writer is not None:
-            for line in lines:
-                prefix = f"seed {line['seed']}/" if self._in_set else ""
-                for name, value in _scalars(line):
-                    self._writer.add_scalar(prefix + name, value, line["epoch"])
-        if not self._quiet:
-            tqdm.write(epoch_line(lines, self._plan.epochs), file=sys.stdout)
-            sys.stdout.flush()
-        if not self._bar.disable:
-            self._bar.reset()
-
-
-def _scalars(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yields a line's numbers by name; those of a layer as ``layer_density/dense1/kernel``."""
-    for name, value in line.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{name}/{layer}", number) for layer, number in value.items())
-        elif name not in ("seed", "epoch", "step"):
-            yield name, value
-
-
-def require_tensorboard() -> None:
-    """Raises UserError unless the extra is installed."""
-    if importlib.util.find_spec("tensorboardX") is None:
-        raise UserError(
-            "config.tensorboard needs the extra: pip install 'supermask-jax[tensorboard]'"
-        )
-
-
-def _tensorboard_writer(folder: Workdir) -> Any:
-    from tensorboardX import SummaryWriter
-
-    return SummaryWriter(str(folder.path / "tensorboard"))
+        if self._board is not None:
+            self._board.report(lines)
+            self._board.draw(self._pictures[0], lines[0]["epoch"], self._pictures[1])
+        self._last = epoch_line(lines, self._plan.epochs)
+        if self._plain:
+            print(self._last, flush=True)
+        if self._view is not None:
+            self._view.report(lines)

@@ -42,10 +42,10 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def config_difference(
+def config_differences(
     old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
-) -> str:
-    """Returns the differing entries of two nested configs as ``key: old -> new``, "" if equal.
+) -> list[str]:
+    """Returns the differing entries of two nested configs, each as ``key: old -> new``.
 
     An entry that `old` lacks, from before there was such a one, is at its value in `defaults`.
     """
@@ -53,11 +53,18 @@ def config_difference(
     a, b = _flatten(old), _flatten(new)
     a = {key: known[key] for key in b.keys() & known.keys()} | a
     absent = "absent"
-    return ", ".join(
+    return [
         f"{key}: {a.get(key, absent)!r} -> {b.get(key, absent)!r}"
         for key in sorted(a.keys() | b.keys())
         if a.get(key, absent) != b.get(key, absent)
-    )
+    ]
+
+
+def config_difference(
+    old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> str:
+    """Returns `config_differences` on one line, "" if the configs are equal."""
+    return ", ".join(config_differences(old, new, defaults))
 
 
 def environment() -> dict[str, Any]:

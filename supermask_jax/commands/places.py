@@ -1,0 +1,129 @@
+"""PLACE on a command line: a run's work folder, or a ticket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from supermask_jax import tickets
+from supermask_jax.analysis.intervals import Interval, percent, share_interval
+from supermask_jax.commands.common import Parser
+from supermask_jax.errors import UserError
+
+_SHOWN = 3
+
+
+class Found(NamedTuple):
+    """What is at a place.
+
+    Attributes:
+      ticket: of the run, or the ticket itself.
+      start: name -> weights at the start [*shape]; {} where they are not known.
+    """
+
+    ticket: tickets.Ticket
+    start: Mapping[str, np.ndarray]
+
+
+def place_parser(script: str, description: str, epilog: str, *, number: int = 1) -> Parser:
+    """Makes the parser of a command that takes places, as ``args.places``."""
+    parser = Parser(script, description, f"{_EPILOG}\n\n{epilog}")
+    add = parser.add_argument
+    add("places", nargs=number, metavar="PLACE", help="work folder of a run, or file of a ticket")
+    add("--seed", type=int, help="which run, where a folder holds several (default: the first)")
+    add("--json", action="store_true", help="print JSON instead")
+    return parser
+
+
+_EPILOG = """\
+A work folder stands for the newest checkpoint in it, whether or not the run is finished; a level of
+pruning (FOLDER/CELL/level_03) must be finished.
+"""
+
+
+def check_place(place: str) -> Path:
+    """Returns the path of a place.
+
+    Raises:
+      UserError: nothing is there, or a folder that is no run's; runs below it are named.
+    """
+    path = Path(place).expanduser()
+    if path.is_file() or (path / "config.json").is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"there is no work folder and no ticket {place}")
+    runs = sorted(found.parent for found in path.glob("**/config.json"))
+    if not runs:
+        raise UserError(f"{place} holds no run: give a work folder, or the file of a ticket")
+    more = f" and {len(runs) - _SHOWN} more" if len(runs) > _SHOWN else ""
+    named = ", ".join(map(str, runs[:_SHOWN]))
+    raise UserError(f"{place} is no run, but holds some: give one, such as {named}{more}")
+
+
+def find(place: str, seed: int | None = None) -> Found:
+    """Reads the ticket of a place, and the weights that its run started from.
+
+    Raises:
+      UserError: there is no run or ticket, or it cannot be read.
+    """
+    path = check_place(place)
+    if path.is_file():
+        return Found(tickets.load_ticket(path), {})
+    from supermask_jax.commands import export  # Here and not at the top: tickets need no JAX.
+
+    ticket, start = export.ticket_of(path, seed)
+    return Found(ticket, start or _level_start(path))
+
+
+def _level_start(path: Path) -> dict[str, np.ndarray]:
+    """Returns the weights that a level of pruning descends from, if they are at hand."""
+    file = path.resolve().parent.parent / "level_00" / "weights_at_0.npz"
+    if not file.is_file():
+        return {}
+    from supermask_jax.training.arrays import read_arrays
+
+    arrays = read_arrays(file)
+    return {name.removeprefix("params/"): array for name, array in arrays.items()}
+
+
+def stored_accuracy(ticket: tickets.Ticket) -> Interval | None:
+    """Returns the accuracy stored in a ticket, with the interval that its images give."""
+    if not ticket.accuracy:
+        return None
+    return share_interval(ticket.accuracy["value"], ticket.accuracy["images"])
+
+
+def accuracy_text(ticket: tickets.Ticket) -> str:
+    """Returns e.g. ``97.22 [94.97, 98.49] % on digits test, n = 360``."""
+    interval = stored_accuracy(ticket)
+    if interval is None:
+        return "not measured"
+    data, split = ticket.accuracy["data"], ticket.accuracy["split"]
+    return f"{percent(interval)} % on {data} {split}, n = {interval.n:,}"
+
+
+def about(ticket: tickets.Ticket) -> dict[str, Any]:
+    """Returns what a ticket is, for JSON."""
+    return {
+        "method": ticket.method,
+        "model": dict(ticket.model),
+        "density": ticket.density,
+        "weights": num_weights(ticket),
+        "accuracy": dict(ticket.accuracy),
+        "sha256": tickets.digest(ticket),
+    }
+
+
+def num_weights(ticket: tickets.Ticket) -> int:
+    """Returns how many weights are masked."""
+    return sum(layer.size for layer in ticket.layers.values())
+
+
+def remaining_text(ticket: tickets.Ticket) -> str:
+    """Returns e.g. ``3.53 % of 266,200 weights``."""
+    if not ticket.layers:
+        return "dense: no weight is masked"
+    return f"{100 * ticket.density:.2f} % of {num_weights(ticket):,} weights"

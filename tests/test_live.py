@@ -1,0 +1,299 @@
+"""The live view: what it shows, that it fits, what it costs, and how it leaves the terminal."""
+
+import fcntl
+import io
+import json
+import logging
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+from helpers import single_threaded, tiny_argv
+from rich.console import Console
+
+from supermask_jax.commands import common
+from supermask_jax.training import live, progress, tensorboard
+from supermask_jax.training.live import LiveView, plain_lines
+from supermask_jax.training.programs import Plan
+from supermask_jax.training.workdir import Workdir
+
+PLAN = Plan(epochs=10, batch_size=32, steps_per_epoch=20, steps_per_call=1)
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+class Screen(io.StringIO):
+    """A file that claims to be a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def line(epoch, seed=0, **more):
+    """A line of metrics.jsonl."""
+    return {
+        "seed": seed, "epoch": epoch, "step": 20 * epoch, "train_loss": 1 / epoch,
+        "train_accuracy": 0.9, "val_loss": 2 / epoch, "val_accuracy": 0.5 + epoch / 100,
+        "remaining_weights": 0.25, "seconds": 1.0, **more,
+    }  # fmt: skip
+
+
+def view(height=24, width=80):
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, height=height)
+    return LiveView("runs/mine", PLAN, console=console, clock=Clock())
+
+
+def shown(panel, height=24, width=80):
+    """The lines of a panel as text."""
+    console = Console(file=io.StringIO(), width=width, height=height)
+    console.print(panel.render())
+    return console.file.getvalue().splitlines()
+
+
+def test_what_is_shown_of_one_run():
+    panel = view()
+    assert "compiling" in shown(panel)[2]
+    panel.step(1, 20)
+    panel.report([line(1, layer_density={"dense1/kernel": 0.125, "dense2/kernel": 0.5})])
+    panel.step(2, 20)
+    panel.report([line(2, val_accuracy=0.4, layer_density={"dense1/kernel": 0.0625})])
+    text = shown(panel)
+    assert "runs/mine, seed 0" in text[0]
+    assert "epoch 2/10" in text[1] and " 20% " in text[1]
+    rows = [row.strip("│ ").split() for row in text]
+    assert ["train", "0.5000", "90.00%"] in rows
+    assert ["val", "1.0000", "40.00%", "best", "51.00%,", "epoch", "1"] in rows
+    assert any(row[:2] == ["remaining", "25.00%"] for row in rows)
+    assert any(row[:2] == ["dense1/kernel", "6.25%"] for row in rows)
+
+
+def test_the_test_split_is_named_where_it_is_watched():
+    found = {k.replace("val_", "test_"): v for k, v in line(1).items()}
+    panel = view()
+    panel.report([found])
+    assert any(row.strip("│ ").startswith("test") for row in shown(panel))
+
+
+def test_time_left_is_told_from_the_pace_without_the_compilation():
+    panel = view()
+    assert panel.seconds_left() is None
+    panel._clock.now += 60  # compiles
+    panel.step(1, 1)
+    assert panel.seconds_left() is None
+    panel._clock.now += 10
+    panel.step(1, 11)
+    assert panel.seconds_left() == pytest.approx(189)
+    panel.step(1, 20)
+    panel._clock.now += 60  # compiles the evaluation
+    panel.report([line(1)])
+    panel._clock.now += 2
+    panel.step(2, 20)
+    assert panel.seconds_left() == pytest.approx(0.1 * 8 * 20)
+    assert "0:16 left" in shown(panel)[1]
+
+
+def test_a_run_that_goes_on_counts_what_was_done_before():
+    panel = view()
+    panel.step(6, 20)
+    panel._clock.now += 5
+    panel.step(7, 20)
+    assert panel.seconds_left() == pytest.approx(15)
+    assert "epoch 7/10" in shown(panel)[1]
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 80), (12, 60), (50, 200)])
+def test_many_layers_and_many_seeds_fit_the_terminal(height, width):
+    names = [f"stage{i}_block{j}_conv1/kernel" for i in range(3) for j in range(18)]
+    one, many = view(height, width), view(height, width)
+    one.report([line(1, layer_density=dict.fromkeys(names, 0.5))])
+    many.report([line(1, seed) for seed in range(50)])
+    for panel in (one, many):
+        text = shown(panel, height, width)
+        assert len(text) < height
+        assert max(map(len, text)) < width - 2  # room for ^C
+        assert any("more" in row for row in text)
+    assert any("mean" in row for row in shown(many, height, width))
+
+
+def test_a_row_a_seed_and_their_mean():
+    panel = view()
+    panel.report([line(1, 3), line(1, 4, train_loss=3.0)])
+    rows = [row.strip("│ ").split() for row in shown(panel)]
+    values = ["1.0000", "90.00%", "2.0000", "51.00%", "25.00%"]
+    assert ["3", *values] in rows
+    assert ["mean", "2.0000", *values[1:]] in rows
+    # A seed that its schedule stopped has no line any more, and keeps its row.
+    panel.report([line(2, 4)])
+    rows = [row.strip("│ ").split() for row in shown(panel)]
+    assert ["3", *values] in rows
+    assert any(row[:2] == ["4", "0.5000"] for row in rows)
+
+
+@pytest.mark.parametrize("cost", [0.0001, 0.004, 0.2])
+def test_drawing_costs_under_a_hundredth_however_slow_the_terminal(cost, monkeypatch):
+    panel, drawn = view(), []
+
+    def draw(*unused, refresh):
+        panel._clock.now += cost
+        drawn.append(panel._clock.now)
+
+    monkeypatch.setattr(panel._live, "update", draw)
+    first = panel._clock.now
+    while panel._clock.now < first + 100:
+        panel._clock.now += 0.001
+        panel.step(1, 1)
+        panel.report([line(1)])
+    assert len(drawn) * cost < 0.01 * 100
+    assert 3 <= len(drawn) <= 4 * 100
+
+
+@pytest.mark.parametrize(
+    ("tty", "term", "plain", "expected"),
+    [
+        (True, "xterm-256color", False, True),
+        (False, "xterm-256color", False, False),
+        (True, "dumb", False, False),
+        (True, None, False, False),
+        (True, "xterm", True, False),
+    ],
+)
+def test_where_a_live_view_is_shown(tty, term, plain, expected, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Screen() if tty else io.StringIO())
+    monkeypatch.delenv("TERM", raising=False)
+    if term is not None:
+        monkeypatch.setenv("TERM", term)
+    with plain_lines(plain):
+        assert live.wanted() is expected
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Makes (stderr, stdout) terminals: called in the test, for pytest puts its own there first."""
+
+    def make():
+        monkeypatch.setattr(live, "_REFRESH_S", 0)
+        monkeypatch.setattr(live, "_PAUSE", 0)
+        monkeypatch.setenv("TERM", "xterm-256color")
+        screens = Screen(), Screen()
+        monkeypatch.setattr(sys, "stderr", screens[0])
+        monkeypatch.setattr(sys, "stdout", screens[1])
+        return screens
+
+    return make
+
+
+def train_two_epochs(tmp_path):
+    tmp_path.mkdir(exist_ok=True)
+    shown = progress.Progress(Workdir(tmp_path), PLAN, quiet=False, tensorboard=False, in_set=False)
+    with shown:
+        for epoch in (1, 2):
+            shown.step(epoch, 20)
+            shown.report([line(epoch)])
+
+
+def test_on_a_terminal_the_view_goes_and_the_last_epoch_stays(terminal, tmp_path):
+    screens = terminal()
+    train_two_epochs(tmp_path)
+    err, out = (screen.getvalue() for screen in screens)
+    assert "epoch 1/10" in err  # the head of the panel
+    assert out.splitlines() == [progress.epoch_line([line(2)], 10)]
+    assert err.rfind("\x1b[?25h") > err.rfind("\x1b[?25l")
+
+
+def test_a_reader_of_stdout_gets_every_line_beside_the_view(terminal, tmp_path, monkeypatch):
+    err, _ = terminal()
+    monkeypatch.setattr(sys, "stdout", file := io.StringIO())
+    train_two_epochs(tmp_path)
+    assert file.getvalue().splitlines() == [
+        progress.epoch_line([line(epoch)], 10) for epoch in (1, 2)
+    ]
+    assert "╭" in err.getvalue() and "╭" not in file.getvalue()
+
+
+def test_plain_lines_on_a_terminal(terminal, tmp_path):
+    err, out = terminal()
+    with plain_lines():
+        train_two_epochs(tmp_path)
+    assert err.getvalue() == ""
+    assert len(out.getvalue().splitlines()) == 2
+
+
+def test_no_color_keeps_the_view(terminal, tmp_path, monkeypatch):
+    screens = terminal()
+    train_two_epochs(tmp_path / "colours")
+    coloured = screens[0].getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    screens = terminal()
+    train_two_epochs(tmp_path / "none")
+    err = screens[0].getvalue()
+    assert "\x1b[38;5;" in coloured
+    assert "\x1b[38;5;" not in err and "╭" in err
+
+
+def test_log_lines_stand_above_the_view(terminal):
+    screens = terminal()
+
+    def act(argv):
+        panel = LiveView("runs/mine", PLAN)
+        panel.start()
+        logging.getLogger("supermask_jax").info("seeds 0 to 5")
+        panel.stop()
+
+    assert common.guarded(act, []) == 0
+    said = screens[0].getvalue()
+    # The panel is taken away before the line, and drawn again under it.
+    assert said.index("╭") < said.index("\x1b[2K") < said.index("seeds 0 to 5")
+    assert "╭" in said[said.index("seeds 0 to 5\n") :]
+
+
+def test_tensorboard_gets_the_numbers_of_layers_by_name(tmp_path):
+    found = dict(tensorboard.scalars(line(1, layer_density={"dense1/kernel": 0.5})))
+    assert found["layer_density/dense1/kernel"] == 0.5
+    assert found["train_loss"] == 1.0 and "seed" not in found
+
+
+def test_ctrl_c_in_a_real_terminal_gives_it_back(tmp_path):
+    controller, terminal_fd = pty.openpty()
+    fcntl.ioctl(terminal_fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    # Ctrl-C reaches the process whose terminal it is.
+    code = (
+        "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "from supermask_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "train"]
+    argv = tiny_argv("--config.epochs=20000", f"--workdir={tmp_path / 'run'}")
+    child = subprocess.Popen(
+        [*command, *argv], stdin=terminal_fd, stdout=terminal_fd, stderr=terminal_fd,
+        env=single_threaded() | {"TERM": "xterm-256color"}, start_new_session=True,
+    )  # fmt: skip
+    os.close(terminal_fd)
+    said, end, sent = b"", time.monotonic() + 100, False
+    while time.monotonic() < end:
+        try:
+            said += os.read(controller, 65536)
+        except OSError:  # The other end is closed.
+            break
+        if not sent and b"remaining" in said:
+            os.write(controller, b"\x03")
+            sent = True
+    os.close(controller)
+    assert child.wait(30) == 130
+    text = said.decode()
+    last = text.splitlines()[-1]
+    assert last.startswith("stopped by SIGINT after step") and "saved" in last
+    assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")
+    # Nothing of the panel is drawn after what takes it away.
+    assert "╭" not in text[text.rindex("\x1b[2K") :]
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
