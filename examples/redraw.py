@@ -11,11 +11,9 @@ from supermask_jax.core.trees import merge, partition, split_key_like
 
 
 # --8<-- [start:redraw]
-def redraw(
-    key: jax.Array, params: dict, draw=initializers.signed_constant("he"), rule=sm.mask_kernels
-):
-    """Returns `params` with new weights in every leaf that `rule` masks."""
-    parts = partition(params, rule)
+def redraw(key: jax.Array, params: dict, rule=sm.mask_kernels) -> dict:
+    """Returns `params` with signed constants in every leaf that `rule` masks."""
+    draw, parts = initializers.signed_constant("he"), partition(params, rule)
     keys = split_key_like(key, parts["mask"])
     fresh = jax.tree.map(lambda k, w: draw(k, w.shape, w.dtype), keys, parts["mask"])
     return merge(fresh, parts["train"], parts["freeze"])

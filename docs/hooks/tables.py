@@ -24,8 +24,7 @@ from supermask_jax.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = runpy.run_path(str(ROOT / "experiments" / "rows.py"))["ROWS"]
 
-_MARKER = re.compile(r"^<!-- (rows|results|lottery|criteria|tickets|steps|latency)(?:: (.*?))? -->$",
-                     re.MULTILINE)  # fmt: skip
+_MARKER = re.compile(r"^<!-- ([a-z]+)(?:: (.*?))? -->$", re.MULTILINE)
 
 
 def rows(names: str) -> str:
@@ -126,7 +125,7 @@ def on_page_markdown(markdown: str, *, page: Any, **unused: Any) -> str:
     def made(marker: re.Match[str]) -> str:
         try:
             return f"\n{_MAKERS[marker[1]](marker[2])}\n"
-        except (UserError, ValueError, OSError) as error:
+        except (UserError, KeyError, ValueError, OSError) as error:
             raise PluginError(f"{page.file.src_uri}: {marker[0]}: {error}") from error
 
     return _MARKER.sub(made, markdown)
