@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import json
 import xml.etree.ElementTree as ElementTree
 from typing import NamedTuple
 
@@ -50,7 +51,8 @@ def example(monkeypatch):
 
 def test_every_example_is_tested():
     found = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert found == {*MODELS, "training", "draw_mask"}
+    others = {"training", "draw_mask", "every_method", "redraw", "from_python", "time_tickets"}
+    assert found == {*MODELS, *others}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -115,3 +117,61 @@ def test_the_drawing_holds_the_masks(example):
     }
     shown = np.stack([mask[:, [0, 3]] for mask in drawn.masks.values()])
     assert area == {draw_mask.KEEP: (shown > 0).sum(), draw_mask.INVERT: (shown < 0).sum()}
+
+
+def test_every_method_of_the_pages_is_made(example):
+    module = example("every_method")
+    methods, (model, params) = module.made(), module.network()
+    assert methods.keys() == sm.METHODS.keys()
+
+    @jax.jit
+    def densities(key):
+        found = {}
+        for name, method in methods.items():
+            trainable, frozen = method.init(key, params)
+            found[name] = sm.density(method.masks(trainable, frozen, key))
+            model.apply({"params": method.apply(trainable, frozen, key)}, np.ones((1, 8, 8, 1)))
+        return found
+
+    found = {name: float(density) for name, density in densities(jax.random.key(0)).items()}
+    exact = {"signed_topk": 0.3, "edge_popup": 0.3, "biprop": 0.3, "multicoat": 0.5, "dense": 1}
+    for name, density in exact.items():
+        assert found[name] == pytest.approx(density, abs=1e-3), name
+    assert 0.4 < found["bernoulli"] < 0.6
+
+    start = {
+        name: np.asarray(leaf) for name, leaf in named_leaves(params).items() if "kern" in name
+    }
+    trained = {name: weight[::-1] for name, weight in start.items()}
+    ticket = module.first_ticket(start, trained)
+    trainable, frozen = ticket.init(jax.random.key(0), params)
+    masks = named_leaves(ticket.masks(trainable, frozen))
+    for name, mask in masks.items():
+        assert np.mean(np.asarray(mask)) == pytest.approx(0.8, abs=1e-3)
+        kept, pruned = (np.abs(trained[name])[np.asarray(mask) == m] for m in (1, 0))
+        assert kept.min() >= pruned.max()
+
+
+def test_redrawn_weights_are_constants_and_biases_stay(example):
+    module = example("redraw")
+    params = {"a": {"kernel": np.ones((8, 4), np.float32), "bias": np.arange(4.0)}}
+    drawn = module.redraw(jax.random.key(0), params)["a"]
+    np.testing.assert_allclose(np.abs(drawn["kernel"]), 0.5)
+    assert len(np.unique(drawn["kernel"])) == 2
+    np.testing.assert_array_equal(drawn["bias"], params["a"]["bias"])
+
+
+def test_a_run_from_python_leaves_a_ticket_of_its_accuracy(example, tmp_path, capsys):
+    config = str(ROOT / "configs" / "quickstart.py")
+    accuracy = example("from_python").small_run(config, tmp_path / "run", epochs=2)
+    assert f"test accuracy {accuracy:.1%}" in capsys.readouterr().out
+
+
+def test_timed_tickets_are_result_files(example, tmp_path):
+    path = ROOT / "tickets" / "fcn-sparse.safetensors"
+    example("time_tickets").time_ticket(path, tmp_path, rounds=1, seconds=1e-4)
+    result = json.loads((tmp_path / "latency-fcn-sparse.json").read_text())
+    assert result["ticket"] == "fcn-sparse" and 0 < result["density"] < 0.05
+    assert {timing["batch"] for timing in result["timings"]} == {1, 128}
+    for timing in result["timings"]:
+        assert timing["seconds"].keys() == {"dense, NumPy", "ticket", "all sparse", "dense, JAX"}
