@@ -67,6 +67,8 @@ def test_the_loss_falls_and_frozen_weights_stay(example, monkeypatch, capsys, na
 
     train = module.train
     monkeypatch.setattr(module, "train", noted)
+    if name != "own_method":  # One report is enough: each compiles its model again.
+        monkeypatch.setitem(train.__globals__, "report", lambda apply_fn, method, found: found)
     if name == "vit":
         monkeypatch.setattr(module, "ViT", functools.partial(module.ViT, depth=1))
     found = module.main(steps=30)
@@ -74,7 +76,7 @@ def test_the_loss_falls_and_frozen_weights_stay(example, monkeypatch, capsys, na
     weights = named_leaves(jax.device_get(found.frozen["weights"]))
     assert len(weights) == num_masked
     assert_trees_equal({name: started[0][name] for name in weights}, weights)
-    assert "remaining weights" in capsys.readouterr().out
+    assert ("remaining weights" in capsys.readouterr().out) == (name == "own_method")
     if name == "vit":
         free = named_leaves(found.trainable["params"])
         assert {"cls", "pos_embedding", "embedding/kernel", "head/kernel"} <= free.keys()
@@ -94,7 +96,7 @@ def test_an_nnx_model_is_left_with_its_masked_weights(example, monkeypatch):
 
 def test_an_own_method_runs_from_a_config(example, monkeypatch, tmp_path):
     monkeypatch.setitem(sm.METHODS, "flip", None)  # Taken out again at the end.
-    summary = example("own_method").from_config(tmp_path / "run", epochs=2)
+    summary = example("own_method").from_config(tmp_path / "run", epochs=1)
     assert summary["remaining_weights"] == 1
     layers = summary["layers"].values()
     assert all(layer["inverted"] > 0 and layer["hidden"] == 0 for layer in layers)
@@ -163,7 +165,7 @@ def test_redrawn_weights_are_constants_and_biases_stay(example):
 
 def test_a_run_from_python_leaves_a_ticket_of_its_accuracy(example, tmp_path, capsys):
     config = str(ROOT / "configs" / "quickstart.py")
-    accuracy = example("from_python").small_run(config, tmp_path / "run", epochs=2)
+    accuracy = example("from_python").small_run(config, tmp_path / "run", epochs=1)
     assert f"test accuracy {accuracy:.1%}" in capsys.readouterr().out
 
 
