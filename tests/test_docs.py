@@ -47,7 +47,7 @@ def site(tmp_path_factory):
     for package in ("mkdocs", "material", "mkdocstrings_handlers.python", "latex2mathml"):
         pytest.importorskip(package)
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(folder)]
     environment = single_threaded() | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment
