@@ -37,6 +37,8 @@ setup(
     ],
     extras_require={
         "test": [
+            "dm-haiku>=0.0.13",
+            "equinox>=0.11.10",
             "hypothesis>=6.100",
             "matplotlib>=3.8",
             "pytest>=8",
@@ -44,6 +46,14 @@ setup(
             "pytest-xdist>=3.6",
             "ruff>=0.8",
             "tensorboardX>=2.6",
+        ],
+        "docs": [
+            "ipykernel>=6",  # this and nbclient for the notebook's test
+            "latex2mathml>=3.77",
+            "mkdocs>=1.6,<2",
+            "mkdocs-material>=9.5",
+            "mkdocstrings[python]>=0.27",
+            "nbclient>=0.10",
         ],
         "onnx": ["jax2onnx>=0.17", "onnxruntime>=1.20"],
         "peer": ["torch>=2.5"],

@@ -26,6 +26,8 @@ _LATE = {
     "absolute": "core.thresholds",
     "fraction_of_max": "core.thresholds",
     "top_fraction": "core.thresholds",
+    "mask_kernels": "core.trees",
+    "mask_named": "core.trees",
     "METHODS": "methods",
     "Method": "methods",
     "bernoulli": "methods",

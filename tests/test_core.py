@@ -87,8 +87,22 @@ def test_partition_and_merge_errors():
     parts = trees.partition(PARAMS, trees.mask_kernels)
     with pytest.raises(ValueError, match="'a/kernel' is filled in 2 parts"):
         trees.merge(parts["mask"], parts["mask"], parts["train"])
-    with pytest.raises(ValueError, match="'a/bias' is filled in 0 parts"):
-        trees.merge(parts["mask"], parts["freeze"])
+
+
+def test_none_leaves_of_a_foreign_tree_stay_none():
+    tree = PARAMS | {"c": {"kernel": jnp.ones((1, 2)), "bias": None}, "activation": None}
+    parts = trees.partition(tree, trees.mask_kernels)
+    merged = trees.merge(parts["mask"], parts["train"], parts["freeze"])
+    assert jax.tree.structure(merged) == jax.tree.structure(tree)
+    assert merged["activation"] is None
+
+
+def test_label_rules_go_by_the_last_part_of_a_path():
+    rule = trees.mask_named("weight", "w")
+    names = ("layers/0/weight", "net/~/linear/w", "conv/kernel", "weight/bias", "a/weight/value")
+    assert [rule(name, None) for name in names] == ["mask", "mask", "train", "train", "mask"]
+    assert trees.mask_kernels("conv1/kernel/value", None) == "mask"
+    assert trees.mask_kernels("conv1/value", None) == "train"
 
 
 def test_digest_sees_values_names_dtypes_and_shapes():

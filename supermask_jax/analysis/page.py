@@ -67,20 +67,29 @@ def _section(section: Section, rows: list[Row], found: Mapping[str, Result], fig
     return "\n\n".join(parts)
 
 
-def table(rows: Sequence[Row], found: Mapping[str, Result]) -> str:
-    """Returns a Markdown table of rows: the paper's values beside ours, or 'not run'."""
+def table(
+    rows: Sequence[Row],
+    found: Mapping[str, Result],
+    columns: Sequence[int] = range(len(_COLUMNS)),
+) -> str:
+    """Returns a Markdown table of rows: the paper's values beside ours, or 'not run'.
+
+    Args:
+      rows: in any order.
+      found: row name -> its result.
+      columns: which of the columns are shown: the first seven end with the number of seeds.
+    """
     lines = [_not_run(row) if row.name not in found else _measured(row, found[row.name])
              for row in page_order(rows)]  # fmt: skip
-    return _markdown(_COLUMNS, lines)
+    shown = [[line[i] for i in columns] for line in lines]
+    return _markdown([_COLUMNS[i] for i in columns], shown)
 
 
 def readme_table(rows: Sequence[Row], results: Sequence[Result]) -> str:
     """Returns the table of the headline rows that have been run."""
     found = {result["row"]: result for result in results}
-    shown = [row for row in page_order(rows) if row.headline and row.name in found]
-    columns = (0, 1, 2, 3, 4, 5, 6)
-    lines = [_measured(row, found[row.name]) for row in shown]
-    return _markdown([_COLUMNS[i] for i in columns], [[line[i] for i in columns] for line in lines])
+    shown = [row for row in rows if row.headline and row.name in found]
+    return table(shown, found, columns=range(7))
 
 
 def replace_marked(text: str, content: str) -> str:

@@ -30,10 +30,23 @@ def named_leaves(tree: PyTree) -> dict[str, Any]:
     return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
+def mask_named(*names: str) -> LabelFn:
+    """Builds a label rule: leaves of these names are masked, all others are trained.
+
+    A leaf's name is the last part of its path: ``kernel`` in Flax, ``weight`` in Equinox, ``w`` in
+    Haiku. An `nnx.Param` puts ``value`` behind its own name; that part does not count.
+    """
+
+    def label(name: str, leaf: jax.Array) -> Label:
+        del leaf
+        return "mask" if name.removesuffix("/value").rsplit("/", 1)[-1] in names else "train"
+
+    return label
+
+
 def mask_kernels(name: str, leaf: jax.Array) -> Label:
     """The default label rule: every leaf called ``kernel`` is masked, every other one trained."""
-    del leaf
-    return "mask" if name.rsplit("/", 1)[-1] == "kernel" else "train"
+    return mask_named("kernel")(name, leaf)
 
 
 def partition(params: PyTree, label_fn: LabelFn) -> dict[Label, PyTree]:
@@ -66,15 +79,17 @@ def partition(params: PyTree, label_fn: LabelFn) -> dict[Label, PyTree]:
 def merge(*parts: PyTree) -> PyTree:
     """Puts parts of one structure back together.
 
+    What no part fills stays `None`: `equinox.partition` and others leave `None` in their trees.
+
     Raises:
-      ValueError: a leaf is filled in two parts, or in none.
+      ValueError: a leaf is filled in two parts.
     """
 
     def pick(path: tuple[Any, ...], *leaves: Any) -> Any:
         filled = [leaf for leaf in leaves if leaf is not None]
-        if len(filled) != 1:
+        if len(filled) > 1:
             raise ValueError(f"leaf {path_name(path)!r} is filled in {len(filled)} parts, not in 1")
-        return filled[0]
+        return filled[0] if filled else None
 
     return jax.tree.map_with_path(pick, *parts, is_leaf=lambda leaf: leaf is None)
 

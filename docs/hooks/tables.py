@@ -1,0 +1,131 @@
+"""Puts results into pages: every figure is read from `results/` when the site is built.
+
+A page holds a marker alone on its line, for example ``<!-- rows: fcn-*, mnist-dense -->``.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import json
+import re
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+
+from supermask_jax import reproduce
+from supermask_jax.analysis import page, pruning_table
+from supermask_jax.analysis.rows import select
+from supermask_jax.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS = runpy.run_path(str(ROOT / "experiments" / "rows.py"))["ROWS"]
+
+_MARKER = re.compile(r"^<!-- ([a-z]+)(?:: (.*?))? -->$", re.MULTILINE)
+
+
+def rows(names: str) -> str:
+    """The rows of the table with these names or globs, and the papers' values."""
+    found = {result["row"]: result for result in reproduce.load_results(ROOT / "results", ROWS)}
+    every = [row.name for row in ROWS]
+    wanted = [fnmatch.filter(every, glob) or [glob] for glob in names.split(", ")]
+    return page.table(select(ROWS, list(itertools.chain(*wanted))), found, columns=range(7))
+
+
+def results(unused: None) -> str:
+    """The page that `reproduce.py --page` writes, without its heading."""
+    text = reproduce.results_page(ROOT / "results", ROWS)
+    return text.partition("\n")[2].replace("](docs/", "](")
+
+
+def _pruned(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "results" / f"lottery-{name}.json").read_text())
+
+
+def lottery(name: str) -> str:
+    """Accuracy level by level of one grid of recipes."""
+    return pruning_table.lottery_page(_pruned(name))
+
+
+def criteria(name: str) -> str:
+    """The ranks of the criteria of one grid."""
+    return pruning_table.criteria_page(_pruned(name))
+
+
+def tickets(unused: None) -> str:
+    """The table of the tickets that are kept."""
+    lines = (ROOT / "tickets" / "README.md").read_text().splitlines()
+    return "\n".join(line for line in lines if line.startswith("|"))
+
+
+def steps(unused: None) -> str:
+    """Times of a masked training step beside a dense one, of all benchmarks."""
+    lines = [
+        "| model | device | dense step | masked step | masked / dense |",
+        "|---|---|---|---|---|",
+    ]
+    for path in sorted((ROOT / "results").glob("benchmark-*.json")):
+        result = json.loads(path.read_text())
+        env = result["env"]
+        device = f"CPU, {env['cpu_count']} cores" if env["backend"] == "cpu" else env["device"]
+        for model, figures in result["models"].items():
+            if "steps" not in figures:
+                continue
+            found = figures["steps"]
+            times = [1e3 * found[side]["step_wall_seconds"] for side in ("dense", "masked")]
+            low, high = found["ratio"]["wall_range"]
+            lines.append(
+                f"| `{model}` | {device} | {times[0]:,.2f} ms | {times[1]:,.2f} ms | "
+                f"{found['ratio']['wall']:.2f} [{low:.2f}, {high:.2f}] |"
+            )
+    return "\n".join(lines)
+
+
+def latency(unused: None) -> str:
+    """Latency of the tickets that were timed, beside their dense networks."""
+    lines = [
+        "| ticket | density % | part | batch | dense | ticket | all sparse | dense / ticket |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted((ROOT / "results").glob("latency-*.json")):
+        result = json.loads(path.read_text())
+        for timing in result["timings"]:
+            seconds = timing["seconds"]
+            dense = min(value for way, value in seconds.items() if way.startswith("dense"))
+            times = (dense, seconds["ticket"], seconds["all sparse"])
+            shown = " | ".join(f"{1e3 * value:,.3f} ms" for value in times)
+            lines.append(
+                f"| `{result['ticket']}` | {100 * result['density']:.2f} | {timing['part']} | "
+                f"{timing['batch']} | {shown} | {dense / seconds['ticket']:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+_MAKERS: dict[str, Callable[[Any], str]] = {
+    "rows": rows,
+    "results": results,
+    "lottery": lottery,
+    "criteria": criteria,
+    "tickets": tickets,
+    "steps": steps,
+    "latency": latency,
+}
+
+
+def on_page_markdown(markdown: str, *, page: Any, **unused: Any) -> str:
+    """Replaces the markers of a page.
+
+    Raises:
+      PluginError: a marker names what is not there.
+    """
+
+    def made(marker: re.Match[str]) -> str:
+        try:
+            return f"\n{_MAKERS[marker[1]](marker[2])}\n"
+        except (UserError, KeyError, ValueError, OSError) as error:
+            raise PluginError(f"{page.file.src_uri}: {marker[0]}: {error}") from error
+
+    return _MARKER.sub(made, markdown)

@@ -1,0 +1,85 @@
+"""Every method by name, on one small network: `python every_method.py`."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from training import Found, train
+
+import supermask_jax as sm
+from supermask_jax.core.levels import next_level, unpruned
+from supermask_jax.core.recipes import Recipe
+from supermask_jax.methods.lottery import lottery
+
+
+def made() -> dict[str, sm.Method]:
+    """Returns the methods as their pages make them."""
+    methods = {}
+    # --8<-- [start:signed]
+    method = sm.signed(threshold=sm.absolute(0.01))  # the density emerges
+    method = sm.signed(density=0.2)  # set, and reached at half time
+    # --8<-- [end:signed]
+    methods["signed"] = method
+    # --8<-- [start:signed_topk]
+    method = sm.signed_topk(density=0.02)  # of all weights: layers compete
+    method = sm.signed_topk(density=0.3, scope="layer", anneal=0.0)  # of each layer
+    # --8<-- [end:signed_topk]
+    methods["signed_topk"] = method
+    # --8<-- [start:bernoulli]
+    method = sm.bernoulli(rescale=True)  # dynamic weight rescaling
+    # --8<-- [end:bernoulli]
+    methods["bernoulli"] = method
+    # --8<-- [start:edge_popup]
+    method = sm.edge_popup(density=0.3)
+    # --8<-- [end:edge_popup]
+    methods["edge_popup"] = method
+    # --8<-- [start:biprop]
+    method = sm.biprop(density=0.3)
+    # --8<-- [end:biprop]
+    methods["biprop"] = method
+    # --8<-- [start:multicoat]
+    method = sm.multicoat(densities=(0.5, 0.25, 0.1))
+    # --8<-- [end:multicoat]
+    methods["multicoat"] = method
+    # --8<-- [start:dense]
+    method = sm.dense()
+    # --8<-- [end:dense]
+    methods["dense"] = method
+    return methods
+
+
+# --8<-- [start:lottery]
+def first_ticket(start: dict, trained: dict) -> sm.Method:
+    """Keeps the 80 % of each layer with the largest trained weights, rewound to their start.
+
+    Both are {path: array} of the prunable weights: before training, and after.
+    """
+    recipe = Recipe(criterion="large_final", mask1="rewind", mask0="zero", keep=0.8)
+    level = next_level(recipe, start, unpruned(start), trained, level=1, seed=0)
+    return lottery(level.masks, level.values)
+
+
+# --8<-- [end:lottery]
+def network() -> tuple[nn.Module, dict]:
+    """Returns a small network, and its parameters."""
+    model = nn.Sequential([lambda x: x.reshape(len(x), -1), nn.Dense(64), nn.relu, nn.Dense(10)])
+    return model, jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 8, 8, 1)))["params"]
+
+
+def main(name: str, steps: int = 200) -> Found:
+    model, params = network()
+    # The originals train learned masks at rates of 100 and more: Adam needs less.
+    rate = {"bernoulli": 0.3, "dense": 3e-3}.get(name, 1e-2)
+    return train(
+        apply_fn=lambda params, images: model.apply({"params": params}, images),
+        params=params,
+        method=made()[name],
+        tx=optax.adam(rate),
+        steps=steps,
+    )
+
+
+if __name__ == "__main__":
+    for name in made():
+        print(f"-- {name}")
+        main(name)

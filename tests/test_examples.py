@@ -1,0 +1,179 @@
+"""The examples that the pages are made of, at small size: the loss falls, frozen weights stay."""
+
+import functools
+import importlib.util
+import json
+import xml.etree.ElementTree as ElementTree
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+from helpers import ROOT, assert_trees_equal
+
+import supermask_jax as sm
+from supermask_jax.core.trees import named_leaves
+from supermask_jax.data import load
+
+EXAMPLES = ROOT / "examples"
+# Example -> the package that it is about, and how many leaves it masks.
+MODELS = {
+    "flax_cnn": ("flax", 4),
+    "vit": ("flax", 6),
+    "nnx_adapter": ("flax", 3),
+    "equinox_model": ("equinox", 3),
+    "haiku_model": ("haiku", 3),
+    "own_method": ("flax", 2),
+}
+
+
+class Found(NamedTuple):
+    losses: list
+    trainable: dict
+    frozen: dict
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """Returns what imports an example by name, as a script in its folder would be."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+    def load_example(name):
+        spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    # Foreign layers promote ranks.
+    with jax.numpy_rank_promotion("allow"):
+        yield load_example
+
+
+def test_every_example_is_tested():
+    found = {path.stem for path in EXAMPLES.glob("*.py")}
+    others = {"training", "draw_mask", "every_method", "redraw", "from_python", "time_tickets"}
+    assert found == {*MODELS, *others}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_loss_falls_and_frozen_weights_stay(example, monkeypatch, capsys, name):
+    package, num_masked = MODELS[name]
+    pytest.importorskip(package)
+    module, started = example(name), []
+
+    def noted(*, params, method, **kwargs):
+        started.append(named_leaves(jax.device_get(params)))
+        return train(params=params, method=method, **kwargs)
+
+    train = module.train
+    monkeypatch.setattr(module, "train", noted)
+    if name != "own_method":  # One report is enough: each compiles its model again.
+        monkeypatch.setitem(train.__globals__, "report", lambda apply_fn, method, found: found)
+    if name == "vit":
+        monkeypatch.setattr(module, "ViT", functools.partial(module.ViT, depth=1))
+    found = module.main(steps=30)
+    assert found.last_loss < 0.9 * found.first_loss
+    weights = named_leaves(jax.device_get(found.frozen["weights"]))
+    assert len(weights) == num_masked
+    assert_trees_equal({name: started[0][name] for name in weights}, weights)
+    assert ("remaining weights" in capsys.readouterr().out) == (name == "own_method")
+    if name == "vit":
+        free = named_leaves(found.trainable["params"])
+        assert {"cls", "pos_embedding", "embedding/kernel", "head/kernel"} <= free.keys()
+
+
+def test_an_nnx_model_is_left_with_its_masked_weights(example, monkeypatch):
+    module, made = example("nnx_adapter"), []
+    monkeypatch.setattr(
+        module, "CNN", lambda cls=module.CNN, **kw: made.append(cls(**kw)) or made[0]
+    )
+    monkeypatch.setattr(module, "train", lambda *, params, method, **kw: Found(
+        [], *method.init(jax.random.key(0), params)))  # fmt: skip
+    module.main()
+    for layer in (made[0].conv1, made[0].conv2, made[0].linear):
+        assert 0 < np.mean(np.asarray(layer.kernel[...]) == 0) < 1
+
+
+def test_an_own_method_runs_from_a_config(example, monkeypatch, tmp_path):
+    monkeypatch.setitem(sm.METHODS, "flip", None)  # Taken out again at the end.
+    summary = example("own_method").from_config(tmp_path / "run", epochs=1)
+    assert summary["remaining_weights"] == 1
+    layers = summary["layers"].values()
+    assert all(layer["inverted"] > 0 and layer["hidden"] == 0 for layer in layers)
+    assert (tmp_path / "run" / "ticket.safetensors").exists()
+
+
+def test_the_drawing_holds_the_masks(example):
+    draw_mask, data = example("draw_mask"), load("digits")
+    drawn = draw_mask.train(data, epochs=(0, 3), batch=32)
+    assert (drawn.masks[0] != drawn.masks[3]).any() and drawn.accuracy > 0.5
+    root = ElementTree.fromstring(draw_mask.svg(drawn, data, digits=(0, 3)))
+    area = {
+        colour: sum(
+            int(run.split("h")[1].split("v")[0])
+            for path in root.iter("{http://www.w3.org/2000/svg}path")
+            if path.get("fill") == colour
+            for run in path.get("d").split("M")[1:]
+        )
+        for colour in (draw_mask.KEEP, draw_mask.INVERT)
+    }
+    shown = np.stack([mask[:, [0, 3]] for mask in drawn.masks.values()])
+    assert area == {draw_mask.KEEP: (shown > 0).sum(), draw_mask.INVERT: (shown < 0).sum()}
+
+
+def test_every_method_of_the_pages_is_made(example):
+    module = example("every_method")
+    methods, (model, params) = module.made(), module.network()
+    assert methods.keys() == sm.METHODS.keys()
+
+    @jax.jit
+    def densities(key):
+        found = {}
+        for name, method in methods.items():
+            trainable, frozen = method.init(key, params)
+            found[name] = sm.density(method.masks(trainable, frozen, key))
+            model.apply({"params": method.apply(trainable, frozen, key)}, np.ones((1, 8, 8, 1)))
+        return found
+
+    found = {name: float(density) for name, density in densities(jax.random.key(0)).items()}
+    exact = {"signed_topk": 0.3, "edge_popup": 0.3, "biprop": 0.3, "multicoat": 0.5, "dense": 1}
+    for name, density in exact.items():
+        assert found[name] == pytest.approx(density, abs=1e-3), name
+    assert 0.4 < found["bernoulli"] < 0.6
+
+    start = {
+        name: np.asarray(leaf) for name, leaf in named_leaves(params).items() if "kern" in name
+    }
+    trained = {name: weight[::-1] for name, weight in start.items()}
+    ticket = module.first_ticket(start, trained)
+    trainable, frozen = ticket.init(jax.random.key(0), params)
+    masks = named_leaves(ticket.masks(trainable, frozen))
+    for name, mask in masks.items():
+        assert np.mean(np.asarray(mask)) == pytest.approx(0.8, abs=1e-3)
+        kept, pruned = (np.abs(trained[name])[np.asarray(mask) == m] for m in (1, 0))
+        assert kept.min() >= pruned.max()
+
+
+def test_redrawn_weights_are_constants_and_biases_stay(example):
+    module = example("redraw")
+    params = {"a": {"kernel": np.ones((8, 4), np.float32), "bias": np.arange(4.0)}}
+    drawn = module.redraw(jax.random.key(0), params)["a"]
+    np.testing.assert_allclose(np.abs(drawn["kernel"]), 0.5)
+    assert len(np.unique(drawn["kernel"])) == 2
+    np.testing.assert_array_equal(drawn["bias"], params["a"]["bias"])
+
+
+def test_a_run_from_python_leaves_a_ticket_of_its_accuracy(example, tmp_path, capsys):
+    config = str(ROOT / "configs" / "quickstart.py")
+    accuracy = example("from_python").small_run(config, tmp_path / "run", epochs=1)
+    assert f"test accuracy {accuracy:.1%}" in capsys.readouterr().out
+
+
+def test_timed_tickets_are_result_files(example, tmp_path):
+    path = ROOT / "tickets" / "fcn-sparse.safetensors"
+    example("time_tickets").time_ticket(path, tmp_path, rounds=1, seconds=1e-4)
+    result = json.loads((tmp_path / "latency-fcn-sparse.json").read_text())
+    assert result["ticket"] == "fcn-sparse" and 0 < result["density"] < 0.05
+    assert {timing["batch"] for timing in result["timings"]} == {1, 128}
+    for timing in result["timings"]:
+        assert timing["seconds"].keys() == {"dense, NumPy", "ticket", "all sparse", "dense, JAX"}
