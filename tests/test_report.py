@@ -48,7 +48,7 @@ def group_of(path):
 
 
 def written(*folders, out, flags=()):
-    assert main([*map(str, folders), f"--out={out}", *flags], root=ROOT) == 0
+    assert main([*map(str, folders), f"--out={out}", *flags]) == 0
     return out.read_text()
 
 

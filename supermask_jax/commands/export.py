@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,7 +100,7 @@ def restore(path: Path, seed: int | None = None) -> Restored:
       seed: which one of a set of seeds; None is the first.
 
     Raises:
-      UserError: there is no run in it, or no checkpoint that is whole.
+      UserError: there is no run in it, no checkpoint that is whole, or it is being trained.
     """
     folder = Workdir(path)
     saved = folder.read_config()
@@ -112,9 +113,11 @@ def restore(path: Path, seed: int | None = None) -> Restored:
     if (step := DivergedSeeds(folder).read().get(seed)) is not None:
         raise UserError(f"seed {seed} diverged by step {step}: give another --seed")
     place, restored = job.part(folder), None
+    # Of a run that trains, the checkpoints must meet no reader.
+    alone = nullcontext() if place.summaries() else folder.locked()
     if place.checkpoints.is_dir():
-        with Checkpoints(place.checkpoints, max_to_keep=job.checkpoints_to_keep) as checkpoints:
-            restored = checkpoints.restore(*job.like())
+        with alone, Checkpoints(place.checkpoints, max_to_keep=job.checkpoints_to_keep) as saves:
+            restored = saves.restore(*job.like())
     if restored is None:
         raise UserError(f"{place.checkpoints} holds no checkpoint")
     _, state, frozen = restored

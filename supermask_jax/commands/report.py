@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from supermask_jax.analysis.report import page, reading
-from supermask_jax.analysis.rows import Row
+from supermask_jax.commands.checkout import Checkout, find
 from supermask_jax.commands.common import Parser, check_out, guarded
 from supermask_jax.config_files import default_identity
+from supermask_jax.errors import UserError
 
 _EPILOG = """\
 Runs that differ in their seed alone are one curve with a band; others are compared. The file needs
@@ -29,15 +30,19 @@ def _parser() -> Parser:
     return parser
 
 
-def main(
-    argv: Sequence[str] | None = None, rows: Sequence[Row] = (), root: Path | None = None
-) -> int:
+def _checkout() -> Checkout | None:
+    try:
+        return find()
+    except UserError:  # Without it the report lacks the papers' points and nothing else.
+        return None
+
+
+def main(argv: Sequence[str] | None = None, checkout: Checkout | None = None) -> int:
     """Runs the command line `argv` and returns the exit status.
 
     Args:
       argv: without the program's name; None is the process's.
-      rows: the table of rows, for the papers' points.
-      root: folder of the repository, where the rows' config files are.
+      checkout: has the papers' points; None is the one around, if there is one.
     """
 
     def act(argv: Sequence[str]) -> None:
@@ -48,7 +53,9 @@ def main(
         from supermask_jax.commands import report_arrays  # JAX: not for --help.
 
         details = [report_arrays.details_of(group, quick=args.quick) for group in groups]
-        papers = report_arrays.paper_points(groups, rows, root)
+        place = checkout or _checkout()
+        papers = [] if place is None else report_arrays.paper_points(
+            groups, place.rows, place.root)  # fmt: skip
         command = shlex.join(["report.py", *argv])
         origin = page.Origin(command, time.strftime("%Y-%m-%d %H:%M %Z"))
         text = page.report(groups, details, papers, origin)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,10 @@ from supermask_jax.analysis.report.details import (
 )
 from supermask_jax.analysis.report.reading import Group, Run
 from supermask_jax.analysis.rows import Row
-from supermask_jax.commands.export import full_config
+from supermask_jax.commands.export import full_config, restore
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.errors import UserError
 from supermask_jax.overrides import load_with_overrides
-from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.job import Job
 from supermask_jax.training.programs import Examples
 from supermask_jax.training.workdir import Workdir
@@ -47,7 +45,7 @@ def details_of(group: Group, *, quick: bool = False) -> Details:
         return _without(details, "a level of pruning keeps no scores")
     try:
         config = full_config(dict(run.config))
-        job, parts = _restore(run, config)
+        job, parts = _restore(run)
     except (UserError, OSError) as error:
         return _without(details, str(error))
     details = _with_scores(details, job, *parts)
@@ -71,29 +69,16 @@ def _stored_masks(run: Run) -> dict[str, np.ndarray]:
     return {}
 
 
-def _restore(run: Run, config: ConfigDict) -> tuple[Job, tuple[PyTree, PyTree, PyTree]]:
+def _restore(run: Run) -> tuple[Job, tuple[PyTree, PyTree, PyTree]]:
     """Returns a run's job, and (trainable, frozen, batch statistics) of its newest checkpoint.
 
     Raises:
       UserError: there is none, or another process is training in the folder.
     """
-    folder = Workdir(run.folder)
-    jobs = experiment.programs(config, experiment.build(config), folder)
-    job = next((job for job in jobs if run.seed in job.seeds), None)
-    if job is None:
-        raise UserError(f"{folder.path} holds no run of seed {run.seed}")
-    path = folder.checkpoints if config.num_seeds == 1 else folder.part(job.seeds).checkpoints
-    if not path.is_dir():
-        raise UserError(f"{path} holds no checkpoint")
-    # A run that is training must not meet a reader in its checkpoints.
-    alone = nullcontext() if run.summary else folder.locked()
-    with alone, Checkpoints(path, max_to_keep=job.checkpoints_to_keep) as checkpoints:
-        restored = checkpoints.restore(*job.like())
-    if restored is None:
-        raise UserError(f"{path} holds no checkpoint")
-    _, state, frozen = restored
-    parts = job.layout.fetch((state.trainable, frozen, state.batch_stats))
-    return job, job.layout.take(parts, job.seeds.index(run.seed))
+    found = restore(run.folder, run.seed)
+    layout, state = found.job.layout, found.state
+    parts = layout.fetch((state.trainable, found.frozen, state.batch_stats))
+    return found.job, layout.take(parts, found.index)
 
 
 def _with_scores(
@@ -158,17 +143,17 @@ def _predict(
     return np.concatenate(jax.device_get(found))
 
 
-def paper_points(groups: Sequence[Group], rows: Sequence[Row], root: Path | None) -> list[Point]:
+def paper_points(groups: Sequence[Group], rows: Sequence[Row], root: Path) -> list[Point]:
     """Returns the papers' points for the networks and data sets of `groups`.
 
     Args:
       groups: what is reported.
       rows: those with both values in `paper` count.
-      root: where their config files are; without it there are no points.
+      root: where their config files are.
     """
     wanted = {_network(group.config) for group in groups if not group.dense}
     found = []
-    for row in rows if root is not None else ():
+    for row in rows:
         if {"accuracy", "remaining"} <= row.paper.keys():
             flags = [flag for flag in row.flags if flag.startswith("--config.model.")]
             config = load_with_overrides(str(root / row.config), flags)
