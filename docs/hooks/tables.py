@@ -104,6 +104,27 @@ def latency(unused: None) -> str:
     return "\n".join(lines)
 
 
+def peer(unused: None) -> str:
+    """Steps beside the same ones in PyTorch."""
+    lines = [
+        "| model | dtype | ours | PyTorch | ours / PyTorch | in CPU time | peak memory |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted((ROOT / "results").glob("peer-*.json")):
+        for model, result in json.loads(path.read_text())["models"].items():
+            found = result["peer"]
+            sides = [found[side] for side in ("ours", "peer")]
+            times = " | ".join(f"{1e3 * side['step_wall_seconds']:,.2f} ms" for side in sides)
+            low, high = found["ratio_wall_range"]
+            memory = " and ".join(f"{side['process_peak_bytes'] / 2**20:,.0f}" for side in sides)
+            lines.append(
+                f"| `{model}` | {found['compute_dtype']} | {times} | "
+                f"{found['ratio_wall']:.2f} [{low:.2f}, {high:.2f}] | {found['ratio_cpu']:.2f} | "
+                f"{memory} MiB |"
+            )
+    return "\n".join(lines)
+
+
 _MAKERS: dict[str, Callable[[Any], str]] = {
     "rows": rows,
     "results": results,
@@ -112,6 +133,7 @@ _MAKERS: dict[str, Callable[[Any], str]] = {
     "tickets": tickets,
     "steps": steps,
     "latency": latency,
+    "peer": peer,
 }
 
 
