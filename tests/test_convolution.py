@@ -70,7 +70,8 @@ def test_the_choice():
     image, kernel = (8, 32, 32, 64), (3, 3, 64, 128)
     assert choice(image, kernel) is winograd.conv3x3(4)
     assert choice(image, kernel, padding=((1, 1), (1, 1))) is winograd.conv3x3(4)
-    assert choice((8, 8, 8, 64), kernel) is winograd.conv3x3(2)
+    assert choice((8, 8, 8, 64), kernel) is winograd.conv3x3(4)
+    assert choice((8, 4, 4, 64), kernel) is winograd.conv3x3(2)
     assert choice((8, 32, 32, 3), (3, 3, 3, 64)) is im2col.conv3x3
     assert choice((8, 32, 32, 16), (3, 3, 16, 16)) is None
 

@@ -22,7 +22,7 @@ _LEAST_CHANNELS = 32
 # Few enough that nine copies of the input cost little: images.
 _MOST_CHANNELS = 4
 # From this height and width on a tile of 4 is faster than one of 2; below, much would be padding.
-_LARGE = 16
+_LARGE = 8
 
 
 def _is_plain_3x3(

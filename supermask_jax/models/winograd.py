@@ -75,25 +75,25 @@ def _combine(row: Sequence[float], arrays: Sequence[Array]) -> Array:
     return total
 
 
-def _alone(function: Callable[..., Array], probe: Array, *operands: Any) -> Array:
+def _alone(function: Callable[..., Any], probe: Array, *operands: Any) -> Any:
     """Computes `function(*operands)` in a piece of program of its own.
 
-    Fused with what reads it, an interleaved image is computed branch by branch for every element,
-    each branch with the sums of the whole tile: several times the cost of the convolution. XLA
-    drops optimisation barriers on CPU before it fuses; over a condition it does not fuse.
+    What is computed here is stored: fused with its readers, XLA computes it anew for every reader,
+    or branch by branch where images are interleaved, at several times the cost of the convolution.
+    It drops optimisation barriers on CPU before it fuses; over a condition it does not fuse.
 
     Args:
-      function: operands -> an array.
+      function: operands -> a tree of arrays.
       probe: float32 []; only its bits count, and they are never seen to be a constant.
       operands: trees of arrays.
     """
     always = (lax.bitcast_convert_type(probe, jnp.int32) | 1) != 0
-    shape = jax.eval_shape(function, *operands)
-    never = lambda *operands: jnp.zeros(shape.shape, shape.dtype)  # noqa: E731
-    return lax.cond(always, function, never, *operands)
+    shapes = jax.eval_shape(function, *operands)
+    zeros = lambda *unused: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)  # noqa: E731
+    return lax.cond(always, function, zeros, *operands)
 
 
-def _spread(matrix: np.ndarray, x: Array, tile: int, tiles: tuple[int, int]) -> Grid:
+def _spread(matrix: np.ndarray, x: Array, tile: int, tiles: tuple[int, int], probe: Array) -> Grid:
     """Transforms the tiles of x [B, H, W, C], which start every `tile` pixels, by `matrix`.
 
     `x` is padded so that the last tile, as wide as `matrix`, is whole.
@@ -103,25 +103,36 @@ def _spread(matrix: np.ndarray, x: Array, tile: int, tiles: tuple[int, int]) -> 
         stop = tile * (tiles[axis - 1] - 1) + 1
         return [lax.slice_in_dim(x, i, i + stop, tile, axis=axis) for i in range(matrix.shape[1])]
 
-    rows = slices(x, 1)
-    halves = [_combine(row, rows) for row in matrix]
+    def by_rows(x: Array) -> list[Array]:
+        rows = slices(x, 1)
+        return [_combine(row, rows) for row in matrix]
+
+    halves = _alone(by_rows, probe, x)
     return [
         [_combine(row, columns) for row in matrix] for columns in (slices(h, 2) for h in halves)
     ]
 
 
-def _gather(matrix: np.ndarray, grid: Grid, fold: Callable[[list[Array], int], list]) -> Array:
+def _gather(
+    matrix: np.ndarray, grid: Grid, fold: Callable[[list[Array], int], list], probe: Array
+) -> Array:
     """Transforms a grid by `matrix` and lays the m x m results of all tiles side by side.
 
     `fold` makes of the results along an axis the m that stay: [B, T * m, S * m, C].
     """
-    halves = [
-        fold([_combine(row, column) for row in matrix], 1) for column in zip(*grid, strict=True)
-    ]
-    rows = [fold([_combine(row, half) for row in matrix], 2) for half in zip(*halves, strict=True)]
-    image = jnp.stack([jnp.stack(row, 3) for row in rows], 2)
-    batch, height, m, width, _, channels = image.shape
-    return image.reshape(batch, height * m, width * m, channels)
+
+    def by_rows(grid: Grid) -> Grid:
+        columns = zip(*grid, strict=True)
+        return [fold([_combine(row, column) for row in matrix], 1) for column in columns]
+
+    def by_columns(halves: Grid) -> Array:
+        rows = zip(*halves, strict=True)
+        parts = [fold([_combine(row, half) for row in matrix], 2) for half in rows]
+        image = jnp.stack([jnp.stack(row, 3) for row in parts], 2)
+        batch, height, m, width, _, channels = image.shape
+        return image.reshape(batch, height * m, width * m, channels)
+
+    return _alone(by_columns, probe, _alone(by_rows, probe, grid))
 
 
 def _overlap(tile: int) -> Callable[[list[Array], int], list]:
@@ -161,12 +172,12 @@ def _kernels(kernel: Array, transform: Transform) -> Grid:
     return [[whole[u, v] for v in range(size)] for u in range(size)]
 
 
-def _inputs(x: Array, tile: int, transform: Transform) -> Grid:
+def _inputs(x: Array, tile: int, transform: Transform, probe: Array) -> Grid:
     tiles = _tiles(x, tile)
-    low, high = 1, 1  # 'SAME'
+    # 'SAME': one pixel on every side, and what the last tile needs.
     rests = [tile * count - size for count, size in zip(tiles, x.shape[1:3], strict=True)]
-    padding = [(0, 0), *[(low, high + rest) for rest in rests], (0, 0)]
-    return _spread(transform.input, jnp.pad(x, padding), tile, tiles)
+    padding = [(0, 0), *[(1, 1 + rest) for rest in rests], (0, 0)]
+    return _spread(transform.input, jnp.pad(x, padding), tile, tiles, probe)
 
 
 def _tiles(x: Array, tile: int) -> tuple[int, int]:
@@ -187,16 +198,12 @@ def conv3x3(tile: int) -> Callable[[Array, Array], Array]:
     """
     transform = TRANSFORMS[tile]
 
-    def to_outputs(grid: Grid) -> Array:
-        return _gather(transform.output, grid, lambda parts, axis: parts)
-
-    def to_inputs(grid: Grid) -> Array:
-        return _gather(transform.input.T, grid, _overlap(tile))
-
     @jax.custom_vjp
     def conv(x: Array, kernel: Array) -> Array:
-        grid = _each(_times, _inputs(x, tile, transform), _kernels(kernel, transform))
-        y = _alone(to_outputs, kernel[0, 0, 0, 0], grid)
+        probe = kernel[0, 0, 0, 0]
+        inputs = _inputs(x, tile, transform, probe)
+        grid = _each(_times, inputs, _kernels(kernel, transform))
+        y = _gather(transform.output, grid, lambda parts, axis: parts, probe)
         return y[:, : x.shape[1], : x.shape[2]]
 
     def forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -204,22 +211,21 @@ def conv3x3(tile: int) -> Callable[[Array, Array], Array]:
 
     def backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
         x, kernel = residuals
-        tiles = _tiles(x, tile)
+        tiles, probe = _tiles(x, tile), kernel[0, 0, 0, 0]
         rests = [(0, tile * n - size) for n, size in zip(tiles, x.shape[1:3], strict=True)]
         padded = jnp.pad(dy, [(0, 0), *rests, (0, 0)])
-        grid = _spread(transform.output.T, padded, tile, tiles)
+        grid = _spread(transform.output.T, padded, tile, tiles, probe)
         inputs = _each(lambda g, k: _times(g, k.T), grid, _kernels(kernel, transform))
-        dx = _alone(to_inputs, kernel[0, 0, 0, 0], inputs)[:, : x.shape[1], : x.shape[2]]
-        # After the other gradient: both transforms at once would take twice the memory.
-        x, dx = lax.optimization_barrier((x, dx))
+        dx = _gather(transform.input.T, inputs, _overlap(tile), probe)
         products = _each(
             lambda v, g: v.reshape(-1, v.shape[-1]).T @ g.reshape(-1, g.shape[-1]),
-            _inputs(x, tile, transform),
+            _inputs(x, tile, transform, probe),
             grid,
         )
         matrix = jnp.asarray(transform.kernel, kernel.dtype)
         whole = jnp.stack([jnp.stack(row) for row in products])
-        return dx, jnp.einsum("ui,vj,uvcf->ijcf", matrix, matrix, whole)
+        dkernel = jnp.einsum("ui,vj,uvcf->ijcf", matrix, matrix, whole)
+        return dx[:, : x.shape[1], : x.shape[2]], dkernel
 
     conv.defvjp(forward, backward)
     return conv
