@@ -55,6 +55,7 @@ setup(
             "mkdocstrings[python]>=0.27",
             "nbclient>=0.10",
         ],
+        "fuzz": ["atheris>=2.3"],
         "onnx": ["jax2onnx>=0.17", "onnxruntime>=1.20"],
         "peer": ["torch>=2.5"],
         "plots": ["matplotlib>=3.8"],
