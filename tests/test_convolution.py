@@ -4,10 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import tiny_config
 from jax import lax
 
 from supermask_jax import models
+from supermask_jax.config_files import _CHOICES
 from supermask_jax.errors import UserError
+from supermask_jax.experiment import build
 from supermask_jax.models import im2col, winograd
 from supermask_jax.models.convolution import CONVOLUTIONS, by_products, way_of
 
@@ -118,6 +121,41 @@ def test_a_network_is_the_same_by_every_way(name):
     assert text.count("stablehlo.dot_general") > 20  # Of the tiles: it is not XLA's way.
     for logits in results.values():
         np.testing.assert_allclose(logits, results["xla"], rtol=1e-4, atol=1e-4)
+
+
+def test_the_config_chooses():
+    assert set(_CHOICES["convolution"]) == set(CONVOLUTIONS)
+    texts = {}
+    for way in CONVOLUTIONS:
+        config = tiny_config(**{"model.name": "conv2", "model.width": 0.5, "convolution": way})
+        job = build(config)
+        state, frozen = jax.eval_shape(job.create, jax.random.key(0))
+        batch = {
+            "image": jax.ShapeDtypeStruct((4, 8, 8, 1), jnp.float32),
+            "label": jax.ShapeDtypeStruct((4,), jnp.int32),
+            "weight": jax.ShapeDtypeStruct((4,), jnp.float32),
+        }
+        texts[way] = jax.jit(job.train_step()).lower(state, frozen, batch).as_text()
+    assert "stablehlo.convolution" in texts["xla"]
+    assert "stablehlo.convolution" not in texts["products"]
+    assert ("stablehlo.convolution" in texts["auto"]) == (jax.default_backend() != "cpu")
+
+
+def test_precision_and_float64_stay_with_xla():
+    image, kernel = (8, 32, 32, 64), (3, 3, 64, 128)
+    assert choice(image, kernel, precision=lax.Precision.HIGHEST) is None
+    assert choice(image, kernel, preferred_element_type=jnp.float32) is None
+    with jax.enable_x64(True):
+        x, kernel, _ = (jnp.asarray(a, jnp.float64) for a in operands(2, 8, 8, 32, 32))
+        np.testing.assert_array_equal(by_products(x, kernel, (1, 1), "SAME"), xla(x, kernel))
+
+
+def test_networks_by_themselves_have_forward_mode_gradients():
+    network = models.get("conv2", num_classes=3, width=0.5)
+    x = jnp.ones((2, 8, 8, 3))
+    variables = network.init(jax.random.key(0), x)
+    _, tangent = jax.jvp(lambda x: network.apply(variables, x), (x,), (x,))
+    assert np.isfinite(tangent).all()
 
 
 def test_an_unknown_way_is_named():

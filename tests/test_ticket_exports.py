@@ -50,6 +50,16 @@ def test_stablehlo_takes_any_batch(ticket, tmp_path):
         np.testing.assert_allclose(loaded.call(images), tickets.predict(ticket, images), atol=1e-4)
 
 
+def test_an_export_has_convolutions_for_every_machine():
+    model = {"name": "conv2", "activation": "elu", "norm": "none", "stages": [32],
+             "features": [20, 20]}  # fmt: skip
+    shapes = {"conv1": (3, 3, 1, 32), "conv2": (3, 3, 32, 32), "dense1": (512, 20),
+              "dense2": (20, 20), "dense3": (20, 10)}  # fmt: skip
+    wide = random_ticket(shapes, 0.3, levels=0, model=model)
+    module = jax.export.deserialize(bytearray(exports.stablehlo(wide))).mlir_module()
+    assert module.count("stablehlo.convolution") == 2 and "stablehlo.case" not in module
+
+
 def test_onnx(ticket, tmp_path):
     pytest.importorskip("jax2onnx", reason="the extra 'onnx' is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")

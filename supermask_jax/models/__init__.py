@@ -52,14 +52,15 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 
 def get(
-    name: str, *, activation: str = "elu", convolution: str = "auto", **options: Any
+    name: str, *, activation: str = "elu", convolution: str = "xla", **options: Any
 ) -> nn.Module:
     """Returns a model by name.
 
     Args:
       name: in `MODELS`.
       activation: a name in `models.layers.ACTIVATIONS`.
-      convolution: a name in `models.convolution.CONVOLUTIONS`.
+      convolution: a name in `models.convolution.CONVOLUTIONS`; all but "xla" lack forward-mode
+        gradients.
       options: attributes of `models.Network`.
 
     Raises:

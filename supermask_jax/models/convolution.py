@@ -52,7 +52,11 @@ def way_of(operands: Sequence[Any], options: dict[str, Any]) -> Way | None:
     """
     if not _is_plain_3x3(*operands, **options):
         return None
+    if options.get("precision") or options.get("preferred_element_type"):
+        return None
     x, kernel = operands[:2]
+    if x.dtype == jnp.float64:
+        return None
     if kernel.shape[2] <= _MOST_CHANNELS:
         return im2col.conv3x3
     if min(kernel.shape[2:]) < _LEAST_CHANNELS:
@@ -63,8 +67,8 @@ def way_of(operands: Sequence[Any], options: dict[str, Any]) -> Way | None:
 def by_products(*operands: Any, dimension_numbers: Any = _USUAL, **options: Any) -> Array:
     """Computes what `lax.conv_general_dilated` does, by matrix products where that pays.
 
-    Takes its place in Flax: ``nn.Conv(64, (3, 3), conv_general_dilated=by_products)``. Sums are
-    float32 whatever the dtype, which the result keeps.
+    Takes its place in Flax: ``nn.Conv(64, (3, 3), conv_general_dilated=by_products)``. Computes in
+    float32 what is bfloat16, and keeps the dtype. Reverse mode only: `jax.jvp` raises.
     """
     options["dimension_numbers"] = dimension_numbers
     way = way_of(operands, options)
@@ -75,7 +79,10 @@ def by_products(*operands: Any, dimension_numbers: Any = _USUAL, **options: Any)
 
 
 def fastest(*operands: Any, **options: Any) -> Array:
-    """Is `by_products` on CPU, where XLA's convolutions are slow, and XLA's own elsewhere."""
+    """Is `by_products` on CPU, where XLA's convolutions are slow, and XLA's own elsewhere.
+
+    The backend is the default one when the program is traced.
+    """
     on_cpu = jax.default_backend() == "cpu"
     return (by_products if on_cpu else lax.conv_general_dilated)(*operands, **options)
 

@@ -11,9 +11,10 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from supermask_jax.errors import unknown_name
-from supermask_jax.models.convolution import ConvGeneralDilated, fastest
+from supermask_jax.models.convolution import ConvGeneralDilated
 from supermask_jax.models.layers import Network, Norm, max_pool_3x3
 
 Array = jax.Array
@@ -36,7 +37,7 @@ class Block(nn.Module):
     kernel_init: Callable[..., Array]
     norms: Callable[..., Norm]
     activation: Callable[[Array], Array]
-    conv_general_dilated: ConvGeneralDilated = fastest
+    conv_general_dilated: ConvGeneralDilated = lax.conv_general_dilated
 
     def conv_norm(
         self, x: Array, name: str, size: int, stride: int, train: bool, mask: Array | None

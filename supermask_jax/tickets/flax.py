@@ -12,22 +12,27 @@ from supermask_jax.tickets.layers import preprocess
 from supermask_jax.tickets.ticket import Ticket, to_variables
 
 
-def model(ticket: Ticket) -> Any:
+def model(ticket: Ticket, *, convolution: str = "auto") -> Any:
     """Returns the Flax module of a ticket.
+
+    Args:
+      ticket: of a network that this package has.
+      convolution: a name in `models.CONVOLUTIONS`; "auto" suits the machine that traces it.
 
     Raises:
       UserError: this version has no such model, or not with these options.
     """
-    return models.get(**ticket.model, num_classes=ticket.num_classes)
+    options = {"num_classes": ticket.num_classes, "convolution": convolution}
+    return models.get(**ticket.model, **options)
 
 
-def forward(ticket: Ticket) -> Callable[[jax.Array], jax.Array]:
+def forward(ticket: Ticket, *, convolution: str = "auto") -> Callable[[jax.Array], jax.Array]:
     """Returns images [B, H, W, C], uint8 or preprocessed floats, -> logits [B, K], not jitted.
 
     Raises:
       UserError: as `model`, or the ticket does not hold its weights.
     """
-    module, variables = model(ticket), to_variables(ticket)
+    module, variables = model(ticket, convolution=convolution), to_variables(ticket)
 
     def call(images: jax.Array) -> jax.Array:
         return module.apply(variables, preprocess(ticket, images, jax.numpy))

@@ -68,11 +68,10 @@ def config_difference(
 
 
 def environment() -> dict[str, Any]:
-    """Returns command, versions, device and git revision of this process."""
+    """Returns versions, device and git revision of this process."""
     device = jax.devices()[0]
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": shlex.join(sys.orig_argv),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions(_PACKAGES),
@@ -157,7 +156,8 @@ class Workdir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.write_json(self.config, config)
-            self.write_json(self.env, environment())
+            command = shlex.join(sys.orig_argv)
+            self.write_json(self.env, {"command": command, **environment()})
         except OSError as error:
             raise UserError(
                 f"cannot write to work folder {self.path}: {error.strerror or error}: choose "
