@@ -110,7 +110,7 @@ def peer(unused: None) -> str:
         "| model | dtype | ours | PyTorch | ours / PyTorch | in CPU time | peak memory |",
         "|---|---|---|---|---|---|---|",
     ]
-    for path in sorted((ROOT / "results").glob("peer-*.json")):
+    for path in sorted((ROOT / "results").glob("peer-*.json"), reverse=True):
         for model, result in json.loads(path.read_text())["models"].items():
             found = result["peer"]
             sides = [found[side] for side in ("ours", "peer")]
