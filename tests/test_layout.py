@@ -56,7 +56,7 @@ def after(job, config, data, steps=2, seeds=None, measured=False):
 def assert_same(found, expected):
     for (tree, row), (other_tree, other_row) in zip(found, expected, strict=True):
         assert_trees_close(tree, other_tree, rtol=1e-4, atol=1e-5)
-        assert row == pytest.approx(other_row, rel=1e-3, abs=1e-4)
+        assert_trees_close(row, other_row, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", METHODS)
