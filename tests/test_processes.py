@@ -50,7 +50,8 @@ def test_a_process_dies_the_other_says_so_and_one_process_goes_on(tmp_path):
         assert time.monotonic() < deadline and survivor.poll() is None, survivor.communicate()
         time.sleep(0.01)
     victim.kill()
-    out, err = survivor.communicate(timeout=60)
+    # Seconds as a rule; the timeout of a save where the victim died in the middle of one.
+    out, err = survivor.communicate(timeout=180)
     assert survivor.returncode == 1
     assert "error: process 0 lost another one" in err, err
     assert out.count("epoch  1/12") == 1

@@ -43,6 +43,10 @@ def _abstract(tree: PyTree) -> PyTree:
     return jax.tree.map(struct, tree)
 
 
+# A process that died while its part was written holds the others so long, not Orbax's 20 minutes.
+_OTHERS_S = 120
+
+
 class Checkpoints:
     """Saves and restores (state, frozen) of one run. Use as a context manager.
 
@@ -53,9 +57,15 @@ class Checkpoints:
         self.directory = Path(directory).resolve()  # Orbax takes absolute paths only.
         self._frozen = self.directory / "frozen"
         self._frozen_sha256: str | None = None
+        together = jax.process_count() > 1
+        waiting = ocp.AsyncOptions(timeout_secs=_OTHERS_S) if together else ocp.AsyncOptions()
         self._manager = ocp.CheckpointManager(
             self.directory / "steps",
-            options=ocp.CheckpointManagerOptions(max_to_keep=max_to_keep, create=True),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=max_to_keep,
+                create=True,
+                async_options=waiting,
+            ),
         )
 
     def __enter__(self) -> Checkpoints:
