@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from supermask_jax.analysis.front import Point
 from supermask_jax.analysis.intervals import Interval, mean_interval
-from supermask_jax.analysis.report import images, numbers, reading, scales
+from supermask_jax.analysis.report import images, numbers, page, reading, scales
 from supermask_jax.analysis.report.details import (
     bin_scores,
     class_means,
@@ -84,6 +84,27 @@ def test_runs_that_differ_in_seed_alone_are_one_group(tmp_path):
     ]
     assert [bool(run.summary) for run in groups[0].runs] == [True, False]
     assert not groups[0].finished
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_seeds_that_diverged_are_left_out_and_told(tmp_path, finished):
+    dead = lines(1, seed=1, val_accuracy=0.0)
+    done = [{"seed": seed, "test_accuracy": 0.5, "remaining_weights": 0.3} for seed in (0, 2)]
+    (group,) = grouped(folder(
+        tmp_path / "set", [*lines(), *dead, *lines(seed=2)], {"num_seeds": 4},
+        {"runs": done, "diverged": [{"seed": 1, "step": 7}, {"seed": 3, "step": 2}]}
+        if finished else None,
+        **{"seeds_0-2": done, "diverged": {"1": 7, "3": 2}},
+    ))  # fmt: skip
+    assert [run.seed for run in group.runs] == [0, 2] and group.finished
+    found = numbers.curve(group, lambda line: line["val_accuracy"])
+    assert [(value.mean, value.n) for value in found.values] == [(0.4, 2)] * 3
+    again = group._replace(runs=group.runs[:1])
+    assert group.diverged == again.diverged == [(1, 7), (3, 2)]
+    assert page._left_out(group).endswith("what diverged: seed 1 by step 7, seed 3 by step 2.")
+    only = folder(tmp_path / "only", dead, diverged={"1": 7})
+    with pytest.raises(UserError, match="no finished epoch of a seed that did not diverge"):
+        grouped(only)
 
 
 def test_entries_that_an_old_run_lacks_are_at_their_defaults(tmp_path):

@@ -25,6 +25,8 @@ class Run(NamedTuple):
       seed: of the run.
       lines: of ``metrics.jsonl``, one an epoch.
       summary: of the finished run, or {}.
+      diverged: {seed: step} of the seeds of its set that are left out: by then their losses were
+        not finite.
     """
 
     folder: Path
@@ -33,6 +35,7 @@ class Run(NamedTuple):
     seed: int
     lines: Sequence[Mapping[str, Any]]
     summary: Mapping[str, Any]
+    diverged: Mapping[int, int] = {}
 
 
 class Group(NamedTuple):
@@ -53,6 +56,12 @@ class Group(NamedTuple):
         return all(run.summary for run in self.runs)
 
     @property
+    def diverged(self) -> list[tuple[int, int]]:
+        """(seed, step) of the seeds that are left out: by then their losses were not finite."""
+        folders = {run.folder: run.diverged for run in self.runs}
+        return sorted(pair for found in folders.values() for pair in found.items())
+
+    @property
     def dense(self) -> bool:
         """Whether it has no masks."""
         pruned = any(key.startswith("recipe") for key in self.config)
@@ -60,10 +69,11 @@ class Group(NamedTuple):
 
 
 def read_folders(folders: Sequence[Path]) -> list[Run]:
-    """Returns the runs of work folders, a set of seeds as one run each.
+    """Returns the runs of work folders, a set of seeds as one run each but those that diverged.
 
     Raises:
-      UserError: a folder holds no run, or one without a finished epoch; a file is damaged.
+      UserError: a folder holds no run, or none with a finished epoch that did not diverge; a file
+        is damaged.
     """
     return [run for folder in folders for run in _read(Path(folder).expanduser().resolve())]
 
@@ -74,10 +84,12 @@ def _read(folder: Path) -> list[Run]:
         hint = f": give what is in it, {', '.join(inside[:3])} ..." if inside else ""
         raise UserError(f"{folder} holds no run{hint}")
     config, env = _json(folder / "config.json"), _json(folder / "env.json")
-    lines = _metrics(folder / "metrics.jsonl")
-    if not lines:
-        raise UserError(f"the run in {folder} has no finished epoch yet: nothing to report")
     summary = _json(folder / "summary.json")
+    diverged = _diverged(folder, summary)
+    lines = [x for x in _metrics(folder / "metrics.jsonl") if x["seed"] not in diverged]
+    if not lines:
+        why = " of a seed that did not diverge" if diverged else ""
+        raise UserError(f"the run in {folder} has no finished epoch{why} yet: nothing to report")
     # Of a set of seeds those that are done are in a file a part, until all are.
     done = summary.get("runs") or [
         run for part in sorted(folder.glob("seeds_*.json")) for run in _json(part)
@@ -85,9 +97,20 @@ def _read(folder: Path) -> list[Run]:
     done = {run["seed"]: run for run in done or ([summary] if summary else [])}
     seeds = sorted({line["seed"] for line in lines})
     return [
-        Run(folder, config, env, seed, [x for x in lines if x["seed"] == seed], done.get(seed, {}))
+        Run(folder, config, env, seed, [x for x in lines if x["seed"] == seed],
+            done.get(seed, {}), diverged)
         for seed in seeds
-    ]
+    ]  # fmt: skip
+
+
+def _diverged(folder: Path, summary: Mapping[str, Any]) -> dict[int, int]:
+    """Returns {seed: step} of a set's seeds that diverged: until all are done, a file has them."""
+    if summary:
+        return {found["seed"]: found["step"] for found in summary.get("diverged", ())}
+    try:
+        return {int(seed): step for seed, step in _json(folder / "diverged.json").items()}
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{folder / 'diverged.json'} is damaged: {error}") from error
 
 
 def _json(path: Path) -> Any:
