@@ -141,6 +141,8 @@ def test_the_papers_points_are_those_of_the_network_and_its_data(runs):
     points = report_arrays.paper_points([like], rows, ROOT)
     assert [(point.accuracy.mean, point.remaining.mean) for point in points] == [(0.9748, 0.0377)]
     assert report_arrays.paper_points([group], rows, ROOT) == []
+    other = like._replace(config=like.config | {"method.name": "edge_popup"})
+    assert report_arrays.paper_points([other], rows, ROOT) == []
     wide = [row._replace(flags=("--config.model.width=2.0",))]
     assert report_arrays.paper_points([like], wide, ROOT) == []
 
