@@ -107,6 +107,27 @@ def test_seeds_that_diverged_are_left_out_and_told(tmp_path, finished):
         grouped(only)
 
 
+def test_of_several_folders_what_holds_no_run_is_left_out(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
+    one = folder(tmp_path / "one", lines())
+    (tmp_path / "rows" / "a").mkdir(parents=True)
+    deep = folder(tmp_path / "rows" / "a" / "s1", lines(seed=1))
+    new = folder(tmp_path / "rows" / "new", [])
+    empty, file = tmp_path / "empty", tmp_path / "notes.txt"
+    empty.mkdir(), file.touch()
+    found = reading.read_folders(sorted(tmp_path.iterdir()))
+    assert [run.folder for run in found] == [one, deep]
+    assert [record.message for record in caplog.records] == [
+        f"left out: {empty} holds no run",
+        f"left out: {file} holds no run",
+        f"left out: the run in {new} has no finished epoch yet: nothing to report",
+    ]
+    with pytest.raises(UserError, match="empty holds no run"):
+        reading.read_folders([empty, file])
+    with pytest.raises(UserError, match="rows holds no run"):
+        reading.read_folders([tmp_path / "rows"])
+
+
 def test_entries_that_an_old_run_lacks_are_at_their_defaults(tmp_path):
     old = folder(tmp_path / "old", lines())
     new = folder(tmp_path / "new", lines(seed=1), {"seed": 1, "dtype": "float32"})

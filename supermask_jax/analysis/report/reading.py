@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,12 @@ from supermask_jax.errors import UserError
 _NEEDED = ("seed", "epoch", "train_loss", "train_accuracy", "remaining_weights", "seconds")
 _NOT_GROUP = ("seed", "num_seeds")
 _WITH_DEFAULTS = ("data", "model")
+
+_log = logging.getLogger("supermask_jax")
+
+
+class NothingToReport(UserError):
+    """A folder holds no run, or none of which an epoch is finished."""
 
 
 class Run(NamedTuple):
@@ -71,25 +78,52 @@ class Group(NamedTuple):
 def read_folders(folders: Sequence[Path]) -> list[Run]:
     """Returns the runs of work folders, a set of seeds as one run each but those that diverged.
 
+    Of several folders (``runs/*``) those that hold no run are searched for some further down, and
+    left out with a warning where nothing is to report.
+
     Raises:
-      UserError: a folder holds no run, or none with a finished epoch that did not diverge; a file
-        is damaged.
+      NothingToReport: the folder holds no run, or none with a finished epoch that did not diverge;
+        of several, all do.
+      UserError: a file is damaged.
     """
-    return [run for folder in folders for run in _read(Path(folder).expanduser().resolve())]
+    folders = [Path(folder).expanduser().resolve() for folder in folders]
+    if len(folders) == 1:
+        return _read(folders[0])
+    found: list[Run] = []
+    nothing: list[NothingToReport] = []
+    for place in [place for folder in folders for place in _runs_in(folder)]:
+        try:
+            found += _read(place)
+        except NothingToReport as error:
+            nothing.append(error)
+    if nothing and not found:
+        raise nothing[0]
+    for error in nothing:
+        _log.warning("left out: %s", error)
+    return found
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    """Returns the folder, or the work folders below it where it is none and there are some."""
+    if (folder / "config.json").is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob("**/config.json")) or [folder]
 
 
 def _read(folder: Path) -> list[Run]:
     if not (folder / "config.json").is_file():
         inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
         hint = f": give what is in it, {', '.join(inside[:3])} ..." if inside else ""
-        raise UserError(f"{folder} holds no run{hint}")
+        raise NothingToReport(f"{folder} holds no run{hint}")
     config, env = _json(folder / "config.json"), _json(folder / "env.json")
     summary = _json(folder / "summary.json")
     diverged = _diverged(folder, summary)
     lines = [x for x in _metrics(folder / "metrics.jsonl") if x["seed"] not in diverged]
     if not lines:
         why = " of a seed that did not diverge" if diverged else ""
-        raise UserError(f"the run in {folder} has no finished epoch{why} yet: nothing to report")
+        raise NothingToReport(
+            f"the run in {folder} has no finished epoch{why} yet: nothing to report"
+        )
     # Of a set of seeds those that are done are in a file a part, until all are.
     done = summary.get("runs") or [
         run for part in sorted(folder.glob("seeds_*.json")) for run in _json(part)
