@@ -15,7 +15,7 @@ from supermask_jax.analysis.intervals import entropy_bits, mean_interval, percen
 from supermask_jax.analysis.results import collect, mean_rows
 from supermask_jax.analysis.rows import Row, Section, page_order, select
 from supermask_jax.commands import reproduce as command
-from supermask_jax.commands.checkout import Checkout
+from supermask_jax.commands.checkout import Checkout, find
 from supermask_jax.errors import Diverged, UserError
 
 TINY = ("--config.model.width=0.1", "--config.epochs=2")
@@ -321,6 +321,29 @@ def test_bad_input_is_one_line(argv, words, capsys, tmp_path, monkeypatch):
     assert line.startswith("error: ")
     assert words in line
     assert not list(tmp_path.iterdir())
+
+
+def test_from_anywhere_in_a_checkout_its_own_folders_are_meant(tmp_path, monkeypatch):
+    places = []
+    monkeypatch.setattr(
+        reproduce, "reproduce", lambda *_, runs, results, **__: places.append((runs, results)) or []
+    )
+    monkeypatch.setattr(reproduce, "write_pages", lambda root, rows: places.append(root))
+    monkeypatch.chdir(tmp_path)
+    assert command.main([], Checkout(ROOT, ROWS)) == 0
+    assert places == [(ROOT / "runs" / "reproduce", ROOT / "results"), ROOT]
+    places.clear()
+    assert command.main(["--runs=a", "--results=b"], Checkout(ROOT, ROWS)) == 0
+    assert [tuple(map(str, found)) for found in places] == [("a", "b")]
+
+
+def test_a_stranger_is_no_checkout(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "rows.py").write_text("raise SystemExit('executed')")
+    with pytest.raises(UserError, match="give this command in a checkout of it"):
+        find([tmp_path])
+    assert find([tmp_path, ROOT]).root == ROOT
 
 
 def test_list(capsys):
