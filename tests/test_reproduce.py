@@ -14,8 +14,6 @@ from supermask_jax.analysis import page
 from supermask_jax.analysis.intervals import entropy_bits, mean_interval, percent
 from supermask_jax.analysis.results import collect, mean_rows
 from supermask_jax.analysis.rows import Row, Section, page_order, select
-from supermask_jax.commands import reproduce as command
-from supermask_jax.commands.checkout import Checkout, find
 from supermask_jax.errors import Diverged, UserError
 
 TINY = ("--config.model.width=0.1", "--config.epochs=2")
@@ -207,23 +205,6 @@ def test_flags_that_change_nothing_are_no_part_of_the_command(done):
     assert reproduce.reproduce(ROWS[:1], [0, 1], flags=flags, **places) == found[:1]
 
 
-def test_without_an_accelerator_slow_rows_are_skipped_unless_named(monkeypatch, capsys, tmp_path):
-    ran = []
-    monkeypatch.setattr(reproduce, "reproduce", lambda rows, *_, **__: ran.extend(rows) or [])
-    argv = [f"--results={tmp_path}"]
-    assert command.main(argv, Checkout(ROOT, ROWS)) == 0
-    assert ran == ROWS[:2]
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("to run it: --rows=never")
-    ran.clear()
-    assert command.main([*argv, "--rows=never"], Checkout(ROOT, ROWS)) == 0
-    assert ran == ROWS[2:]
-    ran.clear()
-    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
-    assert command.main(argv, Checkout(ROOT, ROWS)) == 0
-    assert ran == ROWS
-
-
 def test_a_spent_budget_starts_nothing(tmp_path):
     found = reproduce.reproduce(
         ROWS[:1], [0], root=ROOT, runs=tmp_path / "r", results=tmp_path, budget_minutes=-1.0
@@ -303,49 +284,3 @@ def test_select():
     assert select(ROWS, ["dense", "m*"]) == [ROWS[0], ROWS[1]]  # In the order of the table.
     with pytest.raises(UserError, match="unknown row 'masks': did you mean 'masked'"):
         select(ROWS, ["masks"])
-
-
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
-        (["--rows=masks"], "did you mean 'masked'"),
-        (["--rows=masked", "--seeds=a"], "argument --seeds: whole numbers with commas, got 'a'"),
-        (["--rows=masked", "--config.epohcs=1"], "did you mean 'epochs'"),
-        (["--budget_minutes=soon"], "invalid float value"),
-    ],
-)
-def test_bad_input_is_one_line(argv, words, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert command.main(argv, Checkout(ROOT, ROWS)) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    assert words in line
-    assert not list(tmp_path.iterdir())
-
-
-def test_from_anywhere_in_a_checkout_its_own_folders_are_meant(tmp_path, monkeypatch):
-    places = []
-    monkeypatch.setattr(
-        reproduce, "reproduce", lambda *_, runs, results, **__: places.append((runs, results)) or []
-    )
-    monkeypatch.setattr(reproduce, "write_pages", lambda root, rows: places.append(root))
-    monkeypatch.chdir(tmp_path)
-    assert command.main([], Checkout(ROOT, ROWS)) == 0
-    assert places == [(ROOT / "runs" / "reproduce", ROOT / "results"), ROOT]
-    places.clear()
-    assert command.main(["--runs=a", "--results=b"], Checkout(ROOT, ROWS)) == 0
-    assert [tuple(map(str, found)) for found in places] == [("a", "b")]
-
-
-def test_a_stranger_is_no_checkout(tmp_path):
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "experiments").mkdir()
-    (tmp_path / "experiments" / "rows.py").write_text("raise SystemExit('executed')")
-    with pytest.raises(UserError, match="give this command in a checkout of it"):
-        find([tmp_path])
-    assert find([tmp_path, ROOT]).root == ROOT
-
-
-def test_list(capsys):
-    assert command.main(["--list"], Checkout(ROOT, ROWS)) == 0
-    assert "configs/quickstart.py" in capsys.readouterr().out
