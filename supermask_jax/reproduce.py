@@ -14,10 +14,10 @@ from ml_collections import ConfigDict
 
 from supermask_jax.analysis import page
 from supermask_jax.analysis.pruning_table import criteria_page, lottery_page
-from supermask_jax.analysis.results import collect, extra_flags, write_result
+from supermask_jax.analysis.results import collect, extra_flags, seeds_of, write_result
 from supermask_jax.analysis.rows import Row
 from supermask_jax.config_files import changes_nothing
-from supermask_jax.errors import UserError
+from supermask_jax.errors import Diverged, UserError, one_line
 from supermask_jax.overrides import load_with_overrides
 
 _SEEDS = ("--config.seed=", "--config.num_seeds=")
@@ -53,8 +53,9 @@ def reproduce(
 ) -> list[dict[str, Any]]:
     """Runs rows x seeds, in order, and writes ``results/<row>.json`` after every run.
 
-    A finished run is not repeated and one that was stopped goes on. Past the budget no further run
-    is started; what there is stays.
+    A finished run is not repeated and one that was stopped goes on. One that diverges ends no
+    other: the row's result names its seeds. Past the budget no further run is started; what there
+    is stays.
 
     Args:
       rows: most valuable first.
@@ -73,8 +74,6 @@ def reproduce(
     Raises:
       UserError: a row cannot be run, or `results` holds it without these flags.
     """
-    from supermask_jax import experiment
-
     if wrong := [flag for flag in flags if flag.startswith(_SEEDS)]:
         raise UserError(f"{wrong[0]} is set by --seeds: give that")
     # What changes nothing computed is no part of a row's command.
@@ -84,6 +83,7 @@ def reproduce(
     started, written = time.monotonic(), []
     for index, row in enumerate(rows):
         done: list[Path] = []
+        lost: list[dict[str, Any]] = []
         for first, count in _groups(seeds, together):
             if time.monotonic() - started > 60 * budget_minutes:
                 left = ", ".join(row.name for row in rows[index + 1 :]) or "none"
@@ -94,11 +94,26 @@ def reproduce(
             _log.info("row %s, %s", row.name, label)
             config, folder = row_config(row, root, first, flags), runs / row.name / label
             config.num_seeds = count
-            experiment.run(config, folder, quiet=True)
-            done.append(folder)
-            result = _write(row, results / f"{row.name}.json", collect(done), named)
-            written = [*(w for w in written if w["row"] != row.name), result]
+            if (failed := _failure(config, folder)) is None:
+                done.append(folder)
+            else:
+                _log.warning("row %s, %s: %s", row.name, label, failed)
+                lost += [{"seed": first + i, "failed": failed} for i in range(count)]
+            if done:
+                result = _write(row, results / f"{row.name}.json", collect(done, lost), named)
+                written = [*(w for w in written if w["row"] != row.name), result]
     return written
+
+
+def _failure(config: ConfigDict, folder: Path) -> str | None:
+    """Runs `config` and returns why it diverged, if it did."""
+    from supermask_jax import experiment
+
+    try:
+        experiment.run(config, folder, quiet=True)
+    except Diverged as error:
+        return one_line(error)
+    return None
 
 
 def _groups(seeds: Sequence[int], together: bool) -> list[tuple[int, int]]:
@@ -118,8 +133,8 @@ def _write(
     row: Row, path: Path, found: Mapping[str, Any], flags: Sequence[str]
 ) -> Mapping[str, Any]:
     """Writes a row's result and returns what the file holds: never fewer seeds over more."""
-    seeds = ",".join(str(run["seed"]) for run in found["runs"])
-    words = ["python", "experiments/reproduce.py", f"--rows={row.name}", f"--seeds={seeds}", *flags]
+    words = ["python", "experiments/reproduce.py", f"--rows={row.name}",
+             f"--seeds={seeds_of(found)}", *flags]  # fmt: skip
     head = {"row": row.name, "about": row.about, "paper": dict(row.paper)}
     result = head | {"command": shlex.join(words)} | dict(found)
     if path.exists():

@@ -1,6 +1,7 @@
 """The benchmark measures what it says, on a tiny network, and refuses bad input in one line."""
 
 import json
+import shlex
 
 import jax
 import pytest
@@ -191,7 +192,8 @@ def test_the_command_line_writes_json(tmp_path, monkeypatch, capsys, result):
     assert options == benchmark.Options(("epoch", "steps"), repeats=3)
     assert capsys.readouterr().out == benchmark.table(result) + "\n"
     written = json.loads(out.read_text())
-    assert written.pop("command") == ["benchmark.py", *argv, config, f"--out={out}"]
+    command = shlex.join([*argv, config, f"--out={out}"])
+    assert written.pop("command") == f"python experiments/benchmark.py {command}"
     assert written == result
 
 

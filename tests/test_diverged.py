@@ -151,6 +151,8 @@ def test_from_the_first_step_on(whole, tmp_path, monkeypatch):
     summary = experiment.run(config, path, quiet=True)
     assert [(x["seed"], x["epoch"]) for x in lines_of(path)] == [(7, n) for n in (1, 2, 3, 4)]
     assert [found["seed"] for found in summary["diverged"]] == [5, 6]
+    found = export.ticket_of(path)[0]  # Of the first seed that there is.
+    assert found.accuracy["value"] == summary["test_accuracy"]["mean"]
     assert summary["runs"][0]["test_loss"] == pytest.approx(whole[1]["runs"][2]["test_loss"], 2e-3)
     events = b"".join(p.read_bytes() for p in (path / "tensorboard").iterdir())
     assert b"seed_7/val_loss" in events and b"seed_6" not in events

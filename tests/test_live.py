@@ -134,11 +134,12 @@ def test_a_row_a_seed_and_their_mean():
     values = ["1.0000", "90.00%", "2.0000", "51.00%", "25.00%"]
     assert ["3", *values] in rows
     assert ["mean", "2.0000", *values[1:]] in rows
-    # A seed that its schedule stopped has no line any more, and keeps its row.
+    # A seed that diverged, or was stopped, has no line any more; it keeps its row.
     panel.report([line(2, 4)])
     rows = [row.strip("│ ").split() for row in shown(panel)]
     assert ["3", *values] in rows
     assert any(row[:2] == ["4", "0.5000"] for row in rows)
+    assert any(row[:2] == ["mean", "0.5000"] for row in rows)
 
 
 @pytest.mark.parametrize("cost", [0.0001, 0.004, 0.2])

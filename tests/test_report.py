@@ -11,7 +11,7 @@ from browser import missing, started
 from helpers import ROOT, interrupted_run, tiny_config
 from PIL import Image
 
-from supermask_jax import experiment
+from supermask_jax import cli, experiment
 from supermask_jax.analysis.report import numbers, reading
 from supermask_jax.analysis.rows import Row
 from supermask_jax.commands import report_arrays
@@ -90,6 +90,7 @@ def test_one_file_says_what_the_summary_says(runs, tmp_path, capsys):
     assert not re.search(r"(src|href)=\"(?!data:image/png|#)", text)
     assert "http" not in text.replace("http-equiv", "")
     assert out.stat().st_size < 400_000
+    assert f"<code>python experiments/report.py {runs / 'set'} " in text
     command = json.loads((runs / "set" / "env.json").read_text())["command"]
     assert command and html.escape(command.split()[-1]) in text
 
@@ -99,6 +100,13 @@ def test_quick_reads_no_checkpoint_and_says_so(runs, tmp_path, monkeypatch):
     text = written(runs / "set", out=tmp_path / "a.html", flags=["--quick"])
     assert "No histograms of scores and no confusion matrix: --quick was given." in text
     assert "Masks of seed 0" in text
+
+
+def test_a_command_is_named_as_it_was_given(runs, tmp_path):
+    out = tmp_path / "report.html"
+    (tmp_path / "notes.txt").touch()
+    assert cli.main(["report", str(tmp_path), str(runs), "--quick", f"--out={out}"]) == 0
+    assert f"<code>supermask report {tmp_path} {runs} --quick" in out.read_text()
 
 
 def test_what_an_old_run_lacks_is_told(runs, tmp_path):
@@ -141,6 +149,8 @@ def test_the_papers_points_are_those_of_the_network_and_its_data(runs):
     points = report_arrays.paper_points([like], rows, ROOT)
     assert [(point.accuracy.mean, point.remaining.mean) for point in points] == [(0.9748, 0.0377)]
     assert report_arrays.paper_points([group], rows, ROOT) == []
+    other = like._replace(config=like.config | {"method.name": "edge_popup"})
+    assert report_arrays.paper_points([other], rows, ROOT) == []
     wide = [row._replace(flags=("--config.model.width=2.0",))]
     assert report_arrays.paper_points([like], wide, ROOT) == []
 

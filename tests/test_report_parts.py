@@ -67,33 +67,6 @@ def test_layer_shares_are_those_of_the_counts():
     assert stats.layer_shares({}) == {}
 
 
-def test_runs_that_differ_in_seed_alone_are_one_group(tmp_path):
-    groups = grouped(
-        folder(tmp_path / "a", lines(), summary={"test_accuracy": 0.9, "seed": 0}),
-        folder(tmp_path / "b", lines(seed=1), {"seed": 1}),
-        folder(tmp_path / "c", lines(), {"method": {"name": "signed", "density": 0.1}}),
-        folder(tmp_path / "d", [*lines(), *lines(seed=1)], {"name": "set", "num_seeds": 2}),
-        folder(tmp_path / "e", lines(), {"name": "set", "epochs": 9}),
-    )
-    assert [[run.seed for run in group.runs] for group in groups] == [[0, 1], [0], [0, 1], [0]]
-    assert [group.label for group in groups] == [
-        "a",
-        "a, density 0.1",
-        "set, epochs 3",
-        "set, epochs 9",
-    ]
-    assert [bool(run.summary) for run in groups[0].runs] == [True, False]
-    assert not groups[0].finished
-
-
-def test_entries_that_an_old_run_lacks_are_at_their_defaults(tmp_path):
-    old = folder(tmp_path / "old", lines())
-    new = folder(tmp_path / "new", lines(seed=1), {"seed": 1, "dtype": "float32"})
-    defaults = {"dtype": "float32", "seed": 0, "method": {"name": "dense", "rank": 3}}
-    assert len(grouped(old, new, defaults=defaults)) == 1
-    assert len(grouped(old, new, defaults={"dtype": "bfloat16"})) == 2
-
-
 def test_seeds_of_a_set_that_are_done_have_their_summary(tmp_path):
     path = folder(
         tmp_path / "a", [*lines(), *lines(1, seed=1)], {"num_seeds": 2},
@@ -119,19 +92,6 @@ def test_a_line_that_a_kill_tore_is_left_out_and_any_other_damage_is_an_error(tm
     (summary / "summary.json").write_text("{")
     with pytest.raises(UserError, match="summary.json is damaged"):
         reading.read_folders([summary])
-
-
-def test_folders_without_a_run_say_so(tmp_path):
-    folder(tmp_path / "inside", lines())
-    with pytest.raises(UserError, match="holds no run: give what is in it, inside"):
-        reading.read_folders([tmp_path])
-    with pytest.raises(UserError, match="holds no run$"):
-        reading.read_folders([tmp_path / "nowhere"])
-    empty = folder(tmp_path / "empty", "")
-    with pytest.raises(UserError, match="no finished epoch"):
-        reading.read_folders([empty])
-    with pytest.raises(UserError, match="of seed 0: give one of them"):
-        grouped(tmp_path / "inside", tmp_path / "inside")
 
 
 def test_curves_are_means_over_the_seeds_that_have_the_epoch(tmp_path):

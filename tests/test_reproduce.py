@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -13,9 +14,7 @@ from supermask_jax.analysis import page
 from supermask_jax.analysis.intervals import entropy_bits, mean_interval, percent
 from supermask_jax.analysis.results import collect, mean_rows
 from supermask_jax.analysis.rows import Row, Section, page_order, select
-from supermask_jax.commands import reproduce as command
-from supermask_jax.commands.checkout import Checkout
-from supermask_jax.errors import UserError
+from supermask_jax.errors import Diverged, UserError
 
 TINY = ("--config.model.width=0.1", "--config.epochs=2")
 TABLE, OTHER = Section("A table", "A note.", "docs/front.svg"), Section("Another")
@@ -206,23 +205,6 @@ def test_flags_that_change_nothing_are_no_part_of_the_command(done):
     assert reproduce.reproduce(ROWS[:1], [0, 1], flags=flags, **places) == found[:1]
 
 
-def test_without_an_accelerator_slow_rows_are_skipped_unless_named(monkeypatch, capsys, tmp_path):
-    ran = []
-    monkeypatch.setattr(reproduce, "reproduce", lambda rows, *_, **__: ran.extend(rows) or [])
-    argv = [f"--results={tmp_path}"]
-    assert command.main(argv, Checkout(ROOT, ROWS)) == 0
-    assert ran == ROWS[:2]
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("to run it: --rows=never")
-    ran.clear()
-    assert command.main([*argv, "--rows=never"], Checkout(ROOT, ROWS)) == 0
-    assert ran == ROWS[2:]
-    ran.clear()
-    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
-    assert command.main(argv, Checkout(ROOT, ROWS)) == 0
-    assert ran == ROWS
-
-
 def test_a_spent_budget_starts_nothing(tmp_path):
     found = reproduce.reproduce(
         ROWS[:1], [0], root=ROOT, runs=tmp_path / "r", results=tmp_path, budget_minutes=-1.0
@@ -248,6 +230,40 @@ def test_a_budget_ends_a_row_between_seeds_and_keeps_what_there_is(done, tmp_pat
     assert json.loads((tmp_path / "dense.json").read_text()) == partial[0]
 
 
+def test_a_run_that_diverges_ends_no_other_and_is_told_of(done, tmp_path, monkeypatch, caplog):
+    folder, found = done
+
+    def run(config, path, quiet):
+        if "masked" in str(path) and config.seed == 0:
+            raise Diverged("training diverged: the loss is nan")
+
+    monkeypatch.setattr("supermask_jax.experiment.run", run)  # The others are finished already.
+    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
+    places = {"root": ROOT, "runs": folder / "runs", "results": tmp_path}
+    masked, dense = reproduce.reproduce(ROWS[:2], [0, 1], **places)
+    assert [run["seed"] for run in masked["runs"]] == [1] and masked["n"] == 1
+    assert masked["diverged"] == [{"seed": 0, "failed": "training diverged: the loss is nan"}]
+    assert masked["command"].endswith("--seeds=0,1")
+    assert "row masked, s0: training diverged" in caplog.text
+    assert dense["runs"] == found[1]["runs"] and "diverged" not in dense
+    text = reproduce.results_page(tmp_path, ROWS)
+    assert cells(text, "masked")[6] == "1 (1 diverged)" and cells(text, "dense")[6] == "2"
+    assert "--rows=masked,dense --seeds=0,1`" in text
+    assert reproduce.reproduce(ROWS[:1], [0], **places) == []
+
+
+def test_the_seeds_of_a_set_that_diverged_are_kept(done, tmp_path):
+    folder = shutil.copytree(done[0] / "runs" / "masked" / "s0", tmp_path / "set")
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "masks.npz").rename(folder / "masks-s0.npz")
+    lost = [{"seed": 1, "step": 7}]
+    for diverged in (lost, []):
+        summary = {"runs": [summary.get("runs", [summary])[0]], "diverged": diverged}
+        (folder / "summary.json").write_text(json.dumps(summary))
+        assert collect([folder]).get("diverged", []) == diverged
+    assert "diverged" not in collect([folder])
+
+
 def test_collect_refuses_nothing_silently(tmp_path):
     with pytest.raises(FileNotFoundError):
         collect([tmp_path])
@@ -268,26 +284,3 @@ def test_select():
     assert select(ROWS, ["dense", "m*"]) == [ROWS[0], ROWS[1]]  # In the order of the table.
     with pytest.raises(UserError, match="unknown row 'masks': did you mean 'masked'"):
         select(ROWS, ["masks"])
-
-
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
-        (["--rows=masks"], "did you mean 'masked'"),
-        (["--rows=masked", "--seeds=a"], "argument --seeds: whole numbers with commas, got 'a'"),
-        (["--rows=masked", "--config.epohcs=1"], "did you mean 'epochs'"),
-        (["--budget_minutes=soon"], "invalid float value"),
-    ],
-)
-def test_bad_input_is_one_line(argv, words, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert command.main(argv, Checkout(ROOT, ROWS)) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    assert words in line
-    assert not list(tmp_path.iterdir())
-
-
-def test_list(capsys):
-    assert command.main(["--list"], Checkout(ROOT, ROWS)) == 0
-    assert "configs/quickstart.py" in capsys.readouterr().out

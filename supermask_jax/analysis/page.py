@@ -12,7 +12,7 @@ from typing import Any
 
 from supermask_jax.analysis.front import on_front, search_points
 from supermask_jax.analysis.intervals import percent
-from supermask_jax.analysis.results import extra_flags
+from supermask_jax.analysis.results import extra_flags, seeds_of
 from supermask_jax.analysis.rows import Row, Section, page_order
 from supermask_jax.errors import UserError
 
@@ -108,7 +108,7 @@ def replace_marked(text: str, content: str) -> str:
 def _measured(row: Row, result: Result) -> list[str]:
     env, paper = result["env"], result.get("paper") or {}
     dense = not any(run["layer_densities"] for run in result["runs"])
-    flags = extra_flags(result)
+    flags, lost = extra_flags(result), result.get("diverged", ())
     return [
         f"`{row.name}`",
         f"{row.about}; with `{shlex.join(flags)}`" if flags else row.about,
@@ -116,7 +116,7 @@ def _measured(row: Row, result: Result) -> list[str]:
         paper.get("accuracy", ""),
         "100" if dense else percent(result["remaining_weights"]),
         paper.get("remaining", ""),
-        str(result["n"]),
+        f"{result['n']} ({len(lost)} diverged)" if lost else str(result["n"]),
         "" if dense else f"{result['mask_bytes']:,}",
         f"{result['seconds']:,.0f}",
         env["device"] if env["backend"] != "cpu" else f"CPU, {env['cpu_count']} cores",
@@ -134,8 +134,7 @@ def _commands(rows: Sequence[Row], found: Mapping[str, Result]) -> list[str]:
     for row in page_order(rows):
         if row.name in found:
             result = found[row.name]
-            seeds = ",".join(str(run["seed"]) for run in result["runs"])
-            rest = shlex.join([f"--seeds={seeds}", *extra_flags(result)])
+            rest = shlex.join([f"--seeds={seeds_of(result)}", *extra_flags(result)])
             alike.setdefault(rest, []).append(row.name)
     lines = [f"`{_COMMAND} --rows={','.join(names)} {rest}`" for rest, names in alike.items()]
     for accelerator, where in ((False, ""), (True, ", on an accelerator")):

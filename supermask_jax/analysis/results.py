@@ -19,15 +19,17 @@ KEEP = ("seed", "epoch", "test_accuracy", "test_loss", "remaining_weights", "mea
 CURVES = ("train_loss", "train_accuracy", "val_accuracy", "test_accuracy", "remaining_weights")
 
 
-def collect(folders: Sequence[Path]) -> dict[str, Any]:
+def collect(folders: Sequence[Path], diverged: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """Gathers finished runs of one config and several seeds.
 
     Args:
       folders: work folders of single runs or of sets of seeds.
+      diverged: {"seed", "failed": why} of further runs, which left no result.
 
     Returns:
       {"config", "env", "n", "accuracy", "remaining_weights", "seconds", "mask_bytes", "runs"};
-      accuracy and remaining weights as {"mean", "low", "high", "n"}, fractions in [0, 1].
+      accuracy and remaining weights as {"mean", "low", "high", "n"}, fractions in [0, 1]. Where
+      seeds diverged it has also "diverged", [{"seed", ...}]: they are in nothing else.
     """
     runs = [run for folder in folders for run in _runs(folder)]
     config = json.loads((folders[0] / "config.json").read_text())
@@ -35,7 +37,9 @@ def collect(folders: Sequence[Path]) -> dict[str, Any]:
         config.pop(name, None)
     env = json.loads((folders[0] / "env.json").read_text())
     env.pop("command", None)  # A result has the command of its row.
-    return {
+    lost = [*(found for folder in folders for found in _summary(folder).get("diverged", ())),
+            *diverged]  # fmt: skip
+    result = {
         "config": config,
         "env": env,
         "n": len(runs),
@@ -45,10 +49,22 @@ def collect(folders: Sequence[Path]) -> dict[str, Any]:
         "mask_bytes": round(sum(run["mask_bytes"] for run in runs) / len(runs)),
         "runs": runs,
     }
+    return result | ({"diverged": lost} if lost else {})
+
+
+def seeds_of(result: Mapping[str, Any]) -> str:
+    """Returns the seeds of a result as its command takes them: also those that diverged."""
+    found = [run["seed"] for run in result["runs"]]
+    lost = [run["seed"] for run in result.get("diverged", ())]
+    return ",".join(map(str, sorted([*found, *lost]) if lost else found))
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
 
 
 def _runs(folder: Path) -> list[dict[str, Any]]:
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = _summary(folder)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     if "runs" not in summary:
         return [_run(summary, lines, folder / "masks.npz")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,7 +108,8 @@ def _measure(argv: Sequence[str]) -> None:
     # The runs that are measured have nothing to tell.
     logging.getLogger("supermask_jax").setLevel(logging.ERROR)
     note = lambda text: print(f"measuring {text}", file=sys.stderr)  # noqa: E731
-    result = {"command": ["benchmark.py", *argv], **run(configs, options, note)}
+    command = shlex.join(["python", "experiments/benchmark.py", *argv])
+    result = {"command": command, **run(configs, options, note)}
     print(table(result))
     if args.out is not None:
         Workdir.write_json(args.out, result)

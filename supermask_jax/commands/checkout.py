@@ -10,6 +10,8 @@ from typing import NamedTuple
 from supermask_jax.analysis.rows import Row
 from supermask_jax.errors import UserError
 
+_FOLDERS = ("configs", "supermask_jax")
+
 
 class Checkout(NamedTuple):
     """Where the config files, results and pages of the table are."""
@@ -20,6 +22,8 @@ class Checkout(NamedTuple):
 
 def find(places: Iterable[Path] | None = None) -> Checkout:
     """Returns the checkout that the working folder is in, else the one that this package is in.
+
+    Its table is executed: a folder that merely has a file of that name is none.
 
     Args:
       places: folders to look in instead, in this order.
@@ -32,7 +36,7 @@ def find(places: Iterable[Path] | None = None) -> Checkout:
         places = (here, *here.parents, Path(__file__).resolve().parents[2])
     for place in places:
         table = place / "experiments" / "rows.py"
-        if table.is_file() and (place / "configs").is_dir():
+        if table.is_file() and all((place / name).is_dir() for name in _FOLDERS):
             spec = importlib.util.spec_from_file_location("rows", table)
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)

@@ -45,7 +45,8 @@ def _parser() -> Parser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--workdir", type=Path, metavar="FOLDER", help="work folder of a run")
     source.add_argument("--ticket", type=Path, metavar="FILE", help="a ticket made before")
-    add("--seed", type=int, help="which run, where the folder holds several (default: the first)")
+    add("--seed", type=int, help="which run, where the folder holds several (default: the first "
+        "that did not diverge)")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help="where the ticket goes")
     add(
         "--values",
@@ -97,7 +98,7 @@ def restore(path: Path, seed: int | None = None) -> Restored:
 
     Args:
       path: the folder.
-      seed: which one of a set of seeds; None is the first.
+      seed: which one of a set of seeds; None is the first that did not diverge.
 
     Raises:
       UserError: there is no run in it, no checkpoint that is whole, or it is being trained.
@@ -105,12 +106,15 @@ def restore(path: Path, seed: int | None = None) -> Restored:
     folder = Workdir(path)
     saved = folder.read_config()
     config = full_config(saved)
-    seed = config.seed if seed is None else seed
+    diverged = DivergedSeeds(folder).read()
+    if seed is None:
+        seeds = range(config.seed, config.seed + config.num_seeds)
+        seed = next((seed for seed in seeds if seed not in diverged), config.seed)
     programs = experiment.programs(config, experiment.build(config), folder)
     job = next((job for job in programs if seed in job.seeds), None)
     if job is None:
         raise UserError(f"{folder.path} holds no run of seed {seed}")
-    if (step := DivergedSeeds(folder).read().get(seed)) is not None:
+    if (step := diverged.get(seed)) is not None:
         raise UserError(f"seed {seed} diverged by step {step}: give another --seed")
     place, restored = job.part(folder), None
     # Of a run that trains, the checkpoints must meet no reader.
@@ -130,7 +134,7 @@ def ticket_of(path: Path, seed: int | None = None) -> tuple[tickets.Ticket, dict
 
     Args:
       path: the folder.
-      seed: which one of a set of seeds; None is the first.
+      seed: which one of a set of seeds; None is the first that did not diverge.
 
     Raises:
       UserError: as `restore`, or a level of pruning that is not finished.

@@ -33,7 +33,8 @@ def place_parser(script: str, description: str, epilog: str, *, number: int = 1)
     parser = Parser(script, description, f"{_EPILOG}\n\n{epilog}")
     add = parser.add_argument
     add("places", nargs=number, metavar="PLACE", help="work folder of a run, or file of a ticket")
-    add("--seed", type=int, help="which run, where a folder holds several (default: the first)")
+    add("--seed", type=int, help="which run, where a folder holds several (default: the first that "
+        "did not diverge)")  # fmt: skip
     add("--json", action="store_true", help="print JSON instead")
     return parser
 

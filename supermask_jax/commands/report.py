@@ -10,6 +10,7 @@ from pathlib import Path
 from supermask_jax.analysis.report import page, reading
 from supermask_jax.commands.checkout import Checkout, find
 from supermask_jax.commands.common import Parser, check_out, guarded
+from supermask_jax.commands.doorway import program
 from supermask_jax.config_files import default_identity
 from supermask_jax.errors import UserError
 
@@ -23,7 +24,8 @@ mistakes) is of the first seed, and left out with its reason where there is none
 def _parser() -> Parser:
     parser = Parser("report.py", "Writes one HTML file about runs.", _EPILOG)
     add = parser.add_argument
-    add("folders", nargs="+", type=Path, metavar="WORKDIR", help="work folders, of any configs")
+    add("folders", nargs="+", type=Path, metavar="WORKDIR", help="work folders, of any "
+        "configs; of several, those without a run are searched for some, or left out")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help="default: report.html in the first folder")
     add("--quick", action="store_true",
         help="metrics and masks only: restore no checkpoint, load no data set")  # fmt: skip
@@ -47,8 +49,8 @@ def main(argv: Sequence[str] | None = None, checkout: Checkout | None = None) ->
 
     def act(argv: Sequence[str]) -> None:
         args = _parser().parse_args(argv)
-        out = args.out or args.folders[0] / "report.html"
         groups = reading.group_runs(reading.read_folders(args.folders), default_identity())
+        out = args.out or _first(args.folders) / "report.html"
         check_out(out)
         from supermask_jax.commands import report_arrays  # JAX: not for --help.
 
@@ -56,13 +58,18 @@ def main(argv: Sequence[str] | None = None, checkout: Checkout | None = None) ->
         place = checkout or _checkout()
         papers = [] if place is None else report_arrays.paper_points(
             groups, place.rows, place.root)  # fmt: skip
-        command = shlex.join(["report.py", *argv])
+        command = f"{program('report.py')} {shlex.join(argv)}"
         origin = page.Origin(command, time.strftime("%Y-%m-%d %H:%M %Z"))
         text = page.report(groups, details, papers, origin)
         _write(out, text)
         print(f"{out}: {len(text.encode()):,} bytes, {_count(groups)}")
 
     return guarded(act, argv)
+
+
+def _first(folders: Sequence[Path]) -> Path:
+    """Returns the first that is a folder: of several, files are left out."""
+    return next(filter(Path.is_dir, (folder.expanduser() for folder in folders)))
 
 
 def _count(groups: Sequence[reading.Group]) -> str:

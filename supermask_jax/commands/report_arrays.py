@@ -31,6 +31,8 @@ from supermask_jax.training.workdir import Workdir
 
 PyTree = Any
 
+_OF_SUBJECT = ("--config.model.", "--config.method.")
+
 
 def details_of(group: Group, *, quick: bool = False) -> Details:
     """Returns the details of the first finished run of a group, or of its first.
@@ -144,31 +146,33 @@ def _predict(
 
 
 def paper_points(groups: Sequence[Group], rows: Sequence[Row], root: Path) -> list[Point]:
-    """Returns the papers' points for the networks and data sets of `groups`.
+    """Returns the papers' points for the networks, methods and data sets of `groups`.
 
     Args:
       groups: what is reported.
       rows: those with both values in `paper` count.
       root: where their config files are.
     """
-    wanted = {_network(group.config) for group in groups if not group.dense}
+    wanted = {_subject(group.config) for group in groups if not group.dense}
     found = []
     for row in rows:
         if {"accuracy", "remaining"} <= row.paper.keys():
-            flags = [flag for flag in row.flags if flag.startswith("--config.model.")]
+            flags = [flag for flag in row.flags if flag.startswith(_OF_SUBJECT)]
             config = load_with_overrides(str(root / row.config), flags)
-            if _network(_flat(config)) in wanted:
+            if _subject(_flat(config)) in wanted:
                 found.append(row)
     return _points(found)
 
 
-def _network(config: Mapping[str, Any]) -> tuple[Any, ...]:
-    return config["model.name"], config.get("model.width", 1.0), config["data.name"]
+def _subject(config: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a paper's point is of: the same network by another method is another matter."""
+    names = (config[f"{part}.name"] for part in ("model", "data", "method"))
+    return *names, config.get("model.width", 1.0)
 
 
 def _flat(config: ConfigDict) -> dict[str, Any]:
     return {"model.name": config.model.name, "model.width": config.model.width,
-            "data.name": config.data.name}  # fmt: skip
+            "data.name": config.data.name, "method.name": config.method.name}  # fmt: skip
 
 
 def _points(rows: Sequence[Row]) -> list[Point]:

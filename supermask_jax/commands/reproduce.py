@@ -34,8 +34,10 @@ def _parser() -> Parser:
         help="one run each (default: 0,1,2)",
     )
     add("--budget_minutes", type=float, default=float("inf"), help="start no run after this time")
-    add("--runs", default="runs/reproduce", metavar="FOLDER", help="work folders of the runs")
-    add("--results", default="results", metavar="FOLDER", help="where <row>.json is written")
+    add("--runs", type=Path, metavar="FOLDER", help="work folders of the runs (default: "
+        "runs/reproduce/ of the repository)")  # fmt: skip
+    add("--results", type=Path, metavar="FOLDER", help="where <row>.json is written (default: "
+        "results/ of the repository)")  # fmt: skip
     add("--together", action="store_true", help="train the seeds of a row as one set; so it is "
         "done on accelerators")  # fmt: skip
     add("--list", action="store_true", help="list the rows and stop")
@@ -76,20 +78,21 @@ def main(argv: Sequence[str] | None = None, checkout: Checkout | None = None) ->
         if args.list:
             print("\n".join(map(_line, chosen)))
             return
+        results = args.results or root / "results"
         if not args.page:
             done = reproduce.reproduce(
                 chosen if args.rows else _runnable(chosen),
                 args.seeds,
                 root=root,
-                runs=Path(args.runs),
-                results=Path(args.results),
+                runs=args.runs or root / "runs" / "reproduce",
+                results=results,
                 flags=flags,
                 budget_minutes=args.budget_minutes,
                 together=args.together or _accelerated(),
             )
             found = {result["row"]: result for result in done}
             print(table([row for row in rows if row.name in found], found))
-        if Path(args.results).resolve() == root / "results":
+        if results.resolve() == (root / "results").resolve():
             reproduce.write_pages(root, rows)
 
     return guarded(act, argv)

@@ -78,6 +78,7 @@ class LiveView:
         self._live = Live(console=self._console, auto_refresh=False, transient=True,
                           redirect_stdout=sys.stdout.isatty())  # fmt: skip
         self._lines: dict[int, Line] = {}  # the last one of each seed
+        self._latest: Sequence[Line] = ()  # those of the last epoch
         self._best: tuple[float, int] | None = None
         self._done = 0
         self._since: tuple[int, float] | None = None  # steps and seconds that the pace is told from
@@ -106,6 +107,7 @@ class LiveView:
     def report(self, lines: Sequence[Line]) -> None:
         """Notes the metrics of a finished epoch, a line a seed."""
         self._lines |= {line["seed"]: line for line in lines}
+        self._latest = lines
         self._epochs += 1
         if self._epochs == 1:  # The first evaluation compiled.
             self._since = (self._done, self._clock())
@@ -135,7 +137,7 @@ class LiveView:
         if not lines:
             parts.append(Text("compiling and training the first epoch", style="dim"))
         elif len(lines) > 1:
-            parts += _seeds_table(lines, room - 2)
+            parts += _seeds_table(lines, self._latest, room - 2)
         else:
             parts.append(_metrics_table(lines[0], self._best))
             parts += _layers_table(lines[0], room - 3, self._console.width)
@@ -218,8 +220,11 @@ def _fitting(count: int, room: int) -> int:
     return count if count <= room else max(room - 1, 1)
 
 
-def _seeds_table(lines: Sequence[Line], room: int) -> list[Table | Text]:
-    """Returns a row for each seed that fits, and their means."""
+def _seeds_table(lines: Sequence[Line], latest: Sequence[Line], room: int) -> list[Table | Text]:
+    """Returns a row for each seed that fits, and the means of `latest`, those that still train.
+
+    What a seed that diverged said last would spoil the means for good.
+    """
     split = _split(lines[0])
     names = ("train_loss", "train_accuracy", f"{split}_loss", f"{split}_accuracy",
              "remaining_weights")  # fmt: skip
@@ -233,5 +238,5 @@ def _seeds_table(lines: Sequence[Line], room: int) -> list[Table | Text]:
     shown = lines[: _fitting(len(lines), room)]
     for line in shown:
         add(str(line["seed"]), [line[name] for name in names])
-    add("mean", [_mean(lines, name) for name in names], "bold")
+    add("mean", [_mean(latest, name) for name in names], "bold")
     return [table, *_more(len(lines) - len(shown), "seeds")]

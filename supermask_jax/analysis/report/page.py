@@ -78,6 +78,7 @@ def _header(groups: Sequence[Group], title: str) -> Markup:
         tag("h1", title if len(groups) == 1 else f"{len(groups)} settings compared"),
         tag("p", _verdict(groups), class_="verdict"),
         [tag("p", _state(group), class_="state") for group in waiting],
+        [tag("p", _left_out(group), class_="state") for group in groups if group.diverged],
         _numbers(groups[0]) if len(groups) == 1 else tables.groups_table(groups),
         tag("nav", [tag("a", text, href=f"#{place}") for place, text in links]),
     )
@@ -109,6 +110,11 @@ def _state(group: Group) -> str:
     if len(group.runs) > 1:
         where = f"{len(at)} of {len(group.runs)} seeds are open, the least at {where}"
     return f"{group.label} is not finished: {where}. This is what is there."
+
+
+def _left_out(group: Group) -> str:
+    seeds = ", ".join(f"seed {seed} by step {step}" for seed, step in group.diverged)
+    return f"{group.label} is shown without what diverged: {seeds}."
 
 
 def _numbers(group: Group) -> Markup:

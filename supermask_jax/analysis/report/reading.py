@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,12 @@ from supermask_jax.errors import UserError
 _NEEDED = ("seed", "epoch", "train_loss", "train_accuracy", "remaining_weights", "seconds")
 _NOT_GROUP = ("seed", "num_seeds")
 _WITH_DEFAULTS = ("data", "model")
+
+_log = logging.getLogger("supermask_jax")
+
+
+class NothingToReport(UserError):
+    """A folder holds no run, or none of which an epoch is finished."""
 
 
 class Run(NamedTuple):
@@ -25,6 +32,8 @@ class Run(NamedTuple):
       seed: of the run.
       lines: of ``metrics.jsonl``, one an epoch.
       summary: of the finished run, or {}.
+      diverged: {seed: step} of the seeds of its set that are left out: by then their losses were
+        not finite.
     """
 
     folder: Path
@@ -33,6 +42,7 @@ class Run(NamedTuple):
     seed: int
     lines: Sequence[Mapping[str, Any]]
     summary: Mapping[str, Any]
+    diverged: Mapping[int, int] = {}
 
 
 class Group(NamedTuple):
@@ -53,6 +63,12 @@ class Group(NamedTuple):
         return all(run.summary for run in self.runs)
 
     @property
+    def diverged(self) -> list[tuple[int, int]]:
+        """(seed, step) of the seeds that are left out: by then their losses were not finite."""
+        folders = {run.folder: run.diverged for run in self.runs}
+        return sorted(pair for found in folders.values() for pair in found.items())
+
+    @property
     def dense(self) -> bool:
         """Whether it has no masks."""
         pruned = any(key.startswith("recipe") for key in self.config)
@@ -60,24 +76,54 @@ class Group(NamedTuple):
 
 
 def read_folders(folders: Sequence[Path]) -> list[Run]:
-    """Returns the runs of work folders, a set of seeds as one run each.
+    """Returns the runs of work folders, a set of seeds as one run each but those that diverged.
+
+    Of several folders (``runs/*``) those that hold no run are searched for some further down, and
+    left out with a warning where nothing is to report.
 
     Raises:
-      UserError: a folder holds no run, or one without a finished epoch; a file is damaged.
+      NothingToReport: the folder holds no run, or none with a finished epoch that did not diverge;
+        of several, all do.
+      UserError: a file is damaged.
     """
-    return [run for folder in folders for run in _read(Path(folder).expanduser().resolve())]
+    folders = [Path(folder).expanduser().resolve() for folder in folders]
+    if len(folders) == 1:
+        return _read(folders[0])
+    found: list[Run] = []
+    nothing: list[NothingToReport] = []
+    for place in [place for folder in folders for place in _runs_in(folder)]:
+        try:
+            found += _read(place)
+        except NothingToReport as error:
+            nothing.append(error)
+    if nothing and not found:
+        raise nothing[0]
+    for error in nothing:
+        _log.warning("left out: %s", error)
+    return found
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    """Returns the folder, or the work folders below it where it is none and there are some."""
+    if (folder / "config.json").is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob("**/config.json")) or [folder]
 
 
 def _read(folder: Path) -> list[Run]:
     if not (folder / "config.json").is_file():
         inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
         hint = f": give what is in it, {', '.join(inside[:3])} ..." if inside else ""
-        raise UserError(f"{folder} holds no run{hint}")
+        raise NothingToReport(f"{folder} holds no run{hint}")
     config, env = _json(folder / "config.json"), _json(folder / "env.json")
-    lines = _metrics(folder / "metrics.jsonl")
-    if not lines:
-        raise UserError(f"the run in {folder} has no finished epoch yet: nothing to report")
     summary = _json(folder / "summary.json")
+    diverged = _diverged(folder, summary)
+    lines = [x for x in _metrics(folder / "metrics.jsonl") if x["seed"] not in diverged]
+    if not lines:
+        why = " of a seed that did not diverge" if diverged else ""
+        raise NothingToReport(
+            f"the run in {folder} has no finished epoch{why} yet: nothing to report"
+        )
     # Of a set of seeds those that are done are in a file a part, until all are.
     done = summary.get("runs") or [
         run for part in sorted(folder.glob("seeds_*.json")) for run in _json(part)
@@ -85,9 +131,20 @@ def _read(folder: Path) -> list[Run]:
     done = {run["seed"]: run for run in done or ([summary] if summary else [])}
     seeds = sorted({line["seed"] for line in lines})
     return [
-        Run(folder, config, env, seed, [x for x in lines if x["seed"] == seed], done.get(seed, {}))
+        Run(folder, config, env, seed, [x for x in lines if x["seed"] == seed],
+            done.get(seed, {}), diverged)
         for seed in seeds
-    ]
+    ]  # fmt: skip
+
+
+def _diverged(folder: Path, summary: Mapping[str, Any]) -> dict[int, int]:
+    """Returns {seed: step} of a set's seeds that diverged: until all are done, a file has them."""
+    if summary:
+        return {found["seed"]: found["step"] for found in summary.get("diverged", ())}
+    try:
+        return {int(seed): step for seed, step in _json(folder / "diverged.json").items()}
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{folder / 'diverged.json'} is damaged: {error}") from error
 
 
 def _json(path: Path) -> Any:

@@ -104,7 +104,7 @@ def front_section(groups: Sequence[Group], papers: Sequence[Point], beside: Mark
     ways = dict.fromkeys(numbers.SPLITS[g.watched] for g in groups if not g.dense)
     note = f"The thin line is the way over epochs, with the accuracy on {' or '.join(ways)} data."
     if not papers:
-        note += " No paper has a row for this network and data set."
+        note += " No paper has a row for this network, method and data set."
     drawing = front_chart(clouds, papers, "Accuracy against remaining weights")
     left = chart.figure("Accuracy against remaining weights", join(chart.legend(marks), drawing),
                         note)  # fmt: skip

@@ -1,0 +1,89 @@
+"""Which runs a report finds in folders, and which of them are one group."""
+
+import pytest
+from test_report_parts import folder, grouped, lines
+
+from supermask_jax.analysis.report import numbers, page, reading
+from supermask_jax.errors import UserError
+
+
+def test_runs_that_differ_in_seed_alone_are_one_group(tmp_path):
+    groups = grouped(
+        folder(tmp_path / "a", lines(), summary={"test_accuracy": 0.9, "seed": 0}),
+        folder(tmp_path / "b", lines(seed=1), {"seed": 1}),
+        folder(tmp_path / "c", lines(), {"method": {"name": "signed", "density": 0.1}}),
+        folder(tmp_path / "d", [*lines(), *lines(seed=1)], {"name": "set", "num_seeds": 2}),
+        folder(tmp_path / "e", lines(), {"name": "set", "epochs": 9}),
+    )
+    assert [[run.seed for run in group.runs] for group in groups] == [[0, 1], [0], [0, 1], [0]]
+    assert [group.label for group in groups] == [
+        "a",
+        "a, density 0.1",
+        "set, epochs 3",
+        "set, epochs 9",
+    ]
+    assert [bool(run.summary) for run in groups[0].runs] == [True, False]
+    assert not groups[0].finished
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_seeds_that_diverged_are_left_out_and_told(tmp_path, finished):
+    dead = lines(1, seed=1, val_accuracy=0.0)
+    done = [{"seed": seed, "test_accuracy": 0.5, "remaining_weights": 0.3} for seed in (0, 2)]
+    (group,) = grouped(folder(
+        tmp_path / "set", [*lines(), *dead, *lines(seed=2)], {"num_seeds": 4},
+        {"runs": done, "diverged": [{"seed": 1, "step": 7}, {"seed": 3, "step": 2}]}
+        if finished else None,
+        **{"seeds_0-2": done, "diverged": {"1": 7, "3": 2}},
+    ))  # fmt: skip
+    assert [run.seed for run in group.runs] == [0, 2] and group.finished
+    found = numbers.curve(group, lambda line: line["val_accuracy"])
+    assert [(value.mean, value.n) for value in found.values] == [(0.4, 2)] * 3
+    again = group._replace(runs=group.runs[:1])
+    assert group.diverged == again.diverged == [(1, 7), (3, 2)]
+    assert page._left_out(group).endswith("what diverged: seed 1 by step 7, seed 3 by step 2.")
+    only = folder(tmp_path / "only", dead, diverged={"1": 7})
+    with pytest.raises(UserError, match="no finished epoch of a seed that did not diverge"):
+        grouped(only)
+
+
+def test_of_several_folders_what_holds_no_run_is_left_out(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
+    one = folder(tmp_path / "one", lines())
+    (tmp_path / "rows" / "a").mkdir(parents=True)
+    deep = folder(tmp_path / "rows" / "a" / "s1", lines(seed=1))
+    new = folder(tmp_path / "rows" / "new", [])
+    empty, file = tmp_path / "empty", tmp_path / "notes.txt"
+    empty.mkdir(), file.touch()
+    found = reading.read_folders(sorted(tmp_path.iterdir()))
+    assert [run.folder for run in found] == [one, deep]
+    assert [record.message for record in caplog.records] == [
+        f"left out: {empty} holds no run",
+        f"left out: {file} holds no run",
+        f"left out: the run in {new} has no finished epoch yet: nothing to report",
+    ]
+    with pytest.raises(UserError, match="empty holds no run"):
+        reading.read_folders([empty, file])
+    with pytest.raises(UserError, match="rows holds no run"):
+        reading.read_folders([tmp_path / "rows"])
+
+
+def test_entries_that_an_old_run_lacks_are_at_their_defaults(tmp_path):
+    old = folder(tmp_path / "old", lines())
+    new = folder(tmp_path / "new", lines(seed=1), {"seed": 1, "dtype": "float32"})
+    defaults = {"dtype": "float32", "seed": 0, "method": {"name": "dense", "rank": 3}}
+    assert len(grouped(old, new, defaults=defaults)) == 1
+    assert len(grouped(old, new, defaults={"dtype": "bfloat16"})) == 2
+
+
+def test_folders_without_a_run_say_so(tmp_path):
+    folder(tmp_path / "inside", lines())
+    with pytest.raises(UserError, match="holds no run: give what is in it, inside"):
+        reading.read_folders([tmp_path])
+    with pytest.raises(UserError, match="holds no run$"):
+        reading.read_folders([tmp_path / "nowhere"])
+    empty = folder(tmp_path / "empty", "")
+    with pytest.raises(UserError, match="no finished epoch"):
+        reading.read_folders([empty])
+    with pytest.raises(UserError, match="of seed 0: give one of them"):
+        grouped(tmp_path / "inside", tmp_path / "inside")
