@@ -44,7 +44,7 @@ def _abstract(tree: PyTree) -> PyTree:
 
 
 # A process that died while its part was written holds the others so long, not Orbax's 20 minutes.
-_OTHERS_S = 120
+_OTHERS_S = 40
 
 
 class Checkpoints:

@@ -79,7 +79,9 @@ def together() -> Iterator[None]:
 def lost_process(error: Exception) -> bool:
     """Says whether an operation failed because another process is gone."""
     text = str(error)
-    broken = isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in text
+    # Orbax times out where the others' parts of a checkpoint do not come.
+    kinds = (jax.errors.JaxRuntimeError, TimeoutError)
+    broken = isinstance(error, kinds) or "Gloo" in text
     own_fault = text.startswith(("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT"))
     return broken and not own_fault and jax.process_count() > 1
 
