@@ -51,8 +51,24 @@ def example(monkeypatch):
 
 def test_every_example_is_tested():
     found = {path.stem for path in EXAMPLES.glob("*.py")}
-    others = {"training", "draw_mask", "every_method", "redraw", "from_python", "time_tickets"}
+    others = {"training", "draw_mask", "every_method", "redraw", "from_python", "time_tickets",
+              "fuzz_tickets"}  # fmt: skip
     assert found == {*MODELS, *others}
+
+
+def test_the_fuzz_target_takes_errors_of_one_line_and_nothing_else(example, monkeypatch):
+    pytest.importorskip("atheris", reason="the extra 'fuzz' is not installed")
+    module = example("fuzz_tickets")
+    module.read((ROOT / "tickets" / "fcn-sparse.safetensors").read_bytes())
+    module.read(b"no ticket")
+
+    def fails(content):
+        raise error
+
+    monkeypatch.setattr(module, "decode_ticket", fails)
+    for error in (MemoryError("it"), sm.UserError("two\nlines")):
+        with pytest.raises((MemoryError, AssertionError)):
+            module.read(b"")
 
 
 @pytest.mark.parametrize("name", MODELS)
