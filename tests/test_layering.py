@@ -10,8 +10,9 @@ from helpers import ROOT
 PACKAGE = ROOT / "supermask_jax"
 
 # Rows from the bottom: what each part of the package may import of the package, and of the stack.
-BASE = {"errors", "registry", "versions"}
+BASE = {"entries", "errors", "registry", "versions"}
 ALLOWED = {
+    "entries": set(),
     "errors": set(),
     "registry": {"errors"},
     "versions": set(),

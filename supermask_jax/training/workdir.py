@@ -25,21 +25,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from supermask_jax.entries import flat
 from supermask_jax.errors import UserError, one_line
 from supermask_jax.training.processes import is_main, wait_for_all
 from supermask_jax.versions import versions
 
 _PACKAGES = ("supermask-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def config_differences(
@@ -49,8 +40,8 @@ def config_differences(
 
     An entry that `old` lacks, from before there was such a one, is at its value in `defaults`.
     """
-    known = _flatten(defaults or {})
-    a, b = _flatten(old), _flatten(new)
+    known = flat(defaults or {})
+    a, b = flat(old), flat(new)
     a = {key: known[key] for key in b.keys() & known.keys()} | a
     absent = "absent"
     return [

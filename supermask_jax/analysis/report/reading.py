@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from supermask_jax.entries import flat
 from supermask_jax.errors import UserError
 
 # What every line of ``metrics.jsonl`` has.
@@ -209,17 +210,6 @@ def group_runs(runs: Sequence[Run], defaults: Mapping[str, Any]) -> list[Group]:
 
 def _without_seeds(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flat(config).items() if key not in _NOT_GROUP}
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested entries as {"method.name": ...}."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found
 
 
 def _check_once(members: Sequence[Run]) -> None:

@@ -15,6 +15,7 @@ from supermask_jax.analysis.report.details import Details, dead_units
 from supermask_jax.analysis.report.markup import Markup, join, significant, tag
 from supermask_jax.analysis.report.numbers import share
 from supermask_jax.analysis.report.reading import Group, Run
+from supermask_jax.entries import flat
 
 
 def table(
@@ -202,7 +203,7 @@ def environment_table(runs: Sequence[Run]) -> Markup:
 
 
 def _environment(run: Run) -> dict[str, str]:
-    entries: Mapping[str, Any] = {"folder": run.folder, **reading.flat(run.env)}
+    entries: Mapping[str, Any] = {"folder": run.folder, **flat(run.env)}
     return {
         key.removeprefix("versions."): "unknown" if value is None else str(value)
         for key, value in entries.items()
