@@ -31,8 +31,7 @@ from supermask_jax.training.job import Job, Splits, train
 from supermask_jax.training.layout import Layout, choose_layout, one_device
 from supermask_jax.training.memory import seeds_per_program
 from supermask_jax.training.processes import wait_for_all
-from supermask_jax.training.programs import Examples, Plan, has_convolutions, use_device_loop
-from supermask_jax.training.state import TrainState
+from supermask_jax.training.programs import Examples, Plan, has_convolutions, steps_in_dispatch
 from supermask_jax.training.step import COMPUTE_DTYPES, linen_apply
 from supermask_jax.training.tensorboard import require_tensorboard
 from supermask_jax.training.workdir import Workdir
@@ -97,17 +96,21 @@ def build(config: ConfigDict) -> Job:
     )
     if job.plan.total_steps >= 2**31:
         raise UserError(f"{job.plan.total_steps:,} steps are more than can be counted")
-    state, frozen = _shapes(job, config)
+    traced, shapes = _traced(job, config)
     if not config.steps_per_call:
-        per_call = steps_per_epoch if use_device_loop((state.trainable, frozen)) else 1
+        per_call = steps_in_dispatch(job.plan, shapes, traced)
         job = job._replace(plan=job.plan._replace(steps_per_call=per_call))
     return job
 
 
-def _shapes(job: Job, config: ConfigDict) -> tuple[TrainState, Any]:
-    """Traces what a run starts from: what cannot work fails now, and not with the data loaded."""
+def _traced(job: Job, config: ConfigDict) -> tuple[Any, Any]:
+    """Traces what a run starts from: what cannot work fails now, and not with the data loaded.
+
+    Returns:
+      The jaxpr, and the shapes of (state, frozen).
+    """
     try:
-        return jax.eval_shape(job.create, jax.random.key(0))
+        return jax.make_jaxpr(job.create, return_shape=True)(jax.random.key(0))
     except (TypeError, ValueError) as error:
         size = " x ".join(map(str, DATASETS[config.data.name].image_shape))
         raise UserError(

@@ -8,13 +8,15 @@ for a kernel g [3, 3] and the (m + 2) x (m + 2) inputs d around the tile. Summed
 elementwise product becomes one matrix product for each of the (m + 2)^2 positions in the tile:
 XLA runs those on CPU near the peak of the machine, where its convolutions, above all their
 gradients, are far from it. The backward pass is the transpose of the forward one, written out so
-that both gradients share its transform, and the transformed input is made again, not kept.
+that both gradients share its transform, and the transformed input is made again, not kept. Large
+batches are computed in pieces whose transforms fit a cache.
 
 Reference: Lavin and Gray, 2016, https://arxiv.org/abs/1509.09308, sec. 4 and eq. 8.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -23,6 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+from supermask_jax.models.pieces import in_pieces
 
 Array = jax.Array
 Grid = list[list[Array]]  # [m + 2][m + 2] arrays [B, T, S, C]: T x S tiles in an image
@@ -58,6 +62,10 @@ _FOUR = Transform(
     np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]),
 )
 TRANSFORMS = {2: _TWO, 4: _FOUR}
+
+# Bytes of input or output in a piece of a batch: with its transforms a few times that, it stays in
+# the last cache; smaller pieces leave cores idle.
+_PIECE = 8 << 20
 
 
 def _combine(row: Sequence[float], arrays: Sequence[Array]) -> Array:
@@ -184,6 +192,38 @@ def _tiles(x: Array, tile: int) -> tuple[int, int]:
     return -(-x.shape[1] // tile), -(-x.shape[2] // tile)
 
 
+def _convolve(x: Array, kernels: Grid, tile: int, transform: Transform) -> Array:
+    probe = x[0, 0, 0, 0]
+    grid = _each(_times, _inputs(x, tile, transform, probe), kernels)
+    y = _gather(transform.output, grid, lambda parts, axis: parts, probe)
+    return y[:, : x.shape[1], : x.shape[2]]
+
+
+def _transpose(
+    x: Array, dy: Array, kernels: Grid, tile: int, transform: Transform
+) -> tuple[Array, Grid]:
+    """Returns dx, and the gradients [C, F] to the kernels, of which `kernels` are transposes."""
+    tiles, probe = _tiles(x, tile), x[0, 0, 0, 0]
+    rests = [(0, tile * count - size) for count, size in zip(tiles, x.shape[1:3], strict=True)]
+    padded = jnp.pad(dy, [(0, 0), *rests, (0, 0)])
+    grid = _spread(transform.output.T, padded, tile, tiles, probe)
+    dx = _gather(transform.input.T, _each(_times, grid, kernels), _overlap(tile), probe)
+    products = _each(
+        lambda v, g: v.reshape(-1, v.shape[-1]).T @ g.reshape(-1, g.shape[-1]),
+        _inputs(x, tile, transform, probe),
+        grid,
+    )
+    return dx[:, : x.shape[1], : x.shape[2]], products
+
+
+def _pieces(x: Array, kernel: Array) -> int:
+    """Returns in how many pieces to compute a batch [B, H, W, C]: a divisor of B."""
+    size = math.prod(x.shape[:3]) * max(kernel.shape[2:]) * x.dtype.itemsize
+    wanted = max(1, -(-size // _PIECE))
+    divisors = (n for n in range(wanted, 2 * wanted) if x.shape[0] % n == 0)
+    return next(divisors, 1)
+
+
 @cache
 def conv3x3(tile: int) -> Callable[[Array, Array], Array]:
     """Returns ``conv(x, kernel)``: 3 x 3, stride 1, borders padded with 0 so that sizes stay.
@@ -200,32 +240,21 @@ def conv3x3(tile: int) -> Callable[[Array, Array], Array]:
 
     @jax.custom_vjp
     def conv(x: Array, kernel: Array) -> Array:
-        probe = kernel[0, 0, 0, 0]
-        inputs = _inputs(x, tile, transform, probe)
-        grid = _each(_times, inputs, _kernels(kernel, transform))
-        y = _gather(transform.output, grid, lambda parts, axis: parts, probe)
-        return y[:, : x.shape[1], : x.shape[2]]
+        kernels = _kernels(kernel, transform)
+        forward = lambda x: (_convolve(x, kernels, tile, transform), ())  # noqa: E731
+        return in_pieces(forward, _pieces(x, kernel), x)[0]
 
     def forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
         return conv(x, kernel), (x, kernel)
 
     def backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
         x, kernel = residuals
-        tiles, probe = _tiles(x, tile), kernel[0, 0, 0, 0]
-        rests = [(0, tile * n - size) for n, size in zip(tiles, x.shape[1:3], strict=True)]
-        padded = jnp.pad(dy, [(0, 0), *rests, (0, 0)])
-        grid = _spread(transform.output.T, padded, tile, tiles, probe)
-        inputs = _each(lambda g, k: _times(g, k.T), grid, _kernels(kernel, transform))
-        dx = _gather(transform.input.T, inputs, _overlap(tile), probe)
-        products = _each(
-            lambda v, g: v.reshape(-1, v.shape[-1]).T @ g.reshape(-1, g.shape[-1]),
-            _inputs(x, tile, transform, probe),
-            grid,
-        )
+        kernels = _each(jnp.transpose, _kernels(kernel, transform))
+        transpose = lambda x, dy: _transpose(x, dy, kernels, tile, transform)  # noqa: E731
+        dx, products = in_pieces(transpose, _pieces(x, kernel), x, dy)
         matrix = jnp.asarray(transform.kernel, kernel.dtype)
         whole = jnp.stack([jnp.stack(row) for row in products])
-        dkernel = jnp.einsum("ui,vj,uvcf->ijcf", matrix, matrix, whole)
-        return dx[:, : x.shape[1], : x.shape[2]], dkernel
+        return dx, jnp.einsum("ui,vj,uvcf->ijcf", matrix, matrix, whole)
 
     conv.defvjp(forward, backward)
     return conv

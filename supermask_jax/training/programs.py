@@ -12,6 +12,7 @@ from supermask_jax.core import stats
 from supermask_jax.data.pipeline import batch_at, epoch_order, num_batches
 from supermask_jax.data.transforms import Prepare
 from supermask_jax.methods import Method
+from supermask_jax.models.convolution import calls_xla_convolution
 from supermask_jax.training.layout import Layout
 from supermask_jax.training.state import TrainState
 from supermask_jax.training.step import ApplyFn, make_eval_step
@@ -22,6 +23,9 @@ PyTree = Any
 # Folded into a step's key for its augmentation: larger than any number of layers, which methods
 # split the same key into.
 _AUGMENT = 2**30
+
+# Steps of a convolutional network in a dispatch on CPU.
+_CPU_STEPS = 8
 
 
 class Examples(NamedTuple):
@@ -48,13 +52,22 @@ class Plan(NamedTuple):
 RunSteps = Callable[[TrainState, PyTree, Array, int, int], tuple[TrainState, Array]]
 
 
-def use_device_loop(params: PyTree) -> bool:
-    """Says whether a loop of steps belongs on the device: everywhere but for convolutions on CPU.
+def steps_in_dispatch(plan: Plan, shapes: PyTree, create: Any) -> int:
+    """Chooses how many steps are dispatched at once: those of an epoch, but on CPU.
 
-    XLA runs a convolution inside a loop on CPU by a path many times slower than the same step
-    jitted alone.
+    There XLA runs its own convolutions inside a loop by a path many times slower than the same step
+    jitted alone. Those by matrix products it does not, and every dispatch takes the memory of its
+    temporaries from the system anew, which is up to a third of a step: a few steps share it, and
+    what stops a run need not wait long.
+
+    Args:
+      plan: of the run.
+      shapes: of what a run starts from, all its weights among it.
+      create: jaxpr of the function that draws it, which calls the network.
     """
-    return not (has_convolutions(params) and jax.default_backend() == "cpu")
+    if jax.default_backend() != "cpu" or not has_convolutions(shapes):
+        return plan.steps_per_epoch
+    return 1 if calls_xla_convolution(create) else min(_CPU_STEPS, plan.steps_per_epoch)
 
 
 def has_convolutions(params: PyTree) -> bool:
