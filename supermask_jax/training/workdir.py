@@ -3,8 +3,8 @@
 ``config.json``, ``env.json``, ``metrics.jsonl`` (one object an epoch and seed), ``summary.json``
 (written last: its presence says the run is finished), ``masks.npz`` (int8), ``ticket.safetensors``
 (of a set of seeds ``masks-s3.npz``, ``ticket-s3.safetensors`` and so on), ``checkpoints/``; of a
-set also ``seeds_A-B.json`` (the summaries of a program that is finished) and ``diverged.json`` (see
-`diverged`). Of several processes only the first one writes.
+set also ``seeds_A-B.json`` (the summaries of a program that is finished); where training diverged
+``diverged.json`` (see `diverged`). Of several processes only the first one writes.
 """
 
 from __future__ import annotations
