@@ -75,6 +75,7 @@ class Job(NamedTuple):
     checkpoints_to_keep: int = 3
     tensorboard: bool = False
     tensorboard_masks: bool = False
+    convolution: str = ""  # how they are computed, where there are any
 
     @property
     def seeds(self) -> range:

@@ -106,7 +106,7 @@ def train_dense(rounds: Rounds, folder: str | Path) -> Dense:
     check_rewind_steps(job, steps)
     workdir.check(rounds.identity, rounds.defaults)
     if not workdir.config.exists():
-        workdir.create(rounds.identity)
+        workdir.create(rounds.identity, job.convolution)
     saved = once(
         workdir.path / f"weights_at_{steps}.npz",
         lambda: named_leaves(weights_at(job, rounds.splits, steps)),
@@ -220,7 +220,7 @@ def _train_level(
     folder.check(identity, rounds.defaults)
     path, summary = folder.path / "weights_final.npz", folder.finished_summary()
     if summary is None:
-        folder.create(identity)
+        folder.create(identity, job.convolution)
         trained = train(job, rounds.splits(), folder, quiet=rounds.quiet)
         write_arrays(path, named_leaves(job.method.apply(trained.state.trainable, trained.frozen)))
         summary = rounds.summarize(folder, job, trained)
