@@ -7,6 +7,7 @@ Reference: Zhou et al., "Deconstructing Lottery Tickets: Zeros, Signs, and the S
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from supermask_jax.methods.base import Context, Method, supermask
 Array = jax.Array
 PyTree = Any
 
+_VARIANTS = ("sampled", "round")
 _EVALUATIONS = ("sampled", "expected", "rounded")
 
 
@@ -73,25 +75,7 @@ def bernoulli(
         raise ValueError(f"start_density must be in (0, 1), got {start_density}")
     check_density(density)
     check_density(anneal, "anneal")
-    if variant not in ("sampled", "round"):
-        raise unknown_name("variant", variant, ("sampled", "round"))
-    if evaluation not in _EVALUATIONS:
-        raise unknown_name("evaluation", evaluation, _EVALUATIONS)
-    if score_init is None:
-        constant = math.log(start_density / (1 - start_density))
-        score_init = lambda key, shape, dtype: jnp.full(shape, constant, dtype)  # noqa: E731
-
-    def soft_mask(scores: Array, key: Array | None) -> Array:
-        """Returns the mask that weights are multiplied by, as float [*s] with its gradient."""
-        probability = jax.nn.sigmoid(scores)
-        if key is None:
-            # Compared, not rounded: a NaN hides its weight.
-            return probability if evaluation == "expected" else (probability > 0.5) * 1.0
-        if variant == "round":
-            clamp = jax.random.bernoulli(key, 0.5, scores.shape)
-            return jnp.where(clamp, jnp.round(probability), probability)
-        uniform = jax.random.uniform(key, scores.shape)
-        return bernoulli_weights(jnp.ones_like(scores), scores, uniform)
+    soft_mask = _soft_mask(variant, evaluation)
 
     def weights_fn(weights: Array, scores: Array, context: Context) -> Array:
         mask = soft_mask(scores, context.key)
@@ -112,7 +96,7 @@ def bernoulli(
     return supermask(
         weights_fn=weights_fn,
         mask_fn=mask_fn,
-        score_init=score_init,
+        score_init=_constant(start_density) if score_init is None else score_init,
         label_fn=label_fn,
         project=project if density else None,
         report=lambda trainable, frozen: {
@@ -120,3 +104,30 @@ def bernoulli(
         },
         eval_samples=eval_samples if evaluation == "sampled" and variant == "sampled" else 0,
     )
+
+
+def _constant(probability: float) -> Initializer:
+    """Returns the initialiser that gives every score the logit of `probability`."""
+    logit = math.log(probability / (1 - probability))
+    return lambda key, shape, dtype: jnp.full(shape, logit, dtype)
+
+
+def _soft_mask(variant: str, evaluation: str) -> Callable[[Array, Array | None], Array]:
+    """Returns (scores [*s], key) -> the mask that multiplies weights, float [*s], with gradient."""
+    if variant not in _VARIANTS:
+        raise unknown_name("variant", variant, _VARIANTS)
+    if evaluation not in _EVALUATIONS:
+        raise unknown_name("evaluation", evaluation, _EVALUATIONS)
+
+    def soft_mask(scores: Array, key: Array | None) -> Array:
+        probability = jax.nn.sigmoid(scores)
+        if key is None:
+            # Compared, not rounded: a NaN hides its weight.
+            return probability if evaluation == "expected" else (probability > 0.5) * 1.0
+        if variant == "round":
+            clamp = jax.random.bernoulli(key, 0.5, scores.shape)
+            return jnp.where(clamp, jnp.round(probability), probability)
+        uniform = jax.random.uniform(key, scores.shape)
+        return bernoulli_weights(jnp.ones_like(scores), scores, uniform)
+
+    return soft_mask
