@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from supermask_jax.core.density import check_density, log_path, shift_to_density
+from supermask_jax.core.estimators import straight_through
 from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.masks import bernoulli_weights
 from supermask_jax.core.trees import LabelFn, mask_kernels, num_params
@@ -51,6 +52,9 @@ def bernoulli(
     .. math::
       w_\text{eff} = w \odot m, \quad m \sim \text{Bernoulli}(\sigma(s)), \quad
       \frac{dL}{ds} = \frac{dL}{dw_\text{eff}} \odot w \odot \sigma'(s)
+
+    Without a key ``apply`` takes the most probable mask, or with `evaluation` "expected" the
+    probabilities. The former has no gradient to the scores, and asking for one is a ValueError.
 
     Args:
       start_density: constant initial probability, in (0, 1): every score is its logit.
@@ -112,6 +116,20 @@ def _constant(probability: float) -> Initializer:
     return lambda key, shape, dtype: jnp.full(shape, logit, dtype)
 
 
+def _no_gradient(scores: Array) -> Array:
+    # Zero would be a training that changes nothing, and says nothing.
+    raise ValueError(
+        "the most probable mask of a learned supermask has no gradient: give apply a key, which "
+        "samples, or hide the scores from the gradient with jax.lax.stop_gradient"
+    )
+
+
+# Compared, not rounded: a NaN hides its weight.
+_most_probable = straight_through(
+    lambda weights, scores: jnp.where(jax.nn.sigmoid(scores) > 0.5, weights, 0.0), _no_gradient
+)
+
+
 def _soft_mask(variant: str, evaluation: str) -> Callable[[Array, Array | None], Array]:
     """Returns (scores [*s], key) -> the mask that multiplies weights, float [*s], with gradient."""
     if variant not in _VARIANTS:
@@ -122,8 +140,9 @@ def _soft_mask(variant: str, evaluation: str) -> Callable[[Array, Array | None],
     def soft_mask(scores: Array, key: Array | None) -> Array:
         probability = jax.nn.sigmoid(scores)
         if key is None:
-            # Compared, not rounded: a NaN hides its weight.
-            return probability if evaluation == "expected" else (probability > 0.5) * 1.0
+            if evaluation == "expected":
+                return probability
+            return _most_probable(jnp.ones_like(scores), scores)
         if variant == "round":
             clamp = jax.random.bernoulli(key, 0.5, scores.shape)
             return jnp.where(clamp, jnp.round(probability), probability)
