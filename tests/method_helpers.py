@@ -109,7 +109,7 @@ def batch(seed=0):
 def make(name, seed=0, learning_rate=0.5):
     """Returns (method, state, frozen, un-jitted step)."""
     method = METHODS_UNDER_TEST[name].make()
-    tx = optimizers.sgdw(lambda t: 1.0, learning_rate=learning_rate, weight_decay=1e-2)
+    tx = optimizers.sgdw(learning_rate, weight_decay=1e-2)
     state, frozen = create_state(
         jax.random.key(seed), init_fn=lambda key: {"params": params(key)}, method=method, tx=tx
     )

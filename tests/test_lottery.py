@@ -31,7 +31,7 @@ def loss(effective, seed):
 
 
 OPTIMIZERS = {
-    "sgdw": lambda: optimizers.sgdw(lambda t: 1.0, learning_rate=0.1, weight_decay=1e-2),
+    "sgdw": lambda: optimizers.sgdw(0.1, weight_decay=1e-2),
     "adamw": lambda: optimizers.adamw(lambda t: 1.0, learning_rate=0.01, weight_decay=0.1),
 }
 

@@ -90,7 +90,7 @@ def test_loss_is_the_mean_cross_entropy_in_float64(name):
 
 def test_dense_trains_as_optax_alone():
     _, state, frozen, step = make("dense")
-    tx = optimizers.sgdw(lambda t: 1.0, learning_rate=0.5, weight_decay=1e-2)
+    tx = optimizers.sgdw(0.5, weight_decay=1e-2)
     weights = state.trainable["params"]
     opt_state = tx.init(weights)
 
