@@ -30,7 +30,7 @@ from supermask_jax.core.levels import Arrays, Level, next_level, unpruned
 from supermask_jax.core.recipes import Recipe
 from supermask_jax.core.trees import digest, mask_kernels, named_leaves, partition, path_name
 from supermask_jax.errors import UserError
-from supermask_jax.methods.lottery import lottery
+from supermask_jax.methods.lottery import lottery_ticket
 from supermask_jax.training.arrays import once, read_arrays, write_arrays
 from supermask_jax.training.job import Job, Splits, Trained, train
 from supermask_jax.training.state import TrainState
@@ -184,7 +184,7 @@ def level_job(rounds: Rounds, dense: Dense, level: Level) -> Job:
     """Returns the job that trains a level: its free parameters start where level 0 rewinds to."""
     params = replace_leaves(dense.variables["params"], level.start)
     job = rounds.job._replace(
-        method=lottery(level.masks, level.values),
+        method=lottery_ticket(level.masks, level.values),
         init_fn=lambda key: {**dense.variables, "params": params},
     )
     return _starting_at(job, rounds.rewind_steps)
