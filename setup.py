@@ -13,7 +13,12 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["supermask_jax", "supermask_jax.*"]),
+    packages=[
+        *find_packages(include=["supermask_jax", "supermask_jax.*"]),
+        "supermask_jax.configs",
+    ],
+    # The config files stand at the top of the repository, and inside the package once installed.
+    package_dir={"supermask_jax.configs": "configs"},
     entry_points={"console_scripts": ["supermask = supermask_jax.cli:main"]},
     install_requires=[
         "absl-py>=2.0",
@@ -45,6 +50,7 @@ setup(
             "pytest-randomly>=3.15",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
+            "setuptools>=68",  # builds the package, whose files are looked at
             "tensorboardX>=2.6",
         ],
         "docs": [

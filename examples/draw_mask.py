@@ -43,7 +43,7 @@ def train(data: Dataset, epochs: tuple[int, ...] = EPOCHS, batch: int = 128) -> 
     trainable, frozen = method.init(jax.random.key(1), params)
     steps = len(images) // batch
     falling = optax.cosine_decay_schedule(1.0, max(epochs) * steps)
-    tx = sm.sgdw(falling, learning_rate=0.05, weight_decay=1e-3)
+    tx = sm.sgdw(lambda count: 0.05 * falling(count), lambda count: 1e-3 * falling(count))
     opt_state = tx.init(trainable)
 
     def apply(trainable, images):

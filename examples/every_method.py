@@ -7,9 +7,6 @@ import optax
 from training import Found, train
 
 import supermask_jax as sm
-from supermask_jax.core.levels import next_level, unpruned
-from supermask_jax.core.recipes import Recipe
-from supermask_jax.methods.lottery import lottery
 
 
 def made() -> dict[str, sm.Method]:
@@ -54,9 +51,9 @@ def first_ticket(start: dict, trained: dict) -> sm.Method:
 
     Both are {path: array} of the prunable weights: before training, and after.
     """
-    recipe = Recipe(criterion="large_final", mask1="rewind", mask0="zero", keep=0.8)
-    level = next_level(recipe, start, unpruned(start), trained, level=1, seed=0)
-    return lottery(level.masks, level.values)
+    recipe = sm.Recipe(criterion="large_final", mask1="rewind", mask0="zero", keep=0.8)
+    level = sm.next_level(recipe, start, sm.unpruned(start), trained, level=1, seed=0)
+    return sm.lottery_ticket(level.masks, level.values)
 
 
 # --8<-- [end:lottery]

@@ -17,9 +17,18 @@ from typing import Any
 from supermask_jax.errors import UserError as UserError
 
 _LATE = {
+    "MASK0_ACTIONS": "core.actions",
+    "MASK1_ACTIONS": "core.actions",
+    "CRITERIA": "core.criteria",
     "straight_through": "core.estimators",
+    "next_level": "core.levels",
+    "unpruned": "core.levels",
     "signed_mask": "core.masks",
     "signed_weights": "core.masks",
+    "prune": "core.pruning",
+    "prune_global": "core.pruning",
+    "prune_layers": "core.pruning",
+    "Recipe": "core.recipes",
     "density": "core.stats",
     "layer_densities": "core.stats",
     "sign_flips": "core.stats",
@@ -38,6 +47,7 @@ _LATE = {
     "signed": "methods",
     "signed_topk": "methods",
     "supermask": "methods",
+    "lottery_ticket": "methods.lottery",
     "SignedConv": "modules",
     "SignedDense": "modules",
     "load_config": "config_files",

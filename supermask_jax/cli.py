@@ -28,7 +28,7 @@ def _help() -> str:
             "",
             "supermask COMMAND --help says what each takes. To begin with:",
             "",
-            "  supermask train --config=configs/quickstart.py",
+            "  supermask train --config=quickstart",
             "",
             *_wrapped(EXIT_STATUS),
         ]

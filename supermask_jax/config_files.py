@@ -60,17 +60,27 @@ def default_identity() -> dict[str, Any]:
     return identity(default_config())
 
 
+def shipped_configs() -> dict[str, Path]:
+    """Returns {name: file} of the configs that come with the package, those in ``configs/``."""
+    package = Path(__file__).resolve().parent
+    # In a checkout they stand beside the package.
+    inside = package / "configs"
+    folder = inside if inside.is_dir() else package.parent / "configs"
+    return {name: folder / f"{name}.py" for name in sorted(_stems(folder))}
+
+
 def load_config(spec: str) -> ConfigDict:
-    """Returns the config of a file: ``configs/fcn.py``, or ``configs/fcn.py:released``.
+    """Returns the config of a file, or of one that comes with the package.
+
+    Args:
+      spec: ``configs/fcn.py``, or ``configs/fcn.py:released`` for a variant; ``fcn`` and
+        ``fcn:released`` of those that `shipped_configs` names.
 
     Raises:
-      UserError: there is no such file or variant, or the file cannot be run.
+      UserError: there is no such file, name or variant, or the file cannot be run.
     """
     path, _, variant = spec.partition(":")
-    if not Path(path).is_file():
-        near = difflib.get_close_matches(Path(path).stem, _stems(Path(path).parent), n=1)
-        hint = f"; did you mean {Path(path).parent / near[0]}.py?" if near else ""
-        raise UserError(f"there is no config file {path}{hint}")
+    path = _config_file(path)
     module_spec = importlib.util.spec_from_file_location(f"config_{Path(path).stem}", path)
     if module_spec is None or module_spec.loader is None:
         raise UserError(f"config file {path} is not a Python file")
@@ -85,6 +95,21 @@ def load_config(spec: str) -> ConfigDict:
     except Exception as error:
         raise UserError(f"config file {path}: {type(error).__name__}: {error}") from error
     return config
+
+
+def _config_file(path: str) -> str:
+    if Path(path).is_file():
+        return path
+    shipped, stem = shipped_configs(), Path(path).stem
+    if path == stem:
+        if path not in shipped:
+            raise unknown_name("config", path, shipped)
+        return str(shipped[path])
+    near = difflib.get_close_matches(stem, _stems(Path(path).parent), n=1)
+    hint = f"; did you mean {Path(path).parent / near[0]}.py?" if near else ""
+    if not hint and stem in shipped:
+        hint = f"; did you mean {stem}, which comes with the package?"
+    raise UserError(f"there is no config file {path}{hint}")
 
 
 def _stems(folder: Path) -> list[str]:

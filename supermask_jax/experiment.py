@@ -25,6 +25,7 @@ from supermask_jax.data.transforms import make_prepare
 from supermask_jax.errors import Diverged, UserError
 from supermask_jax.finish import finish
 from supermask_jax.methods import Method
+from supermask_jax.models.convolution import resolved
 from supermask_jax.training import optimizers, schedules
 from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.job import Job, Splits, train
@@ -97,6 +98,8 @@ def build(config: ConfigDict) -> Job:
     if job.plan.total_steps >= 2**31:
         raise UserError(f"{job.plan.total_steps:,} steps are more than can be counted")
     traced, shapes = _traced(job, config)
+    if has_convolutions(shapes):
+        job = job._replace(convolution=resolved(config.convolution))
     if not config.steps_per_call:
         per_call = steps_in_dispatch(job.plan, shapes, traced)
         job = job._replace(plan=job.plan._replace(steps_per_call=per_call))
@@ -222,7 +225,7 @@ def run(
         return summary
     jobs = programs(config, job, folder)
     data = load_data(config)
-    folder.create(identity(config))
+    folder.create(identity(config), job.convolution)
     summary = {"name": config.name, "protocol": config.protocol}
     summary |= _train_all(jobs, data, config, folder, quiet)
     summary["data"] = {"name": data.name, "source": data.source, "digest": data.digest}

@@ -17,7 +17,7 @@ def load_with_overrides(
     """Returns the config of a file with overrides applied, each parsed to its entry's type.
 
     Args:
-      spec: config file, ``configs/fcn.py`` or ``configs/fcn.py:released``.
+      spec: as `load_config` takes it: ``configs/fcn.py``, ``fcn:released``.
       flags: e.g. ``["--config.epochs=3"]``.
       check: raises UserError where the config is wrong.
 

@@ -88,6 +88,28 @@ def test_deterministic_evaluations(evaluation, mask):
     np.testing.assert_allclose(method.apply(trainable, frozen)["kernel"], WEIGHTS * mask, rtol=1e-5)
 
 
+@pytest.mark.parametrize("options", [{}, {"variant": "round"}, {"evaluation": "rounded"}])
+def test_a_gradient_without_a_key_is_an_error_and_never_zero(options):
+    method = methods.bernoulli(rescale=True, **options)
+    network = {"kernel": jnp.asarray(WEIGHTS), "bias": jnp.ones(3)}
+    trainable, frozen = method.init(jax.random.key(0), network)
+
+    def loss(trainable, hold=lambda scores: scores):
+        held = trainable | {"scores": hold(trainable["scores"])}
+        return sum(map(jnp.sum, jax.tree.leaves(method.apply(held, frozen))))
+
+    for compiled in (lambda f: f, jax.jit):
+        with pytest.raises(ValueError, match="has no gradient: give apply a key"):
+            compiled(jax.grad(loss))(trainable)
+    free = jax.grad(lambda trainable: loss(trainable, jax.lax.stop_gradient))(trainable)
+    np.testing.assert_array_equal(free["params"]["bias"], 1)
+
+
+def test_expected_masks_have_their_exact_gradient_without_a_key():
+    _, grad = vjp(*make(evaluation="expected"), None)
+    np.testing.assert_allclose(grad, UPSTREAM * WEIGHTS * SLOPE, rtol=2e-5)
+
+
 def test_start_density_and_report():
     method = methods.bernoulli(start_density=0.3)
     trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.asarray(WEIGHTS)})

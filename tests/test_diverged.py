@@ -9,7 +9,7 @@ from helpers import StopAfter, tiny_config
 from test_seeds import assert_same_runs, lines_of
 
 from supermask_jax import experiment
-from supermask_jax.commands import export, train
+from supermask_jax.commands import export, report, train
 from supermask_jax.errors import Diverged, UserError
 from supermask_jax.training import loop
 from supermask_jax.training.diverged import DivergedSeeds
@@ -178,6 +178,21 @@ def test_all_of_them_is_an_error_and_at_once(tmp_path, monkeypatch):
     assert not (tmp_path / "set" / "summary.json").exists()
     # Of three in an epoch; the third of the second epoch is not begun where the first one failed.
     assert len(dispatches) == 5 + 5 + 6
+
+
+def test_a_run_alone_ends_and_its_folder_and_report_say_so(tmp_path, monkeypatch):
+    config, path = tiny_config(epochs=4, seed=5, steps_per_call=1), tmp_path / "run"
+    poison(monkeypatch, 5, step=STEPS + 5)
+    with pytest.raises(Diverged, match=f"by step {STEPS + 6}; the last checkpoint is from before"):
+        experiment.run(config, path, quiet=True)
+    monkeypatch.undo()
+    assert DivergedSeeds(Workdir(path)).read() == {5: STEPS + 6}
+    assert report.main([str(path), f"--out={tmp_path / 'report.html'}"]) == 0
+    text = (tmp_path / "report.html").read_text()
+    assert f"tiny diverged: seed 5 by step {STEPS + 6} in epoch 2 of 4" in text
+    assert "not finished" not in text and "Most confused pairs" in text  # Of its checkpoint.
+    assert experiment.run(config, path, quiet=True)["epoch"] == 4  # It goes on from there.
+    assert DivergedSeeds(Workdir(path)).read() == {}
 
 
 def test_it_is_not_waited_for_once_the_others_are_stopped(whole, tmp_path, monkeypatch):

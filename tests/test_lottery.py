@@ -10,7 +10,7 @@ from lottery_helpers import SHAPES, draw
 
 from supermask_jax import methods
 from supermask_jax.core.trees import named_leaves
-from supermask_jax.methods.lottery import lottery
+from supermask_jax.methods.lottery import lottery_ticket
 from supermask_jax.training import optimizers
 
 
@@ -31,7 +31,7 @@ def loss(effective, seed):
 
 
 OPTIMIZERS = {
-    "sgdw": lambda: optimizers.sgdw(lambda t: 1.0, learning_rate=0.1, weight_decay=1e-2),
+    "sgdw": lambda: optimizers.sgdw(0.1, weight_decay=1e-2),
     "adamw": lambda: optimizers.adamw(lambda t: 1.0, learning_rate=0.01, weight_decay=0.1),
 }
 
@@ -58,12 +58,13 @@ def ticket(request):
     rng = np.random.default_rng(7)
     masks = {name: (rng.random(s) < 0.5).astype(np.int8) for name, s in SHAPES.items()}
     values = draw(8)
-    return masks, values, *train(lottery(masks, values), OPTIMIZERS[request.param](), params())
+    method = lottery_ticket(masks, values)
+    return masks, values, *train(method, OPTIMIZERS[request.param](), params())
 
 
 def test_pruned_weights_stay_at_their_values_and_kept_ones_train(ticket):
     masks, values, first, trainable, frozen, _ = ticket
-    method = lottery(masks, values)
+    method = lottery_ticket(masks, values)
     before = named_leaves(method.apply(first, frozen))
     after = named_leaves(method.apply(trainable, frozen))
     for name, mask in masks.items():
@@ -80,7 +81,7 @@ def test_pruned_weights_stay_at_their_values_and_kept_ones_train(ticket):
 
 def test_a_pruned_weight_is_its_value_even_over_nan(ticket):
     masks, values, _, trainable, frozen, _ = ticket
-    method = lottery(masks, values)
+    method = lottery_ticket(masks, values)
     poisoned = dict(trainable)
     poisoned["weights"] = jax.tree.map(
         lambda w, m: jnp.where(m == 0, jnp.nan, w), trainable["weights"], frozen["masks"]
@@ -92,7 +93,7 @@ def test_a_pruned_weight_is_its_value_even_over_nan(ticket):
 
 def test_gradient_reaches_kept_weights_alone(ticket):
     masks, values, _, trainable, frozen, _ = ticket
-    method = lottery(masks, values)
+    method = lottery_ticket(masks, values)
     grads = jax.grad(lambda t: loss(method.apply(t, frozen), 0))(trainable)
     full = named_leaves(jax.grad(lambda p: loss(p, 0))(method.apply(trainable, frozen)))
     for name, grad in named_leaves(grads["weights"]).items():
@@ -105,15 +106,15 @@ def test_all_ones_masks_are_dense_training(name):
     ones = {path: np.ones(shape, np.int8) for path, shape in SHAPES.items()}
     tx = OPTIMIZERS[name]()
     _, dense, _, _ = train(methods.dense(), tx, params())
-    _, trained, frozen, _ = train(lottery(ones, draw(3)), tx, params())
-    assert_trees_close(lottery(ones).apply(trained, frozen), dense["params"], rtol=1e-6)
+    _, trained, frozen, _ = train(lottery_ticket(ones, draw(3)), tx, params())
+    assert_trees_close(lottery_ticket(ones).apply(trained, frozen), dense["params"], rtol=1e-6)
 
 
 def test_masks_and_values_are_arguments_of_the_compiled_step(ticket):
     masks, values = ticket[:2]
-    others = lottery({name: 1 - mask for name, mask in masks.items()}, draw(9))
+    others = lottery_ticket({name: 1 - mask for name, mask in masks.items()}, draw(9))
     tx = OPTIMIZERS["sgdw"]()
-    _, _, _, step = train(lottery(masks, values), tx, params(), 1)
+    _, _, _, step = train(lottery_ticket(masks, values), tx, params(), 1)
     trainable, frozen = others.init(jax.random.key(0), params())
     moved, _ = step(trainable, tx.init(trainable), frozen, 0)
     assert step._cache_size() == 1
@@ -123,7 +124,7 @@ def test_masks_and_values_are_arguments_of_the_compiled_step(ticket):
 
 def test_masks_are_int8_over_pruned_leaves_alone(ticket):
     masks, values, _, trainable, frozen, _ = ticket
-    found = named_leaves(lottery(masks, values).masks(trainable, frozen))
+    found = named_leaves(lottery_ticket(masks, values).masks(trainable, frozen))
     assert {name: mask.dtype for name, mask in found.items()} == dict.fromkeys(SHAPES, jnp.int8)
 
 
@@ -139,4 +140,4 @@ def test_masks_are_int8_over_pruned_leaves_alone(ticket):
 )
 def test_wrong_masks(masks, values, message):
     with pytest.raises(ValueError, match=message):
-        lottery(masks, values).init(jax.random.key(0), params())
+        lottery_ticket(masks, values).init(jax.random.key(0), params())

@@ -1,5 +1,6 @@
 """The command line of pruning: a kill, a dry run, and what goes wrong."""
 
+import argparse
 import json
 import logging
 import shutil
@@ -72,6 +73,13 @@ def test_a_killed_level_ends_as_if_never_killed(tmp_path):
     again = doorway(path)
     assert again.returncode == 0, again.stderr
     assert outcome(path) == outcome(tmp_path / "whole")
+
+
+def test_the_result_tells_how_it_convolved():
+    small = config()
+    small.model.name, small.convolution = "conv2", "xla"
+    result = lottery_command._result(argparse.Namespace(seeds=None), small, [], ["--plain"])
+    assert result["env"]["convolution"] == "xla" and result["config"]["seed"] == [0]
 
 
 # A dry run.

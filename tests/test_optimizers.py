@@ -26,13 +26,13 @@ def test_sgdw_two_nesterov_steps_worked_by_hand():
     # Step 0: s = 0.99; a = -0.2; s += 0.9 * -0.2 - 0.2 = -0.38 -> 0.61.
     # Step 1: s = 0.61 * (1 - 0.005) = 0.60695; a = 0.9 * -0.2 + 0.05 = -0.13;
     #         s += 0.9 * -0.13 + 0.05 = -0.067 -> 0.53995.
-    tx = optimizers.sgdw(lambda t: 0.5**t, learning_rate=0.1, weight_decay=0.01)
+    tx = optimizers.sgdw(lambda t: 0.1 * 0.5**t, lambda t: 0.01 * 0.5**t)
     np.testing.assert_allclose(run(tx, 1.0, [2.0, -1.0]), [0.61, 0.53995], rtol=1e-6)
 
 
 def test_sgdw_plain_momentum_worked_by_hand():
     # a = -0.2, s = 0.99 - 0.2 = 0.79; then a = -0.18 + 0.1 = -0.08, s = 0.7821 - 0.08 = 0.7021.
-    tx = optimizers.sgdw(lambda t: 1.0, learning_rate=0.1, weight_decay=0.01, nesterov=False)
+    tx = optimizers.sgdw(0.1, 0.01, nesterov=False)
     np.testing.assert_allclose(run(tx, 1.0, [2.0, -1.0]), [0.79, 0.7021], rtol=1e-6)
 
 
@@ -41,9 +41,8 @@ def test_sgdw_follows_float64_for_many_steps(nesterov):
     rng = np.random.default_rng(0)
     start, grads = rng.normal(size=(4, 3)), rng.normal(size=(50, 4, 3))
     factor = schedules.exponential(epochs=10, rate=0.9, every=2.0)
-    tx = optimizers.sgdw(
-        lambda t: factor(t / 5), learning_rate=0.05, weight_decay=5e-4, nesterov=nesterov
-    )
+    tx = optimizers.get("sgdw", lambda t: factor(t / 5), learning_rate=0.05, weight_decay=5e-4,
+                        nesterov=nesterov)  # fmt: skip
     s, a = start.copy(), np.zeros((4, 3))
     for t, g in enumerate(grads):
         f = 0.9 ** (t / 5 / 2)
@@ -54,12 +53,25 @@ def test_sgdw_follows_float64_for_many_steps(nesterov):
 
 
 def test_sgdw_decay_is_not_multiplied_by_the_rate():
-    tx = optimizers.sgdw(lambda t: 1.0, learning_rate=0.0, weight_decay=0.1)
+    tx = optimizers.sgdw(0.0, weight_decay=0.1)
     np.testing.assert_allclose(run(tx, 1.0, [0.0, 0.0]), [0.9, 0.81], rtol=1e-6)
 
 
+def test_sgdw_takes_a_number_or_a_schedule_for_rate_and_decay_each():
+    # s <- (1 - decay) s - rate: 0.8 first; then 0.9 * 0.8 - 0.05, or 0.95 * 0.8 - 0.1.
+    def halved(count):
+        return 0.1 * 0.5**count
+
+    for rate, decay, last in ((halved, 0.1, 0.67), (0.1, halved, 0.66)):
+        tx = optimizers.sgdw(rate, decay, momentum=0.0)
+        np.testing.assert_allclose(run(tx, 1.0, [1.0, 1.0]), [0.8, last], rtol=1e-6)
+        # As optax has it for its own, whose numbers then are in the state.
+        tx = optax.inject_hyperparams(optimizers.sgdw)(rate, decay, momentum=0.0)
+        np.testing.assert_allclose(run(tx, 1.0, [1.0, 1.0]), [0.8, last], rtol=1e-6)
+
+
 def test_sgdw_needs_params():
-    tx = optimizers.sgdw(lambda t: 1.0, learning_rate=0.1)
+    tx = optimizers.sgdw(0.1)
     with pytest.raises(ValueError, match="needs them"):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
 

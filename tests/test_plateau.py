@@ -66,7 +66,7 @@ OPTIONS = {
 
 def make(steps_per_epoch=3, **options):
     def make_tx(factor):
-        return optimizers.sgdw(factor, learning_rate=0.1, weight_decay=0.01, momentum=0.0)
+        return optimizers.get("sgdw", factor, learning_rate=0.1, weight_decay=0.01, momentum=0.0)
 
     return plateau(make_tx, steps_per_epoch=steps_per_epoch, **options)
 

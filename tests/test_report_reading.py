@@ -42,9 +42,26 @@ def test_seeds_that_diverged_are_left_out_and_told(tmp_path, finished):
     again = group._replace(runs=group.runs[:1])
     assert group.diverged == again.diverged == [(1, 7), (3, 2)]
     assert page._left_out(group).endswith("what diverged: seed 1 by step 7, seed 3 by step 2.")
-    only = folder(tmp_path / "only", dead, diverged={"1": 7})
+    only = folder(tmp_path / "only", dead, {"num_seeds": 4}, diverged={"1": 7})
     with pytest.raises(UserError, match="no finished epoch of a seed that did not diverge"):
         grouped(only)
+
+
+def test_a_run_alone_that_diverged_is_left_out_beside_others_and_else_shown(tmp_path):
+    dead = folder(tmp_path / "dead", lines(1, seed=1, val_accuracy=0.0), {"seed": 1},
+                  diverged={"1": 7})  # fmt: skip
+    well = folder(tmp_path / "well", lines())
+    (group,) = grouped(dead, well)
+    assert [run.seed for run in group.runs] == [0] and group.diverged == [(1, 7)]
+    assert not group.lost and "without what diverged: seed 1 by step 7." in page._left_out(group)
+    (group,) = grouped(dead)
+    assert [run.seed for run in group.runs] == [1] and group.lost
+    assert numbers.headline(group).what == "validation accuracy before it diverged"
+    wanted = "a diverged: seed 1 by step 7 in epoch 2 of 3. This is what was there before."
+    assert page._left_out(group) == wanted
+    first = folder(tmp_path / "first", [], {"seed": 1}, diverged={"1": 7})
+    with pytest.raises(UserError, match="first diverged by step 7, in its first epoch: nothing"):
+        grouped(first)
 
 
 def test_of_several_folders_what_holds_no_run_is_left_out(tmp_path, caplog, monkeypatch):

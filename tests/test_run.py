@@ -12,6 +12,8 @@ import pytest
 from helpers import StopAfter, main_command, run_main, single_threaded, tiny_argv, tiny_config
 
 from supermask_jax import experiment
+from supermask_jax.analysis.results import collect
+from supermask_jax.models.convolution import resolved
 from supermask_jax.training import loop
 from supermask_jax.training.workdir import Workdir, config_difference
 
@@ -76,6 +78,21 @@ def test_a_run_leaves_its_results(finished):
     env = json.loads(folder.env.read_text())
     assert env["versions"]["jax"] == jax.__version__
     assert env["backend"] == "cpu"
+
+
+@pytest.mark.parametrize(("model", "told"), [("conv2", True), ("fcn", False)])
+def test_what_a_convolution_came_to_is_told_where_there_is_one(model, told, tmp_path):
+    config = tiny_config(**{"model.name": model, "epochs": 1, "data.subset": 60})
+    experiment.run(config, tmp_path / "run", quiet=True)
+    way = "products" if jax.default_backend() == "cpu" else "xla"
+    found = collect([tmp_path / "run"])["env"]
+    assert found.get("convolution") == (way if told else None)
+
+
+def test_the_way_of_convolutions_depends_on_the_backend(monkeypatch):
+    for backend, way in (("cpu", "products"), ("gpu", "xla"), ("tpu", "xla")):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        assert [resolved(name) for name in ("auto", "xla", "products")] == [way, "xla", "products"]
 
 
 def test_a_finished_run_is_left_alone(finished):

@@ -109,7 +109,8 @@ def config_parser(script: str, description: str) -> Parser:
         "--config",
         required=True,
         metavar="FILE[:VARIANT]",
-        help="config file, e.g. configs/conv8.py or configs/fcn.py:released",
+        help="config file, e.g. configs/conv8.py or configs/fcn.py:released; or the name of one "
+        "that comes with the package, e.g. conv8 or fcn:released",
     )
     add("--workdir", metavar="FOLDER", help="where the run goes (default: a folder under runs/)")
     add("--print_config", action="store_true", help="print the config and stop")

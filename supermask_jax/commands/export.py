@@ -114,7 +114,8 @@ def restore(path: Path, seed: int | None = None) -> Restored:
     job = next((job for job in programs if seed in job.seeds), None)
     if job is None:
         raise UserError(f"{folder.path} holds no run of seed {seed}")
-    if (step := diverged.get(seed)) is not None:
+    # A run alone is as its last checkpoint has it, from before.
+    if job.in_set and (step := diverged.get(seed)) is not None:
         raise UserError(f"seed {seed} diverged by step {step}: give another --seed")
     place, restored = job.part(folder), None
     # Of a run that trains, the checkpoints must meet no reader.

@@ -110,6 +110,7 @@ def _result(
     rows: Sequence[Mapping[str, Any]],
     argv: Sequence[str],
 ) -> dict[str, Any]:
+    from supermask_jax import lottery
     from supermask_jax.training.workdir import environment
 
     plain = config.to_dict()
@@ -120,7 +121,7 @@ def _result(
     return {
         "command": shlex.join(command),
         "config": plain,
-        "env": environment(),
+        "env": environment(lottery.build(config)[0].convolution),
         "rows": list(rows),
     }
 

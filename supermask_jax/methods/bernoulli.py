@@ -7,6 +7,7 @@ Reference: Zhou et al., "Deconstructing Lottery Tickets: Zeros, Signs, and the S
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from supermask_jax.core.density import check_density, log_path, shift_to_density
+from supermask_jax.core.estimators import straight_through
 from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.masks import bernoulli_weights
 from supermask_jax.core.trees import LabelFn, mask_kernels, num_params
@@ -23,6 +25,7 @@ from supermask_jax.methods.base import Context, Method, supermask
 Array = jax.Array
 PyTree = Any
 
+_VARIANTS = ("sampled", "round")
 _EVALUATIONS = ("sampled", "expected", "rounded")
 
 
@@ -50,6 +53,9 @@ def bernoulli(
       w_\text{eff} = w \odot m, \quad m \sim \text{Bernoulli}(\sigma(s)), \quad
       \frac{dL}{ds} = \frac{dL}{dw_\text{eff}} \odot w \odot \sigma'(s)
 
+    Without a key ``apply`` takes the most probable mask, or with `evaluation` "expected" the
+    probabilities. The former has no gradient to the scores, and asking for one is a ValueError.
+
     Args:
       start_density: constant initial probability, in (0, 1): every score is its logit.
       rescale: dynamic weight rescaling: a layer's weights are multiplied by n / sum(m) of the
@@ -73,25 +79,7 @@ def bernoulli(
         raise ValueError(f"start_density must be in (0, 1), got {start_density}")
     check_density(density)
     check_density(anneal, "anneal")
-    if variant not in ("sampled", "round"):
-        raise unknown_name("variant", variant, ("sampled", "round"))
-    if evaluation not in _EVALUATIONS:
-        raise unknown_name("evaluation", evaluation, _EVALUATIONS)
-    if score_init is None:
-        constant = math.log(start_density / (1 - start_density))
-        score_init = lambda key, shape, dtype: jnp.full(shape, constant, dtype)  # noqa: E731
-
-    def soft_mask(scores: Array, key: Array | None) -> Array:
-        """Returns the mask that weights are multiplied by, as float [*s] with its gradient."""
-        probability = jax.nn.sigmoid(scores)
-        if key is None:
-            # Compared, not rounded: a NaN hides its weight.
-            return probability if evaluation == "expected" else (probability > 0.5) * 1.0
-        if variant == "round":
-            clamp = jax.random.bernoulli(key, 0.5, scores.shape)
-            return jnp.where(clamp, jnp.round(probability), probability)
-        uniform = jax.random.uniform(key, scores.shape)
-        return bernoulli_weights(jnp.ones_like(scores), scores, uniform)
+    soft_mask = _soft_mask(variant, evaluation)
 
     def weights_fn(weights: Array, scores: Array, context: Context) -> Array:
         mask = soft_mask(scores, context.key)
@@ -112,7 +100,7 @@ def bernoulli(
     return supermask(
         weights_fn=weights_fn,
         mask_fn=mask_fn,
-        score_init=score_init,
+        score_init=_constant(start_density) if score_init is None else score_init,
         label_fn=label_fn,
         project=project if density else None,
         report=lambda trainable, frozen: {
@@ -120,3 +108,45 @@ def bernoulli(
         },
         eval_samples=eval_samples if evaluation == "sampled" and variant == "sampled" else 0,
     )
+
+
+def _constant(probability: float) -> Initializer:
+    """Returns the initialiser that gives every score the logit of `probability`."""
+    logit = math.log(probability / (1 - probability))
+    return lambda key, shape, dtype: jnp.full(shape, logit, dtype)
+
+
+def _no_gradient(scores: Array) -> Array:
+    # Zero would be a training that changes nothing, and says nothing.
+    raise ValueError(
+        "the most probable mask of a learned supermask has no gradient: give apply a key, which "
+        "samples, or hide the scores from the gradient with jax.lax.stop_gradient"
+    )
+
+
+# Compared, not rounded: a NaN hides its weight.
+_most_probable = straight_through(
+    lambda weights, scores: jnp.where(jax.nn.sigmoid(scores) > 0.5, weights, 0.0), _no_gradient
+)
+
+
+def _soft_mask(variant: str, evaluation: str) -> Callable[[Array, Array | None], Array]:
+    """Returns (scores [*s], key) -> the mask that multiplies weights, float [*s], with gradient."""
+    if variant not in _VARIANTS:
+        raise unknown_name("variant", variant, _VARIANTS)
+    if evaluation not in _EVALUATIONS:
+        raise unknown_name("evaluation", evaluation, _EVALUATIONS)
+
+    def soft_mask(scores: Array, key: Array | None) -> Array:
+        probability = jax.nn.sigmoid(scores)
+        if key is None:
+            if evaluation == "expected":
+                return probability
+            return _most_probable(jnp.ones_like(scores), scores)
+        if variant == "round":
+            clamp = jax.random.bernoulli(key, 0.5, scores.shape)
+            return jnp.where(clamp, jnp.round(probability), probability)
+        uniform = jax.random.uniform(key, scores.shape)
+        return bernoulli_weights(jnp.ones_like(scores), scores, uniform)
+
+    return soft_mask

@@ -19,7 +19,7 @@ from supermask_jax.methods.base import Method
 PyTree = Any
 
 
-def lottery(
+def lottery_ticket(
     masks: Mapping[str, ArrayLike], values: Mapping[str, ArrayLike] | None = None
 ) -> Method:
     r"""Trains a network under fixed masks.
@@ -34,7 +34,7 @@ def lottery(
     ``init(key, params)`` takes the starting weights in `params`, and returns ``{"weights": ...,
     "params": ...}`` and ``{"masks": ..., "values": ...}``: masks and values are arguments of a
     compiled step and not constants in it. It is not in `METHODS`, since no config can hold masks;
-    `supermask_jax.core.levels.next_level` makes them.
+    `supermask_jax.next_level` makes them.
 
     Args:
       masks: path of a leaf -> [*s] of 0 and 1, for every leaf that is pruned.

@@ -78,13 +78,19 @@ def by_products(*operands: Any, dimension_numbers: Any = _USUAL, **options: Any)
     return way(x.astype(jnp.float32), kernel.astype(jnp.float32)).astype(x.dtype)
 
 
+def resolved(name: str) -> str:
+    """Returns what a name in `CONVOLUTIONS` comes to on the default backend, where it is "auto"."""
+    if name != "auto":
+        return name
+    return "products" if jax.default_backend() == "cpu" else "xla"
+
+
 def fastest(*operands: Any, **options: Any) -> Array:
     """Is `by_products` on CPU, where XLA's convolutions are slow, and XLA's own elsewhere.
 
     The backend is the default one when the program is traced.
     """
-    on_cpu = jax.default_backend() == "cpu"
-    return (by_products if on_cpu else lax.conv_general_dilated)(*operands, **options)
+    return CONVOLUTIONS[resolved("auto")](*operands, **options)
 
 
 CONVOLUTIONS: dict[str, ConvGeneralDilated] = {

@@ -1,6 +1,7 @@
-"""Seeds of a set whose training diverged, as ``diverged.json`` in the work folder notes them.
+"""Seeds whose training diverged, as ``diverged.json`` in the work folder notes them.
 
-The set goes on without them. A note is on disk before the checkpoint of its step: a checkpoint says
+A set goes on without them; a run of one seed ends, and begins anew after its last checkpoint when
+it is run again. A note is on disk before the checkpoint of its step: a checkpoint says
 of every step before it that the seeds without a note were well.
 """
 

@@ -75,6 +75,7 @@ class Job(NamedTuple):
     checkpoints_to_keep: int = 3
     tensorboard: bool = False
     tensorboard_masks: bool = False
+    convolution: str = ""  # how they are computed, where there are any
 
     @property
     def seeds(self) -> range:
@@ -207,7 +208,7 @@ def train(
 
     Raises:
       UserError: no space.
-      Diverged: training of a single run diverged; a seed of a set is noted in the folder instead.
+      Diverged: training of a single run diverged; the folder notes it, as it does a set's seeds.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
     with (
@@ -246,7 +247,8 @@ def train(
 
 
 def _diverged(folder: Workdir, in_set: bool, seed: int, loss: float, step: int) -> None:
-    """Notes that a seed of a set has diverged; raises where it is the whole run."""
+    """Notes that a seed has diverged; raises where it is the whole run."""
+    DivergedSeeds(folder).note(seed, step)
     if not in_set:
         raise Diverged(
             f"training diverged: the loss is {loss} by step {step}; the last checkpoint is from "
@@ -254,7 +256,6 @@ def _diverged(folder: Workdir, in_set: bool, seed: int, loss: float, step: int) 
         )
     _log.warning("seed %d diverged: its loss is %s by step %d; the set goes on without it",
                  seed, loss, step)  # fmt: skip
-    DivergedSeeds(folder).note(seed, step)
 
 
 def _numbers_of(numbers: Mapping[str, Any], index: int) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Optimisers: the signed supermask's SGDW, and optax's by name.
 
-Every factory takes `factor`, a function of the step (int32 []) that scales the learning rate, and
-the hyperparameters; it returns an `optax.GradientTransformation` that gives updates to be added.
+`sgdw` is used as optax's own are. What a config names is made by a factory that takes `factor`, a
+function of the step (int32 []) that scales the learning rate, and the hyperparameters. All return
+an `optax.GradientTransformation` that gives updates to be added.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from supermask_jax.registry import make
 
@@ -27,24 +29,34 @@ class SgdwState(NamedTuple):
 
 
 def sgdw(
-    factor: Factor,
-    *,
-    learning_rate: float,
-    weight_decay: float = 0.0,
+    learning_rate: optax.ScalarOrSchedule,
+    weight_decay: optax.ScalarOrSchedule = 0.0,
     momentum: float = 0.9,
     nesterov: bool = True,
 ) -> optax.GradientTransformation:
     r"""SGD with decoupled weight decay as the signed supermask uses it.
 
-    With the gradient g taken at s, and :math:`f_t` the schedule's factor:
+    With the gradient g taken at s:
 
     .. math::
-      s &\leftarrow s - \lambda_t s, & \lambda_t &= \lambda_0 f_t \\
-      a &\leftarrow \mu a - \eta_t g, & \eta_t &= \eta_0 f_t \\
+      s &\leftarrow s - \lambda_t s \\
+      a &\leftarrow \mu a - \eta_t g \\
       s &\leftarrow s + \mu a - \eta_t g & &\text{(Nesterov; else } s + a\text{)}
 
     The decay is *not* multiplied by the learning rate, and the learning rate is inside the momentum
     buffer: both differ from ``optax.chain(add_decayed_weights, sgd)``. Decays every trained leaf.
+
+    Nor does the decay follow a schedule of the learning rate by itself. The original's falls with
+    it, which is one schedule for both::
+
+        falling = optax.cosine_decay_schedule(1.0, steps)
+        tx = sgdw(lambda count: 0.05 * falling(count), lambda count: 5e-4 * falling(count))
+
+    Args:
+      learning_rate: :math:`\eta_t`, a number or a function of the step, int32 [] from 0.
+      weight_decay: :math:`\lambda_t`, likewise: the share of a parameter that a step takes off.
+      momentum: :math:`\mu`.
+      nesterov: whether the momentum looks ahead.
 
     Reference: Koster et al., 2022 (released code, tensorflow_addons' SGDW); Loshchilov and Hutter,
     2019, https://arxiv.org/abs/1711.05101.
@@ -58,8 +70,7 @@ def sgdw(
     ) -> tuple[optax.Updates, SgdwState]:
         if params is None:
             raise ValueError("sgdw decays the parameters, so update() needs them")
-        scale = factor(state.count)
-        eta, decay = learning_rate * scale, weight_decay * scale
+        eta, decay = (_at(rate, state.count) for rate in (learning_rate, weight_decay))
         trace = jax.tree.map(lambda a, g: momentum * a - eta * g, state.trace, grads)
         if nesterov:
             moves = jax.tree.map(lambda a, g: momentum * a - eta * g, trace, grads)
@@ -69,6 +80,27 @@ def sgdw(
         return updates, SgdwState(state.count + 1, trace)
 
     return optax.GradientTransformation(init, update)
+
+
+def _at(rate: optax.ScalarOrSchedule, count: Array) -> ArrayLike:
+    return rate(count) if callable(rate) else rate
+
+
+def _scheduled_sgdw(
+    factor: Factor,
+    *,
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    nesterov: bool = True,
+) -> optax.GradientTransformation:
+    """`sgdw` with one factor on learning rate and decay, as the original has it."""
+    return sgdw(
+        lambda count: learning_rate * factor(count),
+        lambda count: weight_decay * factor(count),
+        momentum,
+        nesterov,
+    )
 
 
 def sgd(
@@ -123,7 +155,7 @@ def rmsprop(
 
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
-    "sgdw": sgdw,
+    "sgdw": _scheduled_sgdw,
     "sgd": sgd,
     "adam": adam,
     "adamw": adamw,

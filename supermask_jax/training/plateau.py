@@ -33,6 +33,70 @@ class PlateauState(NamedTuple):
     stopped: Array  # bool [], no more reductions are left: training should end
 
 
+class _Rule(NamedTuple):
+    """The options of `plateau`, and what they make of its state."""
+
+    patience: int
+    reductions: int
+    factor: float
+    cooldown: int
+    start: int
+    min_delta: float
+    original_quirks: bool
+
+    def check(self) -> None:
+        """Raises ValueError for options with which no plateau could be found or acted upon."""
+        if self.patience < 3:
+            raise ValueError(f"patience must be at least 3 epochs, got {self.patience}")
+        if not 0 < self.factor < 1:
+            raise ValueError(f"factor must lie between 0 and 1, both excluded, got {self.factor}")
+        if self.cooldown < 0 or self.start < 0 or not 0 <= self.min_delta < float("inf"):
+            raise ValueError(
+                "cooldown, start and min_delta must be 0 or more, got "
+                f"{self.cooldown}, {self.start} and {self.min_delta}"
+            )
+
+    def first(self, inner: optax.OptState) -> PlateauState:
+        """Returns the state before the first step."""
+        window = self.patience - 2 if self.original_quirks else self.patience
+        # Each an array of its own: a state is donated, and a buffer can be given away once.
+        return PlateauState(
+            inner=inner,
+            factor=jnp.ones((), jnp.float32),
+            wait=jnp.zeros((), jnp.int32),
+            cooldown=jnp.zeros((), jnp.int32),
+            reductions=jnp.zeros((), jnp.int32),
+            history=jnp.full((window,), jnp.inf, jnp.float32),
+            loss_sum=jnp.zeros((), jnp.float32),
+            steps=jnp.zeros((), jnp.int32),
+            epoch=jnp.zeros((), jnp.int32),
+            stopped=jnp.zeros((), bool),
+        )
+
+    def next(self, state: PlateauState, loss: Array) -> PlateauState:
+        """Returns the state after an epoch of mean `loss`."""
+        loss = jnp.where(jnp.isnan(loss), jnp.inf, loss)
+        active = (state.epoch >= self.start) & ~state.stopped
+        cooling = state.cooldown > 0
+        improved = loss + self.min_delta < jnp.min(state.history)
+        wait = state.wait + (active & ~cooling & ~improved)
+        reduce = active & ~cooling & ~improved & (wait > self.patience)
+        if not self.original_quirks:
+            wait = jnp.where(reduce | (active & ~cooling & improved), 0, wait)
+        count = state.reductions + reduce
+        return state._replace(
+            factor=jnp.where(reduce, state.factor * self.factor, state.factor),
+            wait=wait,
+            cooldown=jnp.where(reduce, self.cooldown, state.cooldown - (active & cooling)),
+            reductions=count,
+            history=jnp.append(state.history[1:], loss),
+            loss_sum=jnp.zeros_like(state.loss_sum),
+            steps=jnp.zeros_like(state.steps),
+            epoch=state.epoch + 1,
+            stopped=count >= self.reductions,
+        )
+
+
 def plateau(
     make_tx: Callable[[Factor], optax.GradientTransformation],
     *,
@@ -84,46 +148,17 @@ def plateau(
 
     Reference: Koster et al., 2022 (released code); used for its ResNets, with 15, 5 and 0.2.
     """
-    _check(steps_per_epoch, patience, reductions, factor, cooldown, start, min_delta)
-    window = patience - 2 if original_quirks else patience
+    if steps_per_epoch < 1 or reductions < 1:
+        raise ValueError(
+            f"steps_per_epoch and reductions must be at least 1, got {steps_per_epoch} and "
+            f"{reductions}"
+        )
+    rule = _Rule(patience, reductions, factor, cooldown, start, min_delta, original_quirks)
+    rule.check()
 
     def init(params: optax.Params) -> PlateauState:
-        # Each an array of its own: a state is donated, and a buffer can be given away once.
-        return PlateauState(
-            inner=make_tx(lambda count: jnp.ones((), jnp.float32)).init(params),
-            factor=jnp.ones((), jnp.float32),
-            wait=jnp.zeros((), jnp.int32),
-            cooldown=jnp.zeros((), jnp.int32),
-            reductions=jnp.zeros((), jnp.int32),
-            history=jnp.full((window,), jnp.inf, jnp.float32),
-            loss_sum=jnp.zeros((), jnp.float32),
-            steps=jnp.zeros((), jnp.int32),
-            epoch=jnp.zeros((), jnp.int32),
-            stopped=jnp.zeros((), bool),
-        )
-
-    def end_epoch(state: PlateauState, loss: Array) -> PlateauState:
-        """Returns the state after an epoch of mean `loss`."""
-        loss = jnp.where(jnp.isnan(loss), jnp.inf, loss)
-        active = (state.epoch >= start) & ~state.stopped
-        cooling = state.cooldown > 0
-        improved = loss + min_delta < jnp.min(state.history)
-        wait = state.wait + (active & ~cooling & ~improved)
-        reduce = active & ~cooling & ~improved & (wait > patience)
-        if not original_quirks:
-            wait = jnp.where(reduce | (active & ~cooling & improved), 0, wait)
-        count = state.reductions + reduce
-        return state._replace(
-            factor=jnp.where(reduce, state.factor * factor, state.factor),
-            wait=wait,
-            cooldown=jnp.where(reduce, cooldown, state.cooldown - (active & cooling)),
-            reductions=count,
-            history=jnp.append(state.history[1:], loss),
-            loss_sum=jnp.zeros_like(state.loss_sum),
-            steps=jnp.zeros_like(state.steps),
-            epoch=state.epoch + 1,
-            stopped=count >= reductions,
-        )
+        inner = make_tx(lambda count: jnp.ones((), jnp.float32)).init(params)
+        return rule.first(inner)
 
     def update(
         grads: optax.Updates,
@@ -139,7 +174,7 @@ def plateau(
         tx = optax.with_extra_args_support(make_tx(lambda count: state.factor))
         updates, inner = tx.update(grads, state.inner, params, value=value, **extra)
         state = state._replace(inner=inner, loss_sum=state.loss_sum + value, steps=state.steps + 1)
-        ended = end_epoch(state, state.loss_sum / steps_per_epoch)
+        ended = rule.next(state, state.loss_sum / steps_per_epoch)
         last = state.steps == steps_per_epoch
         ours = jax.tree.map(
             lambda new, old: jnp.where(last, new, old),
@@ -161,29 +196,3 @@ def stopped(opt_state: optax.OptState) -> Array | None:
         if isinstance(leaf, PlateauState):
             return leaf.stopped
     return None
-
-
-def _check(
-    steps_per_epoch: int,
-    patience: int,
-    reductions: int,
-    factor: float,
-    cooldown: int,
-    start: int,
-    min_delta: float,
-) -> None:
-    """Raises ValueError for options with which no plateau could be found or acted upon."""
-    if steps_per_epoch < 1 or reductions < 1:
-        raise ValueError(
-            f"steps_per_epoch and reductions must be at least 1, got {steps_per_epoch} and "
-            f"{reductions}"
-        )
-    if patience < 3:
-        raise ValueError(f"patience must be at least 3 epochs, got {patience}")
-    if not 0 < factor < 1:
-        raise ValueError(f"factor must lie between 0 and 1, both excluded, got {factor}")
-    if cooldown < 0 or start < 0 or not 0 <= min_delta < float("inf"):
-        raise ValueError(
-            "cooldown, start and min_delta must be 0 or more, got "
-            f"{cooldown}, {start} and {min_delta}"
-        )

@@ -30,7 +30,7 @@ from supermask_jax.core.levels import Arrays, Level, next_level, unpruned
 from supermask_jax.core.recipes import Recipe
 from supermask_jax.core.trees import digest, mask_kernels, named_leaves, partition, path_name
 from supermask_jax.errors import UserError
-from supermask_jax.methods.lottery import lottery
+from supermask_jax.methods.lottery import lottery_ticket
 from supermask_jax.training.arrays import once, read_arrays, write_arrays
 from supermask_jax.training.job import Job, Splits, Trained, train
 from supermask_jax.training.state import TrainState
@@ -106,7 +106,7 @@ def train_dense(rounds: Rounds, folder: str | Path) -> Dense:
     check_rewind_steps(job, steps)
     workdir.check(rounds.identity, rounds.defaults)
     if not workdir.config.exists():
-        workdir.create(rounds.identity)
+        workdir.create(rounds.identity, job.convolution)
     saved = once(
         workdir.path / f"weights_at_{steps}.npz",
         lambda: named_leaves(weights_at(job, rounds.splits, steps)),
@@ -184,7 +184,7 @@ def level_job(rounds: Rounds, dense: Dense, level: Level) -> Job:
     """Returns the job that trains a level: its free parameters start where level 0 rewinds to."""
     params = replace_leaves(dense.variables["params"], level.start)
     job = rounds.job._replace(
-        method=lottery(level.masks, level.values),
+        method=lottery_ticket(level.masks, level.values),
         init_fn=lambda key: {**dense.variables, "params": params},
     )
     return _starting_at(job, rounds.rewind_steps)
@@ -220,7 +220,7 @@ def _train_level(
     folder.check(identity, rounds.defaults)
     path, summary = folder.path / "weights_final.npz", folder.finished_summary()
     if summary is None:
-        folder.create(identity)
+        folder.create(identity, job.convolution)
         trained = train(job, rounds.splits(), folder, quiet=rounds.quiet)
         write_arrays(path, named_leaves(job.method.apply(trained.state.trainable, trained.frozen)))
         summary = rounds.summarize(folder, job, trained)

@@ -3,8 +3,8 @@
 ``config.json``, ``env.json``, ``metrics.jsonl`` (one object an epoch and seed), ``summary.json``
 (written last: its presence says the run is finished), ``masks.npz`` (int8), ``ticket.safetensors``
 (of a set of seeds ``masks-s3.npz``, ``ticket-s3.safetensors`` and so on), ``checkpoints/``; of a
-set also ``seeds_A-B.json`` (the summaries of a program that is finished) and ``diverged.json`` (see
-`diverged`). Of several processes only the first one writes.
+set also ``seeds_A-B.json`` (the summaries of a program that is finished); where training diverged
+``diverged.json`` (see `diverged`). Of several processes only the first one writes.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def config_difference(
     return ", ".join(config_differences(old, new, defaults))
 
 
-def environment() -> dict[str, Any]:
-    """Returns versions, device and git revision of this process."""
+def environment(convolution: str = "") -> dict[str, Any]:
+    """Returns versions, device and revision of this process; how it convolves, where it does."""
     device = jax.devices()[0]
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -69,6 +69,7 @@ def environment() -> dict[str, Any]:
         "backend": device.platform,
         "device": device.device_kind,
         "num_devices": jax.device_count(),
+        **({"convolution": convolution} if convolution else {}),
         "cpu_count": os.cpu_count(),
         "git_revision": _git_revision(),
     }
@@ -136,8 +137,8 @@ class Workdir:
                 "another --workdir, or undo the difference"
             )
 
-    def create(self, config: Mapping[str, Any]) -> None:
-        """Makes the folder and writes ``config.json`` and ``env.json``.
+    def create(self, config: Mapping[str, Any], convolution: str = "") -> None:
+        """Makes the folder and writes ``config.json`` and ``env.json``: see `environment`.
 
         Raises:
           UserError: the folder cannot be written.
@@ -148,7 +149,7 @@ class Workdir:
             self.path.mkdir(parents=True, exist_ok=True)
             self.write_json(self.config, config)
             command = shlex.join(sys.orig_argv)
-            self.write_json(self.env, {"command": command, **environment()})
+            self.write_json(self.env, {"command": command, **environment(convolution)})
         except OSError as error:
             raise UserError(
                 f"cannot write to work folder {self.path}: {error.strerror or error}: choose "

@@ -37,7 +37,8 @@ def headline(group: Group) -> Headline:
             for name in ("test_accuracy", "remaining_weights")
         ))  # fmt: skip
     last = [run.lines[-1] for run in group.runs]
-    return Headline(f"{SPLITS[group.watched]} accuracy so far", *(
+    when = "before it diverged" if group.lost else "so far"
+    return Headline(f"{SPLITS[group.watched]} accuracy {when}", *(
         mean_interval([line[name] for line in last])
         for name in (f"{group.watched}_accuracy", "remaining_weights")
     ))  # fmt: skip

@@ -10,7 +10,7 @@ from supermask_jax.analysis.report import inside, numbers, tables, training
 from supermask_jax.analysis.report.details import Details
 from supermask_jax.analysis.report.markup import Markup, join, tag
 from supermask_jax.analysis.report.numbers import share, with_unit
-from supermask_jax.analysis.report.reading import Group
+from supermask_jax.analysis.report.reading import Group, Run
 from supermask_jax.analysis.report.style import CSS, SCRIPT
 
 # Nothing is fetched, whatever the page says: it is whole as it is.
@@ -71,7 +71,7 @@ def _header(groups: Sequence[Group], title: str) -> Markup:
     links += [(f"group-{i}", group.label if len(groups) > 1 else "Inside the network")
               for i, group in enumerate(groups)]  # fmt: skip
     links.append(("settings", "Settings"))
-    waiting = [group for group in groups if not group.finished]
+    waiting = [group for group in groups if not group.finished and not group.lost]
     return tag(
         "header",
         tag("p", "Supermask report", class_="kicker"),
@@ -113,8 +113,16 @@ def _state(group: Group) -> str:
 
 
 def _left_out(group: Group) -> str:
+    if group.lost:
+        places = ", ".join(_end(run) for run in group.runs)
+        return f"{group.label} diverged: {places}. This is what was there before."
     seeds = ", ".join(f"seed {seed} by step {step}" for seed, step in group.diverged)
     return f"{group.label} is shown without what diverged: {seeds}."
+
+
+def _end(run: Run) -> str:
+    where = f"epoch {run.lines[-1]['epoch'] + 1} of {run.config['epochs']}"
+    return f"seed {run.seed} by step {run.diverged[run.seed]} in {where}"
 
 
 def _numbers(group: Group) -> Markup:

@@ -33,8 +33,7 @@ class Run(NamedTuple):
       seed: of the run.
       lines: of ``metrics.jsonl``, one an epoch.
       summary: of the finished run, or {}.
-      diverged: {seed: step} of the seeds of its set that are left out: by then their losses were
-        not finite.
+      diverged: {seed: step} of the seeds of its folder whose losses were not finite by then.
     """
 
     folder: Path
@@ -45,13 +44,19 @@ class Run(NamedTuple):
     summary: Mapping[str, Any]
     diverged: Mapping[int, int] = {}
 
+    @property
+    def lost(self) -> bool:
+        """Whether it diverged itself: only a run alone, for its set leaves such a seed out."""
+        return self.seed in self.diverged
+
 
 class Group(NamedTuple):
     """Runs of one config."""
 
     label: str
     config: Mapping[str, Any]  # flat: {"method.name": ...}, without the seeds
-    runs: Sequence[Run]
+    runs: Sequence[Run]  # those that did not diverge, or all where they all did
+    diverged: Sequence[tuple[int, int]] = ()  # (seed, step by which its loss was not finite)
 
     @property
     def watched(self) -> str:
@@ -64,10 +69,9 @@ class Group(NamedTuple):
         return all(run.summary for run in self.runs)
 
     @property
-    def diverged(self) -> list[tuple[int, int]]:
-        """(seed, step) of the seeds that are left out: by then their losses were not finite."""
-        folders = {run.folder: run.diverged for run in self.runs}
-        return sorted(pair for found in folders.values() for pair in found.items())
+    def lost(self) -> bool:
+        """Whether all of its runs diverged."""
+        return all(run.lost for run in self.runs)
 
     @property
     def dense(self) -> bool:
@@ -119,8 +123,16 @@ def _read(folder: Path) -> list[Run]:
     config, env = _json(folder / "config.json"), _json(folder / "env.json")
     summary = _json(folder / "summary.json")
     diverged = _diverged(folder, summary)
-    lines = [x for x in _metrics(folder / "metrics.jsonl") if x["seed"] not in diverged]
+    alone = config.get("num_seeds", 1) == 1
+    lines = _metrics(folder / "metrics.jsonl")
+    lines = [line for line in lines if alone or line["seed"] not in diverged]
     if not lines:
+        if alone and diverged:
+            step = next(iter(diverged.values()))
+            raise NothingToReport(
+                f"the run in {folder} diverged by step {step}, in its first epoch: nothing to "
+                "report"
+            )
         why = " of a seed that did not diverge" if diverged else ""
         raise NothingToReport(
             f"the run in {folder} has no finished epoch{why} yet: nothing to report"
@@ -139,7 +151,7 @@ def _read(folder: Path) -> list[Run]:
 
 
 def _diverged(folder: Path, summary: Mapping[str, Any]) -> dict[int, int]:
-    """Returns {seed: step} of a set's seeds that diverged: until all are done, a file has them."""
+    """Returns {seed: step} of the seeds that diverged: until a run is done, a file has them."""
     if summary:
         return {found["seed"]: found["step"] for found in summary.get("diverged", ())}
     try:
@@ -201,11 +213,17 @@ def group_runs(runs: Sequence[Run], defaults: Mapping[str, Any]) -> list[Group]:
     for _, members in alike.values():
         _check_once(members)
     configs = [config for config, _ in alike.values()]
-    groups = [Group("", config, members) for config, members in alike.values()]
+    groups = [_group(config, members) for config, members in alike.values()]
     return [
         group._replace(label=label)
         for group, label in zip(groups, _labels(configs), strict=True)
     ]  # fmt: skip
+
+
+def _group(config: dict[str, Any], members: Sequence[Run]) -> Group:
+    folders = {run.folder: run.diverged for run in members}
+    diverged = sorted(pair for found in folders.values() for pair in found.items())
+    return Group("", config, [run for run in members if not run.lost] or members, diverged)
 
 
 def _without_seeds(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,117 @@
+"""Every method under test, two small layers, and a training step: shared by tests of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from supermask_jax import methods
+from supermask_jax.core import initializers, thresholds
+from supermask_jax.training import optimizers
+from supermask_jax.training.state import create_state
+from supermask_jax.training.step import make_train_step
+
+
+class Row(NamedTuple):
+    """A method under test."""
+
+    make: Callable[[], methods.Method]
+    # (weights, scores) -> the documented dL/ds for dL/dw_eff = 1, in NumPy.
+    gradient: Callable[[np.ndarray, np.ndarray], np.ndarray] | None
+    ternary: bool = True  # effective weights are the frozen ones times the mask
+    polarities: tuple[int, ...] = (-1, 0, 1)
+
+
+def straight(weights, scores):
+    return weights
+
+
+def by_sign(weights, scores):
+    return weights * np.sign(scores)
+
+
+def sigmoid(weights, scores):
+    p = 1 / (1 + np.exp(-scores.astype(np.float64)))
+    return weights * p * (1 - p)
+
+
+METHODS_UNDER_TEST = {
+    "dense": Row(methods.dense, None),
+    "signed": Row(lambda: methods.signed(threshold=thresholds.absolute(0.2)), straight),
+    "signed_fraction": Row(
+        lambda: methods.signed(threshold=thresholds.fraction_of_max(0.5)), straight
+    ),
+    "signed_density": Row(
+        lambda: methods.signed(threshold=thresholds.absolute(0.2), density=0.3), straight
+    ),
+    "bernoulli": Row(lambda: methods.bernoulli(score_init=initializers.normal("unit")), sigmoid),
+    "bernoulli_round": Row(
+        lambda: methods.bernoulli(score_init=initializers.normal("unit"), variant="round"),
+        None,  # Half of the entries have none: tests/test_bernoulli.py.
+    ),
+    "bernoulli_rescaled": Row(
+        lambda: methods.bernoulli(score_init=initializers.normal("unit"), rescale=True),
+        None,
+        ternary=False,
+    ),
+    "bernoulli_density": Row(lambda: methods.bernoulli(density=0.3), sigmoid),
+    "edge_popup": Row(lambda: methods.edge_popup(density=0.3), by_sign),
+    "edge_popup_value": Row(lambda: methods.edge_popup(density=0.3, by_value=True), straight),
+    "edge_popup_global": Row(lambda: methods.edge_popup(density=0.3, scope="global"), by_sign),
+    "biprop": Row(lambda: methods.biprop(density=0.3), by_sign, ternary=False),
+    "biprop_global": Row(
+        lambda: methods.biprop(density=0.3, scope="global", anneal=0.1), by_sign, ternary=False
+    ),
+    "signed_topk": Row(lambda: methods.signed_topk(density=0.3), straight),
+    "signed_topk_layer": Row(lambda: methods.signed_topk(density=0.3, scope="layer"), straight),
+    "multicoat": Row(
+        lambda: methods.multicoat(densities=(0.5, 0.2)), by_sign, polarities=(0, 1, 2)
+    ),
+    "signed_top": Row(lambda: methods.signed(threshold=thresholds.top_fraction(0.2)), straight),
+}
+MASKED = [name for name in METHODS_UNDER_TEST if name != "dense"]
+WITH_GRADIENT = [name for name, row in METHODS_UNDER_TEST.items() if row.gradient is not None]
+
+every_method = pytest.mark.parametrize("name", METHODS_UNDER_TEST)
+every_masked = pytest.mark.parametrize("name", MASKED)
+
+
+def params(key):
+    """Two dense layers; the second has a bias, which is trained and not masked."""
+    init = initializers.signed_constant("elus_sqrt3")
+    keys = jax.random.split(key, 2)
+    return {
+        "first": {"kernel": init(keys[0], (6, 8))},
+        "second": {"kernel": init(keys[1], (8, 3)), "bias": jnp.zeros(3)},
+    }
+
+
+def apply_fn(params, batch_stats, image, *, train, mask=None):
+    x = jax.nn.elu(image @ params["first"]["kernel"])
+    return x @ params["second"]["kernel"] + params["second"]["bias"][None], batch_stats
+
+
+def batch(seed=0):
+    key = jax.random.key(seed)
+    image = jax.random.normal(key, (16, 6))
+    return {
+        "image": image,
+        "label": jnp.argmax(image[:, :3], -1),
+        "weight": jnp.ones(16).at[-2:].set(0),
+    }
+
+
+def make(name, seed=0, learning_rate=0.5):
+    """Returns (method, state, frozen, un-jitted step)."""
+    method = METHODS_UNDER_TEST[name].make()
+    tx = optimizers.sgdw(learning_rate, weight_decay=1e-2)
+    state, frozen = create_state(
+        jax.random.key(seed), init_fn=lambda key: {"params": params(key)}, method=method, tx=tx
+    )
+    step = make_train_step(apply_fn, method, tx, steps_per_epoch=10, total_steps=40)
+    return method, state, frozen, step

@@ -1,0 +1,58 @@
+"""The package as it is installed, without the checkout around it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT
+
+from supermask_jax.config_files import identity, load_config, shipped_configs
+from supermask_jax.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder with what a wheel holds."""
+    folder = tmp_path_factory.mktemp("installed")
+    build = [f"--build-base={folder / 'build'}", f"--build-lib={folder / 'lib'}"]
+    command = [sys.executable, "setup.py", "-q", "build", *build]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return folder / "lib"
+
+
+def train(installed, cwd, *argv):
+    return subprocess.run(
+        [sys.executable, "-m", "supermask_jax", "train", *argv],
+        capture_output=True, text=True, timeout=60, cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+    )  # fmt: skip
+
+
+def test_configs_come_along_by_name(installed, tmp_path):
+    told = train(installed, tmp_path, "--config=fcn:released", "--print_config")
+    assert told.returncode == 0, told.stderr
+    assert "name: fcn-released" in told.stdout
+    wrong = train(installed, tmp_path, "--config=configs/conv8.py", "--print_config")
+    assert wrong.stderr == (
+        "error: there is no config file configs/conv8.py; did you mean conv8, which comes with the "
+        "package?\n"
+    )
+    names = {path.stem for path in (installed / "supermask_jax" / "configs").glob("*.py")}
+    assert names == shipped_configs().keys() and not list(tmp_path.iterdir())
+
+
+def test_a_name_is_the_file_of_a_checkout():
+    assert {path.parent for path in shipped_configs().values()} == {ROOT / "configs"}
+    for spec in ("conv8", "fcn:released"):
+        name, _, variant = spec.partition(":")
+        named, filed = load_config(spec), load_config(f"{ROOT}/configs/{name}.py:{variant}")
+        assert identity(named) == identity(filed)
+
+
+def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
+    (tmp_path / "fcn").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="config file fcn is not a Python file"):
+        load_config("fcn")
