@@ -25,7 +25,7 @@ from supermask_jax.data.transforms import make_prepare
 from supermask_jax.errors import Diverged, UserError
 from supermask_jax.finish import finish
 from supermask_jax.methods import Method
-from supermask_jax.models.convolution import resolved
+from supermask_jax.models.convolution import calls_xla_convolution, resolved
 from supermask_jax.training import optimizers, schedules
 from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.job import Job, Splits, train
@@ -101,7 +101,9 @@ def build(config: ConfigDict) -> Job:
     if has_convolutions(shapes):
         job = job._replace(convolution=resolved(config.convolution))
     if not config.steps_per_call:
-        per_call = steps_in_dispatch(job.plan, shapes, traced)
+        # What draws a network calls it.
+        by_xla = calls_xla_convolution(traced)
+        per_call = steps_in_dispatch(job.plan, shapes, xla_convolutions=by_xla)
         job = job._replace(plan=job.plan._replace(steps_per_call=per_call))
     return job
 

@@ -12,7 +12,7 @@ from supermask_jax.core import stats
 from supermask_jax.data.pipeline import batch_at, epoch_order, num_batches
 from supermask_jax.data.transforms import Prepare
 from supermask_jax.methods import Method
-from supermask_jax.models.convolution import calls_xla_convolution
+from supermask_jax.training.compiling import compiled_apart
 from supermask_jax.training.layout import Layout
 from supermask_jax.training.state import TrainState
 from supermask_jax.training.step import ApplyFn, make_eval_step
@@ -52,7 +52,7 @@ class Plan(NamedTuple):
 RunSteps = Callable[[TrainState, PyTree, Array, int, int], tuple[TrainState, Array]]
 
 
-def steps_in_dispatch(plan: Plan, shapes: PyTree, create: Any) -> int:
+def steps_in_dispatch(plan: Plan, params: PyTree, *, xla_convolutions: bool) -> int:
     """Chooses how many steps are dispatched at once: those of an epoch, but on CPU.
 
     There XLA runs its own convolutions inside a loop by a path many times slower than the same step
@@ -62,12 +62,12 @@ def steps_in_dispatch(plan: Plan, shapes: PyTree, create: Any) -> int:
 
     Args:
       plan: of the run.
-      shapes: of what a run starts from, all its weights among it.
-      create: jaxpr of the function that draws it, which calls the network.
+      params: of the network, or their shapes.
+      xla_convolutions: whether XLA computes some of its convolutions by its own.
     """
-    if jax.default_backend() != "cpu" or not has_convolutions(shapes):
+    if jax.default_backend() != "cpu" or not has_convolutions(params):
         return plan.steps_per_epoch
-    return 1 if calls_xla_convolution(create) else min(_CPU_STEPS, plan.steps_per_epoch)
+    return 1 if xla_convolutions else min(_CPU_STEPS, plan.steps_per_epoch)
 
 
 def has_convolutions(params: PyTree) -> bool:
@@ -104,15 +104,14 @@ def make_run_steps(
         return lax.fori_loop(first, first + count, body, (state, jax.numpy.float32(0)))
 
     seeded = (True, True, False, True, False)
-    shardings = (layout.per_seed, layout.replicated)
+    options = {"donate_argnums": 0, "out_shardings": (layout.per_seed, layout.replicated)}
     if plan.steps_per_call == 1:
-        jitted = jax.jit(layout.lift(one, seeded), donate_argnums=0, out_shardings=shardings)
-        return lambda state, frozen, order, first, count: jitted(
+        program = compiled_apart(jax.jit(layout.lift(one, seeded), **options))
+        return lambda state, frozen, order, first, count: program(
             state, frozen, examples, order, first
         )
-    seeded = (*seeded, False)
-    jitted = jax.jit(layout.lift(many, seeded), donate_argnums=0, out_shardings=shardings)
-    return lambda state, frozen, order, first, count: jitted(
+    program = compiled_apart(jax.jit(layout.lift(many, (*seeded, False)), **options))
+    return lambda state, frozen, order, first, count: program(
         state, frozen, examples, order, first, count
     )
 
@@ -193,8 +192,9 @@ def _make_sum_split(
         return lax.fori_loop(0, batches, body, sums)
 
     seeded = (True, True, True, False)
-    whole_jitted = jax.jit(layout.lift(whole, seeded), out_shardings=layout.replicated)
-    one_jitted = jax.jit(layout.lift(one, (*seeded, False)), out_shardings=layout.replicated)
+    options = {"out_shardings": layout.replicated}
+    whole_jitted = compiled_apart(jax.jit(layout.lift(whole, seeded), **options))
+    one_jitted = compiled_apart(jax.jit(layout.lift(one, (*seeded, False)), **options))
 
     def sum_split(state: TrainState, params: PyTree, data: Examples) -> Sums:
         sums = jax.tree.map(jax.numpy.zeros_like, state.sums)

@@ -1,0 +1,36 @@
+"""Compilation apart from the first call, so that their needs of memory do not add up."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+def compiled_apart(jitted: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a jitted function whose first call compiles it, and only then takes memory to run.
+
+    On CPU the compiler leaves more freed memory in the C library's lists than a large network needs
+    to train: it is given back before the program takes its own. On accelerators this does nothing.
+    """
+    compiled = False
+
+    def call(*args: Any) -> Any:
+        nonlocal compiled
+        if not compiled and jax.default_backend() == "cpu":
+            jitted.lower(*args).compile()  # Kept by JAX for the call below.
+            _give_back_freed()
+        compiled = True
+        return jitted(*args)
+
+    return call
+
+
+def _give_back_freed() -> None:
+    """Gives freed memory back to the system, where the C library is glibc."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):  # Another C library: nothing to ask it.
+        pass
