@@ -35,12 +35,15 @@ _HERE = Path(__file__).parent
 class _Side:
     """A process that answers each command with one line of JSON."""
 
-    def __init__(self, name: str, arguments: Sequence[str]) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], python: str = "") -> None:
         self.name = name
-        self.process = subprocess.Popen(
-            [sys.executable, *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        try:
+            self.process = subprocess.Popen(
+                [python or sys.executable, *arguments],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise UserError(f"cannot start {python}: {error.strerror}") from error
         self.ready = self.answer()
 
     def answer(self) -> dict[str, Any]:
@@ -64,11 +67,14 @@ class _Side:
         self.process.communicate()
 
 
-def check_peer(peer: str, config: ConfigDict) -> None:
-    """Raises UserError where `peer` is unknown or absent, or cannot build the network."""
+def check_peer(peer: str, config: ConfigDict, python: str = "") -> None:
+    """Raises UserError where `peer` is unknown or absent, or cannot build the network.
+
+    Whether the interpreter `python` has it shows when it starts.
+    """
     if peer not in PEERS:
         raise unknown_name("peer", peer, PEERS)
-    if importlib.util.find_spec(peer) is None:
+    if not python and importlib.util.find_spec(peer) is None:
         raise UserError(f"--peer={peer} needs it installed: pip install {peer}")
     plain = (config.method.name == "signed" and config.method.threshold.rule != "top_fraction"
              and config.model.norm == "none" and config.optimizer.name == "sgdw")  # fmt: skip
@@ -79,13 +85,16 @@ def check_peer(peer: str, config: ConfigDict) -> None:
         )
 
 
-def measure_peer(config: ConfigDict, *, repeats: int, chunk_steps: int = 0) -> dict[str, Any]:
+def measure_peer(
+    config: ConfigDict, *, repeats: int, chunk_steps: int = 0, python: str = ""
+) -> dict[str, Any]:
     """Measures the train step here and in PyTorch, taking turns.
 
     Args:
       config: a signed supermask of a network in `MODELS`.
       repeats: pairs of chunks, after one that warms up.
-      chunk_steps: steps in a chunk; 0 takes about two seconds of them.
+      chunk_steps: steps in a chunk; 0 takes about two seconds of them, in whole dispatches.
+      python: interpreter of the other side; "" is this one.
 
     Returns:
       Seconds a step (wall and CPU) and peak bytes of both processes, their versions, the relative
@@ -100,7 +109,7 @@ def measure_peer(config: ConfigDict, *, repeats: int, chunk_steps: int = 0) -> d
         ours = ["-m", "supermask_jax.benchmark.peer_jax", repr(config.to_dict()), path]
         with (
             _Side("JAX", ours) as ours,
-            _Side("PyTorch", [str(_HERE / "peer_torch.py"), path]) as theirs,
+            _Side("PyTorch", [str(_HERE / "peer_torch.py"), path], python) as theirs,
         ):
             theirs.ask("check")
             difference = _difference(Path(path), TOLERANCES[config.compute_dtype])
@@ -119,7 +128,9 @@ def measure_peer(config: ConfigDict, *, repeats: int, chunk_steps: int = 0) -> d
 def _chunk(sides: dict[str, _Side]) -> int:
     """Returns how many steps of the slower side take about `_CHUNK_SECONDS`."""
     slowest = max(side.ask("steps 3")["wall"] / 3 for side in sides.values())
-    return max(1, round(_CHUNK_SECONDS / slowest))
+    # Whole dispatches of ours, as a run has them.
+    together = sides["ours"].ready["steps_per_call"]
+    return max(1, round(_CHUNK_SECONDS / slowest / together)) * together
 
 
 def _figures(pairs: list[dict[str, Any]], chunk: int, sides: dict[str, _Side]) -> dict[str, Any]:

@@ -82,7 +82,8 @@ def main(argument: str, folder: Path) -> None:
     hand_over(config, steps, examples, folder)
     np.savez(folder / "jax.npz", **check(job, steps, examples))
     seconds = timed(partial(steps.run, 1)).wall  # Compilation, nearly all of it.
-    print(json.dumps({"version": jax.__version__, "seconds": seconds}), flush=True)
+    ready = {"version": jax.__version__, "seconds": seconds}
+    print(json.dumps(ready | {"steps_per_call": job.plan.steps_per_call}), flush=True)
     for line in sys.stdin:
         count = int(line.split()[1])
         cost = timed(partial(steps.run, count))

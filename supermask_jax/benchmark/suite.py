@@ -34,6 +34,7 @@ class Options(NamedTuple):
     epochs: int = 8  # timed ones
     seeds: int = 4  # in one program
     peer: str | None = None  # of the part "peer"
+    peer_python: str = ""  # the interpreter that has it; "" is this one
 
     def check(self) -> None:
         """Raises UserError where an option is impossible."""
@@ -109,7 +110,7 @@ def run(
     for config in configs.values():
         _check(config)
         if options.peer:
-            check_peer(options.peer, config)
+            check_peer(options.peer, config, options.peer_python)
     load = [os.getloadavg()[0]]
     result: dict[str, Any] = {"env": environment(), "load_average": load}
     if "start" in options.parts:

@@ -76,6 +76,12 @@ def _parser() -> Parser:
         help="time the step against the same one in another framework, checked to be the same, "
         "and nothing else: torch",
     )
+    add(
+        "--peer_python",
+        default="",
+        metavar="COMMAND",
+        help="the Python that has the other framework (default: this one)",
+    )
     add("--out", type=Path, metavar="FILE", help="where the figures go as JSON")
     return parser  # fmt: skip
 
@@ -103,7 +109,9 @@ def _measure(argv: Sequence[str]) -> None:
         return
     configs = _configs(args)
     parts = ("peer",) if args.peer else args.only
-    options = Options(parts, args.repeats, args.steps, args.epochs, args.seeds, args.peer)
+    options = Options(
+        parts, args.repeats, args.steps, args.epochs, args.seeds, args.peer, args.peer_python
+    )
     check_out(args.out)
     # The runs that are measured have nothing to tell.
     logging.getLogger("supermask_jax").setLevel(logging.ERROR)

@@ -74,8 +74,7 @@ def by_products(*operands: Any, dimension_numbers: Any = _USUAL, **options: Any)
     way = way_of(operands, options)
     if way is None:
         return lax.conv_general_dilated(*operands, **options)
-    x, kernel = operands[:2]
-    return way(x.astype(jnp.float32), kernel.astype(jnp.float32)).astype(x.dtype)
+    return way(*operands[:2])
 
 
 def resolved(name: str) -> str:

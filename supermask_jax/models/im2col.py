@@ -30,10 +30,10 @@ def conv3x3(x: Array, kernel: Array) -> Array:
       kernel: float [3, 3, C, F].
 
     Returns:
-      [B, H, W, F]. Reverse mode only: `jax.jvp` raises.
+      [B, H, W, F] of the dtype of `x`, computed in float32. Reverse mode only: `jax.jvp` raises.
     """
-    y = _patches(x) @ kernel.reshape(-1, kernel.shape[-1])
-    return y.reshape(*x.shape[:-1], kernel.shape[-1])
+    y = _patches(x.astype(jnp.float32)) @ kernel.astype(jnp.float32).reshape(-1, kernel.shape[-1])
+    return y.reshape(*x.shape[:-1], kernel.shape[-1]).astype(x.dtype)
 
 
 def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -44,8 +44,9 @@ def _backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = residuals
     # With the kernel turned round: dropped by the compiler for the first layer of a network.
     dx = conv3x3(dy, kernel[::-1, ::-1].swapaxes(2, 3))
-    dkernel = _patches(x).T @ dy.reshape(-1, dy.shape[-1])
-    return dx, dkernel.reshape(kernel.shape)
+    rows = dy.astype(jnp.float32).reshape(-1, dy.shape[-1])
+    dkernel = _patches(x.astype(jnp.float32)).T @ rows
+    return dx, dkernel.reshape(kernel.shape).astype(kernel.dtype)
 
 
 conv3x3.defvjp(_forward, _backward)

@@ -218,7 +218,7 @@ def _transpose(
 
 def _pieces(x: Array, kernel: Array) -> int:
     """Returns in how many pieces to compute a batch [B, H, W, C]: a divisor of B."""
-    size = math.prod(x.shape[:3]) * max(kernel.shape[2:]) * x.dtype.itemsize
+    size = math.prod(x.shape[:3]) * max(kernel.shape[2:]) * 4  # As float32, whatever its dtype.
     wanted = max(1, -(-size // _PIECE))
     divisors = (n for n in range(wanted, 2 * wanted) if x.shape[0] % n == 0)
     return next(divisors, 1)
@@ -232,16 +232,19 @@ def conv3x3(tile: int) -> Callable[[Array, Array], Array]:
       tile: m, 2 or 4: 16 products for 4 outputs, or 36 for 16, where 36 and 144 are usual.
 
     Returns:
-      conv(x float32 [B, H, W, C], kernel float32 [3, 3, C, F]) -> float32 [B, H, W, F], within
-      rounding of `lax.conv_general_dilated`: relative errors of about 1e-6 (tile 2) and 5e-6
-      (tile 4). Reverse mode only: `jax.jvp` raises.
+      conv(x [B, H, W, C], kernel [3, 3, C, F]) -> [B, H, W, F], all of one dtype; within rounding
+      of XLA's convolution: relative errors of about 1e-6 (tile 2) and 5e-6 (tile 4). Computes
+      in float32, also what is bfloat16. Reverse mode only: `jax.jvp` raises.
     """
     transform = TRANSFORMS[tile]
 
     @jax.custom_vjp
     def conv(x: Array, kernel: Array) -> Array:
-        kernels = _kernels(kernel, transform)
-        forward = lambda x: (_convolve(x, kernels, tile, transform), ())  # noqa: E731
+        kernels = _kernels(kernel.astype(jnp.float32), transform)
+
+        def forward(x: Array) -> tuple[Array, tuple]:
+            return _convolve(x.astype(jnp.float32), kernels, tile, transform).astype(x.dtype), ()
+
         return in_pieces(forward, _pieces(x, kernel), x)[0]
 
     def forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -249,12 +252,17 @@ def conv3x3(tile: int) -> Callable[[Array, Array], Array]:
 
     def backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
         x, kernel = residuals
-        kernels = _each(jnp.transpose, _kernels(kernel, transform))
-        transpose = lambda x, dy: _transpose(x, dy, kernels, tile, transform)  # noqa: E731
+        kernels = _each(jnp.transpose, _kernels(kernel.astype(jnp.float32), transform))
+
+        def transpose(x: Array, dy: Array) -> tuple[Array, Grid]:
+            operands = (x.astype(jnp.float32), dy.astype(jnp.float32))
+            dx, products = _transpose(*operands, kernels, tile, transform)
+            return dx.astype(x.dtype), products
+
         dx, products = in_pieces(transpose, _pieces(x, kernel), x, dy)
-        matrix = jnp.asarray(transform.kernel, kernel.dtype)
+        matrix = jnp.asarray(transform.kernel, jnp.float32)
         whole = jnp.stack([jnp.stack(row) for row in products])
-        return dx, jnp.einsum("ui,vj,uvcf->ijcf", matrix, matrix, whole)
+        return dx, jnp.einsum("ui,vj,uvcf->ijcf", matrix, matrix, whole).astype(kernel.dtype)
 
     conv.defvjp(forward, backward)
     return conv
