@@ -121,6 +121,17 @@ def test_max_pool_equals_flax_by_value_and_gradient(size):
         np.testing.assert_allclose(value, expected)
 
 
+def test_max_pool_shares_the_gradient_of_ties_and_has_forward_mode():
+    x = jnp.array([[3.0, 3.0], [1.0, 3.0]]).reshape(1, 2, 2, 1)
+    (dx,) = jax.vjp(max_pool_2x2, x)[1](jnp.full((1, 1, 1, 1), 6.0))
+    np.testing.assert_array_equal(dx.ravel(), [2, 2, 0, 2])
+    tangent = jnp.arange(1.0, 5).reshape(x.shape)
+    value, forward = jax.jvp(max_pool_2x2, (x,), (tangent,))
+    np.testing.assert_allclose([value.item(), forward.item()], [3, (1 + 2 + 4) / 3], rtol=1e-6)
+    (dx,) = jax.vjp(max_pool_2x2, x.astype(jnp.bfloat16))[1](jnp.ones((1, 1, 1, 1), jnp.bfloat16))
+    assert dx.dtype == jnp.bfloat16
+
+
 @pytest.mark.parametrize("size", [1, 4])
 def test_stride_1_max_pool_equals_flax_by_value_and_gradient(size):
     x = jax.random.normal(jax.random.key(0), (2, size, size + 1, 3))

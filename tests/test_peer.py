@@ -22,6 +22,8 @@ def test_bad_wishes_are_one_line(monkeypatch, capsys):
     assert cli.main(["--peer=torch", "--models=resnet20"]) == 1
     assert "has no counterpart" in capsys.readouterr().err
     assert cli.main(["--only=peer"]) == 1
+    assert cli.main(["--peer=torch", "--peer_python=no-such-python"]) == 1
+    assert "cannot start no-such-python" in capsys.readouterr().err
 
 
 def test_unequal_gradients_are_refused(tmp_path):

@@ -63,7 +63,10 @@ _MEASURES: dict[str, Callable[[ConfigDict, Options], dict[str, Any]]] = {
     ),
     "start": lambda config, options: measure_start(config, repeats=min(options.repeats, _LAUNCHES)),
     "peer": lambda config, options: measure_peer(
-        config, repeats=options.repeats, chunk_steps=options.chunk_steps
+        config,
+        repeats=options.repeats,
+        chunk_steps=options.chunk_steps,
+        python=options.peer_python,
     ),
 }
 

@@ -1,0 +1,76 @@
+"""Convolutions in pieces of a batch: the same numbers, each device with its own rows."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from supermask_jax.models import winograd
+from supermask_jax.models.pieces import in_pieces
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_a_function_of_rows_is_the_same_in_pieces(count):
+    x, y = (jnp.asarray(np.random.default_rng(i).normal(size=(6, 2 + i))) for i in range(2))
+    function = lambda x, y: (x[:, :1] * y, {"sum": (x.sum(0), y.sum())})  # noqa: E731
+    rows, sums = jax.jit(lambda x, y: in_pieces(function, count, x, y))(x, y)
+    np.testing.assert_allclose(rows, x[:, :1] * y, rtol=1e-6)
+    np.testing.assert_allclose(sums["sum"][0], x.sum(0), rtol=1e-5)
+    np.testing.assert_allclose(sums["sum"][1], y.sum(), rtol=1e-5)
+
+
+def arrays(batch):
+    rng = np.random.default_rng(0)
+    shapes = ((batch, 8, 8, 4), (3, 3, 4, 8), (batch, 8, 8, 8))
+    return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
+
+
+def gradients(x, kernel, dy):
+    # Made anew: JAX remembers what it traced by the function.
+    y, transpose = jax.vjp(winograd.conv3x3.__wrapped__(4), x, kernel)
+    return (y, *transpose(dy))
+
+
+@pytest.mark.parametrize(
+    ("batch", "rows", "count"),
+    # 7: no divisor of it comes near the wish for two or four pieces.
+    [(12, 12, 1), (12, 4, 3), (12, 5, 3), (12, 1, 12), (7, 4, 1), (7, 2, 7)],
+)
+def test_a_convolution_is_the_same_in_pieces(monkeypatch, batch, rows, count):
+    operands = arrays(batch)
+    whole = gradients(*operands)
+    monkeypatch.setattr(winograd, "_PIECE", rows * 8 * 8 * 8 * 4)
+    assert winograd._pieces(*operands[:2]) == count
+    assert winograd._pieces(operands[0].astype(jnp.bfloat16), operands[1]) == count
+    assert ("scan[" in str(jax.make_jaxpr(lambda *o: gradients(*o))(*operands))) == (count > 1)
+    for ours, expected in zip(gradients(*operands), whole, strict=True):
+        assert ours.shape == expected.shape
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_bfloat16_stays_between_convolutions(monkeypatch):
+    monkeypatch.setattr(winograd, "_PIECE", 4 * 8 * 8 * 8 * 4)
+    operands = [a.astype(jnp.bfloat16) for a in arrays(8)]
+    exact = gradients(*(a.astype(jnp.float32) for a in operands))
+    for ours, expected in zip(gradients(*operands), exact, strict=True):
+        assert ours.dtype == jnp.bfloat16
+        # Computed in float32 and rounded once: half a unit in the last of its eight bits.
+        np.testing.assert_allclose(ours.astype(jnp.float32), expected, rtol=2**-8, atol=1e-3)
+
+
+def test_rows_stay_on_their_devices(monkeypatch):
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows, whole = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in (("data",), ()))
+    monkeypatch.setattr(winograd, "_PIECE", 4 * 8 * 8 * 8 * 4)
+    x, kernel, dy = arrays(16)
+    assert winograd._pieces(x, kernel) == 4
+    placed = jax.device_put((x, kernel, dy), (rows, whole, rows))
+    program = jax.jit(gradients, out_shardings=(rows, rows, whole))
+    text = program.lower(*placed).compile().as_text()
+    # The kernel's gradient is summed over the devices; images are never moved.
+    assert "all-reduce" in text
+    for moving in ("all-gather", "all-to-all", "collective-permute"):
+        assert moving not in text
+    for ours, expected in zip(program(*placed), gradients(x, kernel, dy), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,64 @@
+"""How steps are dispatched and compiled."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from helpers import tiny_config
+
+from supermask_jax.experiment import build
+from supermask_jax.training import compiling, programs
+from supermask_jax.training.compiling import compiled_apart
+
+
+def steps(**overrides):
+    return build(tiny_config(**{"data.name": "cifar10", "model.width": 0.5, **overrides})).plan
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"model.name": "fcn"}, None),  # the epoch
+        ({"model.name": "conv2"}, 8),
+        ({"model.name": "conv2", "convolution": "products"}, 8),
+        ({"model.name": "conv2", "convolution": "xla"}, 1),
+        ({"model.name": "conv2", "model.width": 0.1}, 1),  # too narrow for products
+        ({"model.name": "resnet20"}, 1),  # convolutions of stride 2
+        ({"model.name": "conv2", "data.subset": 3 * 128}, 3),  # no more than an epoch
+        ({"model.name": "conv2", "steps_per_call": 5}, 5),
+    ],
+)
+def test_steps_in_a_dispatch_on_cpu(overrides, expected):
+    plan = steps(**{"data.subset": 0, "batch_size": 128, "protocol": "paper", **overrides})
+    assert plan.steps_per_call == (expected or plan.steps_per_epoch)
+
+
+def test_steps_in_a_dispatch_elsewhere(monkeypatch):
+    plan = steps(**{"model.name": "conv2"})
+    params = {"kernel": jax.ShapeDtypeStruct((3, 3, 64, 64), jnp.float32)}
+    monkeypatch.setattr(programs.jax, "default_backend", lambda: "gpu")
+    assert programs.steps_in_dispatch(plan, params, xla_convolutions=True) == plan.steps_per_epoch
+
+
+def test_compiling_is_apart_from_the_first_call(monkeypatch):
+    traces, trims = [], []
+    monkeypatch.setattr(compiling, "_give_back_freed", lambda: trims.append(len(traces)))
+
+    def double(x):
+        traces.append(x)
+        return 2 * x
+
+    program = compiled_apart(jax.jit(double, donate_argnums=0))
+    x = jnp.ones(3)
+    assert program(x).tolist() == [2, 2, 2] and x.is_deleted()
+    assert program(jnp.zeros(3)).tolist() == [0, 0, 0]
+    assert len(traces) == 1  # once for both, not once more for the call
+    assert trims == [1]  # after it was compiled, once
+
+
+@pytest.mark.parametrize("error", [AttributeError, OSError])
+def test_other_c_libraries_are_let_be(monkeypatch, error):
+    def absent(name):
+        raise error("no such library or function")
+
+    monkeypatch.setattr(compiling.ctypes, "CDLL", absent)
+    assert compiled_apart(jax.jit(lambda x: x + 1))(1) == 2
