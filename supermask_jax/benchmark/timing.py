@@ -42,12 +42,13 @@ def timed(action: Callable[[], Any]) -> Cost:
     return now().since(start)
 
 
-_LOOPED, _SINGLE = 100, 3  # steps in a chunk: in one dispatch, or dispatched one by one
+_MOST, _SINGLE = 100, 3  # steps in a chunk, at most in one dispatch; where each has its own
 
 
 def chunk_of(job: Job) -> int:
     """Returns how many steps are timed at a time."""
-    return _LOOPED if job.plan.steps_per_call > 1 else _SINGLE
+    together = job.plan.steps_per_call
+    return min(together, _MOST) if together > 1 else _SINGLE
 
 
 def median_cost(costs: Iterable[Cost]) -> Cost:

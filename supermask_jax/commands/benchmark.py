@@ -52,7 +52,7 @@ def _parser() -> Parser:
         "--steps",
         type=int,
         default=0,
-        help="steps in a chunk (default: 100, or 3 where each is dispatched by itself)",
+        help="steps in a chunk (default: a dispatch of at most 100, or 3 of one step each)",
     )
     add("--epochs", type=int, default=8, help="timed epochs (default: 8)")
     add("--seeds", type=int, default=4, help="seeds in one program (default: 4)")
