@@ -18,6 +18,7 @@ from supermask_jax.benchmark.steps import process_memory
 from supermask_jax.benchmark.timing import Steps, synthetic_data, timed
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.experiment import build, split_data
+from supermask_jax.training.compiling import compiled_apart
 from supermask_jax.training.job import Job
 from supermask_jax.training.programs import Examples
 from supermask_jax.training.step import batch_sums
@@ -35,7 +36,8 @@ def check(job: Job, steps: Steps, examples: Examples) -> dict[str, Any]:
         sums = batch_sums(logits, {"label": examples.labels[:size], "weight": jnp.ones(size)})
         return sums["loss"] / sums["count"]
 
-    loss, grads = jax.jit(jax.value_and_grad(loss_fn))(steps.state.trainable["scores"])
+    value_and_grad = compiled_apart(jax.jit(jax.value_and_grad(loss_fn)))
+    loss, grads = value_and_grad(steps.state.trainable["scores"])
     return {"loss": loss, **{layer_name(name): g for name, g in named_leaves(grads).items()}}
 
 

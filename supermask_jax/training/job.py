@@ -17,6 +17,7 @@ from supermask_jax.data.transforms import Prepare
 from supermask_jax.errors import Diverged
 from supermask_jax.methods import Method
 from supermask_jax.training.checkpoint import Checkpoints
+from supermask_jax.training.compiling import compiled_apart
 from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.layout import Layout
 from supermask_jax.training.loop import Hooks, fit
@@ -100,7 +101,7 @@ class Job(NamedTuple):
         """Draws (state, frozen) where the layout wants them."""
         place, options = self.layout.per_seed, _compile_fast()
         create = jax.jit(self._create_all(), out_shardings=place, compiler_options=options)
-        return create(self._words(0))
+        return compiled_apart(create)(self._words(0))
 
     def like(self) -> tuple[TrainState, PyTree]:
         """Returns shapes, dtypes and places of what `start` returns."""
