@@ -217,12 +217,12 @@ def test_a_step_needs_the_memory_of_a_microbatch(way, convolution):
         job = experiment.build(config)
         return job, plan_step(job, (8, 8, 1))
 
-    small, large = plan(128, 1)[1], plan(512, 1)[1]
-    job, found = plan(512, 4)
+    small, large = plan(256, 1)[1], plan(1024, 1)[1]
+    job, found = plan(1024, 4)
     assert found.peak <= 1.15 * small.peak
     assert found.peak < 0.5 * large.peak
     state, frozen = job.start()
-    text = str(jax.make_jaxpr(job.train_step())(state, frozen, digits_batch(512, 512)))
+    text = str(jax.make_jaxpr(job.train_step())(state, frozen, digits_batch(1024, 1024)))
     assert (" scan[" in text) == (way == "a loop")
 
 
