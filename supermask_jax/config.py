@@ -28,6 +28,8 @@ def default_config() -> ConfigDict:
     config.validation_fraction = 0.1
     config.epochs = 100
     config.batch_size = 128
+    # A batch is split into so many, whose gradients are summed: a step needs the memory of one.
+    config.microbatches = 1
     config.eval_batch_size = 500
     config.data = ConfigDict(
         {

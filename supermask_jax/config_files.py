@@ -27,7 +27,9 @@ NOT_IDENTITY = (
     "convolution",
 )
 
-
+_AT_LEAST_1 = (
+    "epochs", "batch_size", "microbatches", "eval_batch_size", "checkpoints_to_keep", "num_seeds",
+)  # fmt: skip
 _CHOICES = {
     "protocol": ("validation", "paper"),
     "seed_loop": ("auto", "vmap", "unroll"),
@@ -44,9 +46,13 @@ def changes_nothing(flag: str) -> bool:
 
 
 def identity(config: ConfigDict) -> dict[str, Any]:
-    """Returns the config as a plain dict, without the entries that change nothing computed."""
+    """Returns the config as a plain dict, without the entries that change nothing computed.
+
+    `microbatches` is one of them where no batch norm normalises each by itself.
+    """
+    batch_norm = config.model.get("norm") != "none" and not config.model.get("norm_frozen")
     plain = config.to_dict()
-    for name in NOT_IDENTITY:
+    for name in NOT_IDENTITY if batch_norm else (*NOT_IDENTITY, "microbatches"):
         node, *rest = name.split(".")
         if rest:
             plain[node].pop(rest[0])
@@ -57,7 +63,8 @@ def identity(config: ConfigDict) -> dict[str, Any]:
 
 def default_identity() -> dict[str, Any]:
     """Returns what `identity` gives for the default config: entries that an old run lacks."""
-    return identity(default_config())
+    config = default_config()
+    return identity(config) | {"microbatches": config.microbatches}
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -123,9 +130,14 @@ def check_config(config: ConfigDict) -> None:
       UserError: an entry is missing, unknown, of the wrong type, or out of range.
     """
     check_entries(config, default_config(), "")
-    for name in ("epochs", "batch_size", "eval_batch_size", "checkpoints_to_keep", "num_seeds"):
+    for name in _AT_LEAST_1:
         if config[name] < 1:
             raise UserError(f"config.{name} must be at least 1, got {config[name]}")
+    if config.batch_size % config.microbatches:
+        raise UserError(
+            f"config.microbatches must divide config.batch_size {config.batch_size}, got "
+            f"{config.microbatches}"
+        )
     for name in ("steps_per_call", "seed", "seeds_per_program"):
         if config[name] < 0:
             raise UserError(f"config.{name} must be at least 0, got {config[name]}")

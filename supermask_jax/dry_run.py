@@ -88,9 +88,11 @@ def _memory(config: ConfigDict, job: Job, state: TrainState, frozen: PyTree) -> 
 
 def _steps(plan: Plan) -> str:
     in_dispatch = f"up to {plan.steps_per_call}" if plan.steps_per_call > 1 else "one"
+    parts = f" in {plan.microbatches} microbatches" if plan.microbatches > 1 else ""
     return (
         f"steps: {plan.epochs} epochs of {plan.steps_per_epoch} steps of {plan.batch_size} "
-        f"images = {plan.total_steps:,}, {in_dispatch} in a dispatch on {jax.default_backend()}"
+        f"images{parts} = {plan.total_steps:,}, {in_dispatch} in a dispatch on "
+        f"{jax.default_backend()}"
     )
 
 

@@ -85,7 +85,13 @@ def build(config: ConfigDict) -> Job:
         prepare=make_prepare(
             config.data.preprocess, config.data.augment, config.data.name, pad=config.data.pad
         ),
-        plan=Plan(config.epochs, config.batch_size, steps_per_epoch, config.steps_per_call),
+        plan=Plan(
+            config.epochs,
+            config.batch_size,
+            steps_per_epoch,
+            config.steps_per_call,
+            config.microbatches,
+        ),
         layout=_layout(config, 1, config.seed_loop) if config.num_seeds == 1 else one_device(),
         seed=config.seed,
         num_train=num_train,
@@ -128,6 +134,7 @@ def _layout(config: ConfigDict, num_seeds: int, seed_loop: str) -> Layout:
     return choose_layout(
         num_seeds=num_seeds,
         batch_size=config.batch_size,
+        microbatches=config.microbatches,
         seed=config.mesh.seed if num_seeds > 1 else 0,
         data=config.mesh.data,
         seed_loop=seed_loop,

@@ -127,6 +127,7 @@ class Job(NamedTuple):
             self.tx,
             steps_per_epoch=self.plan.steps_per_epoch,
             total_steps=self.plan.total_steps,
+            microbatches=self.plan.microbatches,
         )
 
     def runner(self, examples: Examples) -> RunSteps:

@@ -139,7 +139,13 @@ def one_device() -> Layout:
 
 
 def choose_layout(
-    *, num_seeds: int, batch_size: int, seed: int = 0, data: int = 0, seed_loop: str | None = None
+    *,
+    num_seeds: int,
+    batch_size: int,
+    microbatches: int = 1,
+    seed: int = 0,
+    data: int = 0,
+    seed_loop: str | None = None,
 ) -> Layout:
     """Chooses a mesh for seeds and batches.
 
@@ -149,6 +155,7 @@ def choose_layout(
     Args:
       num_seeds: seeds of one program.
       batch_size: rows of a batch.
+      microbatches: into which a batch is split; each is spread over the data axis.
       seed: size of the seed axis; 0 chooses.
       data: size of the data axis; 0 chooses.
       seed_loop: a name in `SEED_LOOPS` for more than one seed.
@@ -170,14 +177,8 @@ def choose_layout(
             f"{num_seeds} seeds cannot be divided over {seed} devices: set config.mesh.seed to a "
             f"divisor, such as {math.gcd(num_seeds, seed)}"
         )
-    data = data or _largest_divisor(batch_size, len(devices) // seed)
-    if batch_size % data:
-        near = batch_size // data * data
-        raise UserError(
-            f"batch_size {batch_size} cannot be divided over {data} devices: choose "
-            f"{' or '.join(str(n) for n in (near, near + data) if n)}, or config.mesh.data="
-            f"{_largest_divisor(batch_size, data)}"
-        )
+    data = data or _largest_divisor(batch_size // microbatches, len(devices) // seed)
+    _check_rows(batch_size, microbatches, data)
     if jax.process_count() > 1 and seed * data != len(devices):
         raise UserError(
             f"{num_seeds} seeds and batches of {batch_size} use {seed * data} of {len(devices)} "
@@ -186,6 +187,20 @@ def choose_layout(
         )
     loop = seed_loop if num_seeds > 1 else None
     return Layout(_mesh(devices[: seed * data], seed, data), loop)
+
+
+def _check_rows(batch_size: int, microbatches: int, data: int) -> None:
+    """Raises UserError unless each device has as many rows of every microbatch."""
+    every = data * microbatches
+    if not batch_size % every:
+        return
+    near = batch_size // every * every
+    parts = f" in {microbatches} microbatches" if microbatches > 1 else ""
+    raise UserError(
+        f"batch_size {batch_size}{parts} cannot be divided over {data} devices: choose "
+        f"{' or '.join(str(n) for n in (near, near + every) if n)}, or config.mesh.data="
+        f"{_largest_divisor(batch_size // microbatches, data)}"
+    )
 
 
 def _devices(*, explicit: bool) -> list[jax.Device]:

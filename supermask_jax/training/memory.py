@@ -33,7 +33,7 @@ class StepPlan(NamedTuple):
     temporaries: int
     outputs: int
     peak: int
-    flops: float  # as the compiler counts them; 0 where it does not
+    flops: float  # as the compiler counts them, of a loop one turn; 0 where it does not
 
 
 def plan_step(job: Job, image_shape: tuple[int, ...]) -> StepPlan:
@@ -96,7 +96,7 @@ def seeds_per_program(
         hint = f"set config.seeds_per_program to at most {fitting:,}, or " if fitting else ""
         raise UserError(
             f"{max(wanted, 1):,} seeds in one program need {max(wanted, 1) * each / 2**30:,.1f} "
-            f"GiB, more than is free: {hint}lower config.batch_size"
+            f"GiB, more than is free: {hint}lower config.batch_size, or raise config.microbatches"
         )
     if wanted:
         return min(wanted, num_seeds)

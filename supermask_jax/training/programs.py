@@ -42,6 +42,7 @@ class Plan(NamedTuple):
     batch_size: int
     steps_per_epoch: int
     steps_per_call: int  # steps in one dispatch; 1 means no loop on the device
+    microbatches: int = 1  # that a batch is split into
 
     @property
     def total_steps(self) -> int:

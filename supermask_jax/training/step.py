@@ -14,6 +14,7 @@ import optax
 
 from supermask_jax.data.pipeline import Batch
 from supermask_jax.methods import Method
+from supermask_jax.training.accumulate import value_and_grad
 from supermask_jax.training.plateau import stopped
 from supermask_jax.training.state import TrainState, zero_sums
 
@@ -99,29 +100,32 @@ def make_train_step(
     *,
     steps_per_epoch: int,
     total_steps: int,
+    microbatches: int = 1,
 ) -> Callable[[TrainState, PyTree, Batch], tuple[TrainState, Array]]:
     """Builds ``step(state, frozen, batch) -> (state, loss [])``.
 
     The loss is the mean cross-entropy over the rows of weight 1. `total_steps` tells annealing
     methods how far training is; at the first step of an epoch the metric sums restart. A schedule
-    that stops training leaves the state as it is from then on.
+    that stops training leaves the state as it is from then on. With `microbatches` the gradient is
+    summed over parts of the batch, in less memory: `accumulate.value_and_grad`.
     """
     tx = optax.with_extra_args_support(tx)
+
+    def forward(
+        params: PyTree, batch_stats: PyTree, batch: Batch, mask: Array
+    ) -> tuple[dict[str, Array], PyTree]:
+        logits, batch_stats = apply_fn(params, batch_stats, batch["image"], train=True, mask=mask)
+        return batch_sums(logits, batch), batch_stats
 
     def step(state: TrainState, frozen: PyTree, batch: Batch) -> tuple[TrainState, Array]:
         key = jax.random.fold_in(state.key, state.step)
         progress = state.step / total_steps
 
-        def loss_fn(trainable: PyTree) -> tuple[Array, tuple[PyTree, dict[str, Array]]]:
-            params = method.apply(trainable, frozen, key, progress)
-            logits, batch_stats = apply_fn(
-                params, state.batch_stats, batch["image"], train=True, mask=batch["weight"] > 0
-            )
-            sums = batch_sums(logits, batch)
-            return sums["loss"] / sums["count"], (batch_stats, sums)
+        def effective(trainable: PyTree) -> PyTree:
+            return method.apply(trainable, frozen, key, progress)
 
-        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, (batch_stats, sums)), grads = grad_fn(state.trainable)
+        grad_fn = value_and_grad(effective, forward, microbatches)
+        (loss, (sums, batch_stats)), grads = grad_fn(state.trainable, state.batch_stats, batch)
         updates, opt_state = tx.update(grads, state.opt_state, state.trainable, value=loss)
         trainable = optax.apply_updates(state.trainable, updates)
         if method.project is not None:
