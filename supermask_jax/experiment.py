@@ -25,8 +25,9 @@ from supermask_jax.data.transforms import make_prepare
 from supermask_jax.errors import Diverged, UserError
 from supermask_jax.finish import finish
 from supermask_jax.methods import Method
-from supermask_jax.models.convolution import calls_xla_convolution, resolved
+from supermask_jax.models.convolution import resolved
 from supermask_jax.training import optimizers, schedules
+from supermask_jax.training.compiling import calls_xla_convolution
 from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.job import Job, Splits, train
 from supermask_jax.training.layout import Layout, choose_layout, one_device

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from helpers import assert_trees_close, interrupted_run, tiny_config
-from test_methods import METHODS_UNDER_TEST, apply_fn, batch, params
+from method_helpers import METHODS_UNDER_TEST, apply_fn, batch, params
 
 from supermask_jax import experiment, methods
 from supermask_jax.config import default_config
@@ -16,7 +16,7 @@ from supermask_jax.config_files import default_identity, identity
 from supermask_jax.core.trees import mask_named
 from supermask_jax.dry_run import describe
 from supermask_jax.errors import UserError
-from supermask_jax.methods.lottery import lottery
+from supermask_jax.methods.lottery import lottery_ticket
 from supermask_jax.training import programs
 from supermask_jax.training.layout import choose_layout
 from supermask_jax.training.memory import plan_step
@@ -28,7 +28,7 @@ PRUNED = {"first/kernel": (np.arange(48).reshape(6, 8) % 3 > 0).astype(np.int8)}
 # One row a method, and what acts after the step, or between the mask and the weights.
 ROWS = (*methods.METHODS, "signed_density", "bernoulli_rescaled")
 METHODS = {name: METHODS_UNDER_TEST[name].make for name in ROWS}
-METHODS["lottery"] = lambda: lottery(PRUNED, {"first/kernel": np.full((6, 8), 0.1)})
+METHODS["lottery"] = lambda: lottery_ticket(PRUNED, {"first/kernel": np.full((6, 8), 0.1)})
 
 # Of steps; the last two of 16 rows are padding.
 BATCHES = jax.tree.map(lambda *rows: np.stack(rows), *(batch(i) for i in range(4)))

@@ -97,16 +97,3 @@ CONVOLUTIONS: dict[str, ConvGeneralDilated] = {
     "xla": lax.conv_general_dilated,
     "products": by_products,
 }
-
-
-def calls_xla_convolution(jaxpr: Any) -> bool:
-    """Says whether XLA computes a convolution of a jaxpr, or of what it calls, by its own."""
-    pending = [jaxpr]
-    while pending:
-        jaxpr = pending.pop()
-        for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-            if equation.primitive.name == "conv_general_dilated":
-                return True
-            inner = jax.tree.leaves(tuple(equation.params.values()))
-            pending += [x for x in inner if hasattr(x, "eqns") or hasattr(x, "jaxpr")]
-    return False

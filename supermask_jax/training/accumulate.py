@@ -14,6 +14,7 @@ from jax import lax
 
 from supermask_jax.core.trees import merge
 from supermask_jax.data.pipeline import Batch
+from supermask_jax.training.compiling import calls_xla_convolution
 from supermask_jax.training.state import zero_sums
 
 Array = jax.Array
@@ -112,16 +113,13 @@ def _in_turn(add: Callable[[_Found, Array], _Found], start: _Found, count: int) 
     On CPU, gradients of XLA's own convolutions are many times slower inside a loop than outside,
     where alone it turns them into convolutions of the usual layout: there `add` is written out.
     """
-    if not (jax.default_backend() == "cpu" and _has_convolution(add, start, 0)):
+    by_xla = calls_xla_convolution(jax.make_jaxpr(add)(start, 0))
+    if not (by_xla and jax.default_backend() == "cpu"):
         return lax.scan(lambda found, i: (add(found, i), None), start, jnp.arange(count))[0]
     found = start
     for i in range(count):
         found = add(found, _after(found.grads, i))
     return found
-
-
-def _has_convolution(fn: Callable[..., Any], *operands: Any) -> bool:
-    return lax.conv_general_dilated_p.name in str(jax.make_jaxpr(fn)(*operands))
 
 
 def _after(grads: PyTree, index: int) -> Array:

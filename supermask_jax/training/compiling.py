@@ -1,4 +1,4 @@
-"""Compilation apart from the first call, so that their needs of memory do not add up."""
+"""What the compiler for CPU needs to be told, or kept from."""
 
 from __future__ import annotations
 
@@ -34,3 +34,16 @@ def _give_back_freed() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError, TypeError):  # Another C library: nothing to ask it.
         pass
+
+
+def calls_xla_convolution(jaxpr: Any) -> bool:
+    """Says whether XLA computes a convolution of a jaxpr, or of what it calls, by its own."""
+    pending = [jaxpr]
+    while pending:
+        jaxpr = pending.pop()
+        for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+            if equation.primitive.name == "conv_general_dilated":
+                return True
+            inner = jax.tree.leaves(tuple(equation.params.values()))
+            pending += [x for x in inner if hasattr(x, "eqns") or hasattr(x, "jaxpr")]
+    return False
