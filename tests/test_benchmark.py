@@ -8,7 +8,7 @@ import pytest
 from helpers import ROOT, tiny_config
 
 from supermask_jax import benchmark
-from supermask_jax.benchmark import seeds, start, steps, suite
+from supermask_jax.benchmark import fresh, memory, seeds, start, steps, suite
 from supermask_jax.benchmark.epoch import _job_and_data, _overhead
 from supermask_jax.benchmark.steps import dense_twin
 from supermask_jax.benchmark.table import table
@@ -105,9 +105,29 @@ def test_no_cache_is_no_loading_time(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_memory_of_microbatches(monkeypatch):
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")
+    cases = memory.measure_memory(tiny_config(batch_size=8))
+    sizes = [(case["batch_size"], case["microbatches"]) for case in cases]
+    assert sizes == [(8, 1), (32, 1), (32, 4)]
+    small, large, _ = (case["step_bytes"]["peak"] for case in cases)
+    assert 0 < small < large
+    assert all(case["process_peak_bytes"] > 2**20 for case in cases)
+    assert all(0 < case["step_wall_seconds"] < 10 for case in cases)
+    text = benchmark.table(
+        {
+            "env": {"backend": "", "device": "", "cpu_count": 1, "versions": {"jax": ""}},
+            "load_average": [0, 0],
+            "models": {"tiny": {"data": "digits", "batch_size": 8, "memory": cases}},
+        }
+    )
+    assert "32 in 4" in text
+
+
 def test_a_failing_child_is_one_line():
     with pytest.raises(UserError, match="ended with status 1: KeyError: 'x'"):
-        start._child("{}['x']")
+        fresh.in_fresh_process("{}['x']")
 
 
 def test_steps_go_on_in_the_next_epoch(monkeypatch):

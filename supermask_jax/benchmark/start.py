@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import ast
-import os
 import statistics
-import subprocess
-import sys
-from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-import supermask_jax
-from supermask_jax.benchmark.timing import Steps, now, synthetic_data, timed
+from supermask_jax.benchmark.fresh import in_fresh_process
+from supermask_jax.benchmark.timing import Steps, synthetic_data, timed
 from supermask_jax.config_files import identity
 from supermask_jax.data import DATASETS, load
 from supermask_jax.errors import UserError
@@ -39,7 +34,7 @@ def measure_imports(*, repeats: int = 5) -> dict[str, float]:
     walls: dict[str, list[float]] = {module: [] for module in _MODULES}
     for _ in range(repeats):
         for module in _MODULES:
-            walls[module].append(float(_child(_IMPORT.format(module)).line))
+            walls[module].append(float(in_fresh_process(_IMPORT.format(module)).line))
     added = [
         ours - jax_alone
         for jax_alone, ours in zip(walls["jax"], walls["supermask_jax"], strict=True)
@@ -60,7 +55,7 @@ def measure_start(config: ConfigDict, *, repeats: int = 3) -> dict[str, float | 
     def launch(cache: str) -> float:
         variables = {"JAX_COMPILATION_CACHE_DIR": cache}
         variables["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-        return _child(_FIRST_STEP, repr(config.to_dict()), **variables).seconds
+        return in_fresh_process(_FIRST_STEP, repr(config.to_dict()), **variables).seconds
 
     cold = [launch("") for _ in range(repeats)]
     with TemporaryDirectory() as cache:
@@ -100,33 +95,3 @@ def _loading(config: ConfigDict, repeats: int) -> float | None:
         return statistics.median(timed(action).wall for _ in range(repeats))
     except UserError:
         return None
-
-
-class _Child(NamedTuple):
-    line: str  # the first one it printed
-    seconds: float  # from its launch to that line
-
-
-def _child(code: str, *arguments: str, **variables: str) -> _Child:
-    """Runs Python code in a fresh process, with more environment variables.
-
-    Raises:
-      UserError: it failed.
-    """
-    root = str(Path(supermask_jax.__file__).parent.parent)
-    # Without the filter the last line of a traceback is that of the exception.
-    environment = {"JAX_TRACEBACK_FILTERING": "off", **variables}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    started = now()
-    with subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | environment,
-    ) as process:  # fmt: skip
-        line = process.stdout.readline()
-        seconds = now().since(started).wall
-        _, errors = process.communicate()
-    if process.returncode:
-        reason = (errors.strip().splitlines() or ["no message"])[-1]
-        raise UserError(f"a benchmark process ended with status {process.returncode}: {reason}")
-    return _Child(line.strip(), seconds)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from supermask_jax.benchmark.epoch import measure_epoch
+from supermask_jax.benchmark.memory import measure_memory
 from supermask_jax.benchmark.peer import check_peer, measure_peer
 from supermask_jax.benchmark.seeds import measure_seeds
 from supermask_jax.benchmark.start import measure_imports, measure_start
@@ -20,7 +21,8 @@ from supermask_jax.models import MODELS
 from supermask_jax.training.workdir import environment
 
 PARTS = ("steps", "epoch", "start", "seeds")
-_ALL = (*PARTS, "peer")  # Only where one is asked for: it needs another framework.
+# Only where they are asked for: minutes of a large network, and another framework.
+_ALL = (*PARTS, "memory", "peer")
 
 _IMPORTS, _LAUNCHES = 5, 3  # at most: a fresh process takes seconds
 
@@ -41,8 +43,9 @@ class Options(NamedTuple):
         if not self.parts:
             raise UserError(f"no part to measure: choose among {', '.join(PARTS)}")
         for part in self.parts:
-            if part not in PARTS and not (part == "peer" and self.peer):
-                raise unknown_name("part", part, PARTS)
+            known = _ALL if self.peer else _ALL[:-1]
+            if part not in known:
+                raise unknown_name("part", part, known)
         for name, least in (("repeats", 1), ("chunk_steps", 0), ("epochs", 1), ("seeds", 2)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}")
@@ -50,7 +53,7 @@ class Options(NamedTuple):
 
 _DEFAULT = Options()
 
-_MEASURES: dict[str, Callable[[ConfigDict, Options], dict[str, Any]]] = {
+_MEASURES: dict[str, Callable[[ConfigDict, Options], Any]] = {
     "steps": lambda config, options: measure_steps(
         config, repeats=options.repeats, chunk_steps=options.chunk_steps
     ),
@@ -62,6 +65,7 @@ _MEASURES: dict[str, Callable[[ConfigDict, Options], dict[str, Any]]] = {
         chunk_steps=options.chunk_steps,
     ),
     "start": lambda config, options: measure_start(config, repeats=min(options.repeats, _LAUNCHES)),
+    "memory": lambda config, options: measure_memory(config),
     "peer": lambda config, options: measure_peer(
         config,
         repeats=options.repeats,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _Rows = list[tuple[str, ...]]
@@ -24,6 +24,7 @@ def table(result: Mapping[str, Any]) -> str:
             ("epoch", _epoch),
             ("start", _start),
             ("seeds", _seeds),
+            ("memory", _memory),
             ("peer", _peer),
         )
         tables = [_align(make(figures[part])) for part, make in parts if part in figures]
@@ -122,6 +123,21 @@ def _peer(figures: Mapping[str, Any]) -> _Rows:
         ("compilation and first step", _s(figures["compile_and_first_step_seconds"])),
         ("difference of the loss", f"{figures['loss_difference']:.0e}"),
         ("largest difference of a gradient", f"{figures['gradient_difference']:.0e}"),
+    ]
+
+
+def _memory(cases: Sequence[Mapping[str, Any]]) -> _Rows:
+    return [
+        ("batch", "step", "planned for a step", "peak of the process"),
+        *(
+            (
+                f"{case['batch_size']} in {case['microbatches']}",
+                _ms(case["step_wall_seconds"]),
+                _mib(case["step_bytes"]["peak"]),
+                _mib(case["process_peak_bytes"]),
+            )
+            for case in cases
+        ),
     ]
 
 

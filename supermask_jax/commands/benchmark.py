@@ -45,7 +45,8 @@ def _parser() -> Parser:
         type=_names,
         default=PARTS,
         metavar="PART,...",
-        help=f"parts to measure (default: {','.join(PARTS)})",
+        help=f"parts to measure (default: {','.join(PARTS)}; memory: of the batch, of four times "
+        "as much, and of that in four microbatches)",
     )
     add("--repeats", type=int, default=7, help="pairs of chunks of steps (default: 7)")
     add(
