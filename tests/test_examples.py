@@ -8,6 +8,7 @@ from typing import NamedTuple
 from unittest.mock import Mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import ROOT, assert_trees_equal
@@ -53,7 +54,7 @@ def example(monkeypatch):
 def test_every_example_is_tested():
     found = {path.stem for path in EXAMPLES.glob("*.py")}
     others = {"training", "draw_mask", "every_method", "redraw", "from_python", "time_tickets",
-              "fuzz_tickets"}  # fmt: skip
+              "time_convolutions", "fuzz_tickets"}  # fmt: skip
     assert found == {*MODELS, *others}
 
 
@@ -181,6 +182,17 @@ def test_a_run_from_python_leaves_a_ticket_of_its_accuracy(example, tmp_path, ca
     config = str(ROOT / "configs" / "quickstart.py")
     accuracy = example("from_python").small_run(config, tmp_path / "run", epochs=1)
     assert f"test accuracy {accuracy:.1%}" in capsys.readouterr().out
+
+
+def test_timed_convolutions_are_cases(example):
+    module = example("time_convolutions")
+    cases = module.time_shape(2, 4, 3, 5, rounds=1)
+    assert [case["way"] for case in cases] == list(module.WAYS)
+    assert all(case["forward_seconds"] > 0 < case["backward_seconds"] for case in cases)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 3)), jnp.float32)
+    kernel = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3, 3, 5)), jnp.float32)
+    for way in module.WAYS.values():
+        np.testing.assert_allclose(way(x, kernel), module.xla(x, kernel), atol=1e-4)
 
 
 def test_timed_tickets_are_result_files(example, tmp_path):

@@ -1,5 +1,7 @@
 """Convolutions in pieces of a batch: the same numbers, each device with its own rows."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,9 +28,11 @@ def arrays(batch):
     return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
 
 
-def gradients(x, kernel, dy):
-    # Made anew: JAX remembers what it traced by the function.
-    y, transpose = jax.vjp(winograd.conv3x3.__wrapped__(4), x, kernel)
+ROW = 8 * 8 * 8 * 4  # bytes
+
+
+def gradients(rows, x, kernel, dy):
+    y, transpose = jax.vjp(winograd.conv3x3(4, rows * ROW), x, kernel)
     return (y, *transpose(dy))
 
 
@@ -37,40 +41,38 @@ def gradients(x, kernel, dy):
     # 7: no divisor of it comes near the wish for two or four pieces.
     [(12, 12, 1), (12, 4, 3), (12, 5, 3), (12, 1, 12), (7, 4, 1), (7, 2, 7)],
 )
-def test_a_convolution_is_the_same_in_pieces(monkeypatch, batch, rows, count):
+def test_a_convolution_is_the_same_in_pieces(batch, rows, count):
     operands = arrays(batch)
-    whole = gradients(*operands)
-    monkeypatch.setattr(winograd, "_PIECE", rows * 8 * 8 * 8 * 4)
-    assert winograd._pieces(*operands[:2]) == count
-    assert winograd._pieces(operands[0].astype(jnp.bfloat16), operands[1]) == count
-    assert ("scan[" in str(jax.make_jaxpr(lambda *o: gradients(*o))(*operands))) == (count > 1)
-    for ours, expected in zip(gradients(*operands), whole, strict=True):
+    x, kernel, _ = operands
+    assert winograd._pieces(x, kernel, rows * ROW) == count
+    assert winograd._pieces(x.astype(jnp.bfloat16), kernel, rows * ROW) == count
+    assert ("scan[" in str(jax.make_jaxpr(partial(gradients, rows))(*operands))) == (count > 1)
+    whole = gradients(batch, *operands)
+    for ours, expected in zip(gradients(rows, *operands), whole, strict=True):
         assert ours.shape == expected.shape
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_bfloat16_stays_between_convolutions(monkeypatch):
-    monkeypatch.setattr(winograd, "_PIECE", 4 * 8 * 8 * 8 * 4)
+def test_bfloat16_stays_between_convolutions():
     operands = [a.astype(jnp.bfloat16) for a in arrays(8)]
-    exact = gradients(*(a.astype(jnp.float32) for a in operands))
-    for ours, expected in zip(gradients(*operands), exact, strict=True):
+    exact = gradients(4, *(a.astype(jnp.float32) for a in operands))
+    for ours, expected in zip(gradients(4, *operands), exact, strict=True):
         assert ours.dtype == jnp.bfloat16
         # Computed in float32 and rounded once: half a unit in the last of its eight bits.
         np.testing.assert_allclose(ours.astype(jnp.float32), expected, rtol=2**-8, atol=1e-3)
 
 
-def test_rows_stay_on_their_devices(monkeypatch):
+def test_rows_stay_on_their_devices():
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     rows, whole = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in (("data",), ()))
-    monkeypatch.setattr(winograd, "_PIECE", 4 * 8 * 8 * 8 * 4)
     x, kernel, dy = arrays(16)
-    assert winograd._pieces(x, kernel) == 4
+    assert winograd._pieces(x, kernel, 4 * ROW) == 4
     placed = jax.device_put((x, kernel, dy), (rows, whole, rows))
-    program = jax.jit(gradients, out_shardings=(rows, rows, whole))
+    program = jax.jit(partial(gradients, 4), out_shardings=(rows, rows, whole))
     text = program.lower(*placed).compile().as_text()
     # The kernel's gradient is summed over the devices; images are never moved.
     assert "all-reduce" in text
     for moving in ("all-gather", "all-to-all", "collective-permute"):
         assert moving not in text
-    for ours, expected in zip(program(*placed), gradients(x, kernel, dy), strict=True):
+    for ours, expected in zip(program(*placed), gradients(4, x, kernel, dy), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)

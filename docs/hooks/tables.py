@@ -41,18 +41,14 @@ def results(unused: None) -> str:
     return text.partition("\n")[2].replace("](docs/", "](")
 
 
-def _pruned(name: str) -> dict[str, Any]:
-    return json.loads((ROOT / "results" / f"lottery-{name}.json").read_text())
-
-
 def lottery(name: str) -> str:
     """Accuracy level by level of one grid of recipes."""
-    return pruning_table.lottery_page(_pruned(name))
+    return pruning_table.lottery_page(_result(f"lottery-{name}"))
 
 
 def criteria(name: str) -> str:
     """The ranks of the criteria of one grid."""
-    return pruning_table.criteria_page(_pruned(name))
+    return pruning_table.criteria_page(_result(f"lottery-{name}"))
 
 
 def tickets(unused: None) -> str:
@@ -107,22 +103,72 @@ def latency(unused: None) -> str:
 def peer(unused: None) -> str:
     """Steps beside the same ones in PyTorch."""
     lines = [
-        "| model | dtype | ours | PyTorch | ours / PyTorch | in CPU time | peak memory |",
-        "|---|---|---|---|---|---|---|",
+        "| jax | dtype | model | ours | PyTorch | ours / PyTorch | in CPU time | peak memory |"
+        " first step |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for path in sorted((ROOT / "results").glob("peer-*.json"), reverse=True):
+    for path in sorted((ROOT / "results").glob("peer-*.json")):
         for model, result in json.loads(path.read_text())["models"].items():
             found = result["peer"]
             sides = [found[side] for side in ("ours", "peer")]
             times = " | ".join(f"{1e3 * side['step_wall_seconds']:,.2f} ms" for side in sides)
             low, high = found["ratio_wall_range"]
-            memory = " and ".join(f"{side['process_peak_bytes'] / 2**20:,.0f}" for side in sides)
+            memory = " and ".join(_mib(side["process_peak_bytes"]) for side in sides)
             lines.append(
-                f"| `{model}` | {found['compute_dtype']} | {times} | "
+                f"| {sides[0]['version']} | {found['compute_dtype']} | `{model}` | {times} | "
                 f"{found['ratio_wall']:.2f} [{low:.2f}, {high:.2f}] | {found['ratio_cpu']:.2f} | "
-                f"{memory} MiB |"
+                f"{memory} | {found['compile_and_first_step_seconds']:.1f} s |"
             )
     return "\n".join(lines)
+
+
+def convolutions(unused: None) -> str:
+    """Times of the ways to compute a convolution, forward and backward, layer by layer."""
+    result = _result("convolutions")
+    layers: dict[tuple[int, ...], dict[str, str]] = {}
+    for case in result["cases"]:
+        shape = (case["size"], case["channels"], case["features"])
+        times = (1e3 * case[f"{part}_seconds"] for part in ("forward", "backward"))
+        layers.setdefault(shape, {})[case["way"]] = " / ".join(f"{value:,.0f}" for value in times)
+    ways = list(next(iter(layers.values())))
+    lines = [f"| layer | {' | '.join(ways)} |", "|---" * (1 + len(ways)) + "|"]
+    for (size, channels, features), times in layers.items():
+        row = " | ".join(times[way] for way in ways)
+        lines.append(f"| {size} x {size}, {channels} to {features} | {row} |")
+    return "\n".join(lines)
+
+
+def memory(name: str) -> str:
+    """Memory of a batch, of four times as much, and of that in microbatches."""
+    lines = [
+        "| batch | microbatches | planned for a step | peak of the process | step |",
+        "|---|---|---|---|---|",
+    ]
+    for model in _result(name)["models"].values():
+        for case in model["memory"]:
+            sizes = (case["step_bytes"]["peak"], case["process_peak_bytes"])
+            lines.append(
+                f"| {case['batch_size']} | {case['microbatches']} | "
+                f"{' | '.join(map(_mib, sizes))} | {case['step_wall_seconds']:.2f} s |"
+            )
+    return "\n".join(lines)
+
+
+def starts(name: str) -> str:
+    """Seconds from launch to first step."""
+    lines = ["| model | no compilation cache | with one |", "|---|---|---|"]
+    for model, figures in _result(name)["models"].items():
+        found = [figures["start"][f"first_step_{kind}seconds"] for kind in ("", "cached_")]
+        lines.append(f"| `{model}` | {' | '.join(f'{value:.1f} s' for value in found)} |")
+    return "\n".join(lines)
+
+
+def _result(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "results" / f"{name}.json").read_text())
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
 
 
 _MAKERS: dict[str, Callable[[Any], str]] = {
@@ -134,6 +180,9 @@ _MAKERS: dict[str, Callable[[Any], str]] = {
     "steps": steps,
     "latency": latency,
     "peer": peer,
+    "convolutions": convolutions,
+    "memory": memory,
+    "starts": starts,
 }
 
 

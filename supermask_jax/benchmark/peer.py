@@ -24,8 +24,9 @@ from supermask_jax.errors import UserError, unknown_name
 
 PEERS = ("torch",)
 MODELS = ("fcn", "conv2", "conv4", "conv6", "conv8")
-# Largest relative difference (norm of the difference over the norm) of loss and gradients.
-TOLERANCES = {"float32": 5e-3, "bfloat16": 5e-2}
+# Largest relative difference (norm of the difference over the norm) of loss and gradients. In
+# bfloat16 rounding alone takes a gradient of Conv8 12 % from float32's here, 14 % in PyTorch.
+TOLERANCES = {"float32": 5e-3, "bfloat16": 0.15}
 
 _BATCHES = 16  # of images that both sides go round in
 _CHUNK_SECONDS = 2.0

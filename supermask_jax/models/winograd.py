@@ -65,7 +65,7 @@ TRANSFORMS = {2: _TWO, 4: _FOUR}
 
 # Bytes of input or output in a piece of a batch: with its transforms a few times that, it stays in
 # the last cache; smaller pieces leave cores idle.
-_PIECE = 8 << 20
+_PIECE_BYTES = 8 << 20
 
 
 def _combine(row: Sequence[float], arrays: Sequence[Array]) -> Array:
@@ -216,20 +216,21 @@ def _transpose(
     return dx[:, : x.shape[1], : x.shape[2]], products
 
 
-def _pieces(x: Array, kernel: Array) -> int:
-    """Returns in how many pieces to compute a batch [B, H, W, C]: a divisor of B."""
+def _pieces(x: Array, kernel: Array, most: int) -> int:
+    """Returns in how many pieces of about `most` bytes to compute [B, H, W, C]: a divisor of B."""
     size = math.prod(x.shape[:3]) * max(kernel.shape[2:]) * 4  # As float32, whatever its dtype.
-    wanted = max(1, -(-size // _PIECE))
+    wanted = max(1, -(-size // most))
     divisors = (n for n in range(wanted, 2 * wanted) if x.shape[0] % n == 0)
     return next(divisors, 1)
 
 
 @cache
-def conv3x3(tile: int) -> Callable[[Array, Array], Array]:
+def conv3x3(tile: int, piece_bytes: int = _PIECE_BYTES) -> Callable[[Array, Array], Array]:
     """Returns ``conv(x, kernel)``: 3 x 3, stride 1, borders padded with 0 so that sizes stay.
 
     Args:
       tile: m, 2 or 4: 16 products for 4 outputs, or 36 for 16, where 36 and 144 are usual.
+      piece_bytes: of input or output, as float32, in a piece of the batch, about.
 
     Returns:
       conv(x [B, H, W, C], kernel [3, 3, C, F]) -> [B, H, W, F], all of one dtype; within rounding
@@ -245,7 +246,7 @@ def conv3x3(tile: int) -> Callable[[Array, Array], Array]:
         def forward(x: Array) -> tuple[Array, tuple]:
             return _convolve(x.astype(jnp.float32), kernels, tile, transform).astype(x.dtype), ()
 
-        return in_pieces(forward, _pieces(x, kernel), x)[0]
+        return in_pieces(forward, _pieces(x, kernel, piece_bytes), x)[0]
 
     def forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
         return conv(x, kernel), (x, kernel)
@@ -259,7 +260,7 @@ def conv3x3(tile: int) -> Callable[[Array, Array], Array]:
             dx, products = _transpose(*operands, kernels, tile, transform)
             return dx.astype(x.dtype), products
 
-        dx, products = in_pieces(transpose, _pieces(x, kernel), x, dy)
+        dx, products = in_pieces(transpose, _pieces(x, kernel, piece_bytes), x, dy)
         matrix = jnp.asarray(transform.kernel, jnp.float32)
         whole = jnp.stack([jnp.stack(row) for row in products])
         return dx, jnp.einsum("ui,vj,uvcf->ijcf", matrix, matrix, whole).astype(kernel.dtype)

@@ -58,8 +58,8 @@ def steps_in_dispatch(plan: Plan, params: PyTree, *, xla_convolutions: bool) -> 
 
     There XLA runs its own convolutions inside a loop by a path many times slower than the same step
     jitted alone. Those by matrix products it does not, and every dispatch takes the memory of its
-    temporaries from the system anew, which is up to a third of a step: a few steps share it, and
-    what stops a run need not wait long.
+    temporaries from the system anew, which may be a third of a step: a few steps share it, and what
+    stops a run need not wait long.
 
     Args:
       plan: of the run.
