@@ -27,7 +27,7 @@ from supermask_jax.finish import finish
 from supermask_jax.methods import Method
 from supermask_jax.models.convolution import resolved
 from supermask_jax.training import optimizers, schedules
-from supermask_jax.training.compiling import calls_xla_convolution
+from supermask_jax.training.compiling import derives_convolution
 from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.job import Job, Splits, train
 from supermask_jax.training.layout import Layout, choose_layout, one_device
@@ -109,8 +109,8 @@ def build(config: ConfigDict) -> Job:
         job = job._replace(convolution=resolved(config.convolution))
     if not config.steps_per_call:
         # What draws a network calls it.
-        by_xla = calls_xla_convolution(traced)
-        per_call = steps_in_dispatch(job.plan, shapes, xla_convolutions=by_xla)
+        derived = derives_convolution(traced)
+        per_call = steps_in_dispatch(job.plan, shapes, derived_convolutions=derived)
         job = job._replace(plan=job.plan._replace(steps_per_call=per_call))
     return job
 

@@ -21,8 +21,9 @@ def steps(**overrides):
         ({"model.name": "conv2"}, 8),
         ({"model.name": "conv2", "convolution": "products"}, 8),
         ({"model.name": "conv2", "convolution": "xla"}, 1),
-        ({"model.name": "conv2", "model.width": 0.1}, 1),  # too narrow for products
-        ({"model.name": "resnet20"}, 1),  # convolutions of stride 2
+        ({"model.name": "conv2", "model.width": 0.1}, 8),
+        ({"model.name": "resnet20"}, 8),
+        ({"model.name": "resnet20", "convolution": "xla"}, 1),
         ({"model.name": "conv2", "data.subset": 3 * 128}, 3),  # no more than an epoch
         ({"model.name": "conv2", "steps_per_call": 5}, 5),
     ],
@@ -36,7 +37,9 @@ def test_steps_in_a_dispatch_elsewhere(monkeypatch):
     plan = steps(**{"model.name": "conv2"})
     params = {"kernel": jax.ShapeDtypeStruct((3, 3, 64, 64), jnp.float32)}
     monkeypatch.setattr(programs.jax, "default_backend", lambda: "gpu")
-    assert programs.steps_in_dispatch(plan, params, xla_convolutions=True) == plan.steps_per_epoch
+    assert (
+        programs.steps_in_dispatch(plan, params, derived_convolutions=True) == plan.steps_per_epoch
+    )
 
 
 def test_compiling_is_apart_from_the_first_call(monkeypatch):

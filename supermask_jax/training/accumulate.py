@@ -14,7 +14,7 @@ from jax import lax
 
 from supermask_jax.core.trees import merge
 from supermask_jax.data.pipeline import Batch
-from supermask_jax.training.compiling import calls_xla_convolution
+from supermask_jax.training.compiling import derives_convolution
 from supermask_jax.training.state import zero_sums
 
 Array = jax.Array
@@ -95,7 +95,11 @@ def _in_parts(
         )
 
     start = _Found(zero_sums(), batch_stats, jax.tree.map(jnp.zeros_like, floating))
-    sums, stats, grads = _in_turn(add, start, microbatches)
+    whole = jax.make_jaxpr(forward)(
+        merge(floating, others), batch_stats, batch, batch["weight"] > 0
+    )
+    in_loop = not (jax.default_backend() == "cpu" and derives_convolution(whole))
+    sums, stats, grads = _in_turn(add, start, microbatches, loop=in_loop)
     return (sums["loss"] / sums["count"], (sums, stats)), pull(grads)[0]
 
 
@@ -107,14 +111,11 @@ class _Found(NamedTuple):
     grads: PyTree  # of the effective parameters
 
 
-def _in_turn(add: Callable[[_Found, Array], _Found], start: _Found, count: int) -> _Found:
-    """Applies `add` for the indices 0 ... count - 1: in a loop, which compiles once.
-
-    On CPU, gradients of XLA's own convolutions are many times slower inside a loop than outside,
-    where alone it turns them into convolutions of the usual layout: there `add` is written out.
-    """
-    by_xla = calls_xla_convolution(jax.make_jaxpr(add)(start, 0))
-    if not (by_xla and jax.default_backend() == "cpu"):
+def _in_turn(
+    add: Callable[[_Found, Array], _Found], start: _Found, count: int, *, loop: bool
+) -> _Found:
+    """Applies `add` for the indices 0 ... count - 1: in a loop, which compiles once, or in turn."""
+    if loop:
         return lax.scan(lambda found, i: (add(found, i), None), start, jnp.arange(count))[0]
     found = start
     for i in range(count):

@@ -53,22 +53,21 @@ class Plan(NamedTuple):
 RunSteps = Callable[[TrainState, PyTree, Array, int, int], tuple[TrainState, Array]]
 
 
-def steps_in_dispatch(plan: Plan, params: PyTree, *, xla_convolutions: bool) -> int:
+def steps_in_dispatch(plan: Plan, params: PyTree, *, derived_convolutions: bool) -> int:
     """Chooses how many steps are dispatched at once: those of an epoch, but on CPU.
 
-    There XLA runs its own convolutions inside a loop by a path many times slower than the same step
-    jitted alone. Those by matrix products it does not, and every dispatch takes the memory of its
-    temporaries from the system anew, which may be a third of a step: a few steps share it, and what
-    stops a run need not wait long.
+    There every dispatch takes the memory of its temporaries from the system anew, which is up to a
+    third of a step: a few steps share it, and what stops a run need not wait long. But for networks
+    whose gradients are many times slower inside a loop.
 
     Args:
       plan: of the run.
       params: of the network, or their shapes.
-      xla_convolutions: whether XLA computes some of its convolutions by its own.
+      derived_convolutions: see `compiling.derives_convolution`.
     """
     if jax.default_backend() != "cpu" or not has_convolutions(params):
         return plan.steps_per_epoch
-    return 1 if xla_convolutions else min(_CPU_STEPS, plan.steps_per_epoch)
+    return 1 if derived_convolutions else min(_CPU_STEPS, plan.steps_per_epoch)
 
 
 def has_convolutions(params: PyTree) -> bool:
