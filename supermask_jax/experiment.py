@@ -102,6 +102,11 @@ def build(config: ConfigDict) -> Job:
         tensorboard=config.tensorboard,
         tensorboard_masks=config.tensorboard_masks,
     )
+    return _planned(job, config)
+
+
+def _planned(job: Job, config: ConfigDict) -> Job:
+    """Traces a job and adds what depends on its network: how it convolves, steps in a dispatch."""
     if job.plan.total_steps >= 2**31:
         raise UserError(f"{job.plan.total_steps:,} steps are more than can be counted")
     traced, shapes = _traced(job, config)

@@ -11,13 +11,13 @@ from ml_collections import ConfigDict
 
 from supermask_jax.benchmark.fresh import in_fresh_process
 from supermask_jax.benchmark.steps import process_memory
-from supermask_jax.benchmark.timing import Steps, synthetic_data, timed
+from supermask_jax.benchmark.timing import Steps, chunk_of, synthetic_data, timed
 from supermask_jax.data import DATASETS
 from supermask_jax.experiment import build, split_data
 from supermask_jax.training.memory import plan_step
 
+_BATCHES = 8  # that the steps go round in
 _CASES = ((1, 1), (4, 1), (4, 4))  # (times the batch size, microbatches)
-_STEPS = 2  # that are timed, after as many
 _CODE = """\
 import sys
 from supermask_jax.benchmark.memory import main
@@ -40,7 +40,7 @@ def _cases(config: ConfigDict) -> list[ConfigDict]:
     for times, microbatches in _CASES:
         case = config.copy_and_resolve_references()
         case.batch_size, case.microbatches = times * config.batch_size, microbatches
-        case.data.subset = 2 * _STEPS * case.batch_size
+        case.data.subset = _BATCHES * case.batch_size
         cases.append(case)
     return cases
 
@@ -53,10 +53,11 @@ def main(argument: str) -> None:
     """
     config = ConfigDict(ast.literal_eval(argument))
     job = build(config)
-    data = synthetic_data(config.data.name, 2 * config.data.subset)
+    data = synthetic_data(config.data.name, config.data.subset)
     steps = Steps(job, split_data(data, config, job.layout).train)
-    steps.run(_STEPS)
-    seconds = timed(partial(steps.run, _STEPS)).wall / _STEPS
+    chunk = chunk_of(job)
+    steps.run(chunk)
+    seconds = timed(partial(steps.run, chunk)).wall / chunk
     peak = process_memory()  # Before the plan is made, which compiles once more.
     plan = plan_step(job, DATASETS[config.data.name].image_shape)._asdict()
     plan.pop("flops")

@@ -78,11 +78,12 @@ def check_peer(peer: str, config: ConfigDict, python: str = "") -> None:
     if not python and importlib.util.find_spec(peer) is None:
         raise UserError(f"--peer={peer} needs it installed: pip install {peer}")
     plain = (config.method.name == "signed" and config.method.threshold.rule != "top_fraction"
-             and config.model.norm == "none" and config.optimizer.name == "sgdw")  # fmt: skip
+             and config.model.norm == "none" and config.optimizer.name == "sgdw"
+             and config.microbatches == 1)  # fmt: skip
     if config.model.name not in MODELS or not plain or config.data.augment != "none":
         raise UserError(
             f"{config.name} has no counterpart in {peer}: it has the signed supermasks, with SGDW "
-            f"and without norm or augmentation, of {', '.join(MODELS)}"
+            f"and without norm, augmentation or microbatches, of {', '.join(MODELS)}"
         )
 
 

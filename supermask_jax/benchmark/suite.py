@@ -126,6 +126,8 @@ def run(
     result["models"] = {}
     for name, config in configs.items():
         figures = {"data": config.data.name, "batch_size": config.batch_size}
+        if how := build(config).convolution:
+            figures["convolution"] = how
         for part in _ALL:
             if part in options.parts:
                 note(f"{name}: {part}")

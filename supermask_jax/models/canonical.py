@@ -2,7 +2,7 @@
 
 Its kernel for CPU wants images [B, H, W, C] and kernels [I, J, C, F]. A gradient, which JAX writes
 with other axes in these places, XLA brings there in the outermost computation of a program alone:
-in a loop it takes 10 to 80 times as long. Here the operands are transposed instead.
+in a loop it takes many times as long. Here the operands are transposed instead.
 """
 
 from __future__ import annotations

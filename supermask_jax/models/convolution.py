@@ -83,7 +83,8 @@ def by_products(*operands: Any, dimension_numbers: Any = USUAL, **options: Any) 
     What stays with XLA, but for groups and dilation, has gradients that are fast inside a loop too.
 
     Takes its place in Flax: ``nn.Conv(64, (3, 3), conv_general_dilated=by_products)``. Computes in
-    float32 what is bfloat16, and keeps the dtype. Reverse mode only: `jax.jvp` raises.
+    float32 what is bfloat16, and keeps the dtype. Reverse mode only, but for 1 x 1: `jax.jvp`
+    raises.
     """
     options["dimension_numbers"] = dimension_numbers
     way = way_of(operands, options)

@@ -26,7 +26,8 @@ def in_pieces(
     """
     if count == 1:
         return function(*arrays)
-    # Every count-th row makes a piece: rows that lie on several devices stay where they are.
+    # Every count-th row makes a piece: rows that lie on several devices stay where they are, if
+    # their number divides that of the rows in a piece.
     split = [x.reshape(-1, count, *x.shape[1:]) for x in arrays]
 
     def piece(index: Array | int) -> tuple[Array, PyTree]:

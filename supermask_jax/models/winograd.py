@@ -220,6 +220,7 @@ def _pieces(x: Array, kernel: Array, most: int) -> int:
     """Returns in how many pieces of about `most` bytes to compute [B, H, W, C]: a divisor of B."""
     size = math.prod(x.shape[:3]) * max(kernel.shape[2:]) * 4  # As float32, whatever its dtype.
     wanted = max(1, -(-size // most))
+    # Where no divisor is near, one piece: many tiny ones would leave cores idle.
     divisors = (n for n in range(wanted, 2 * wanted) if x.shape[0] % n == 0)
     return next(divisors, 1)
 

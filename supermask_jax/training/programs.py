@@ -56,9 +56,9 @@ RunSteps = Callable[[TrainState, PyTree, Array, int, int], tuple[TrainState, Arr
 def steps_in_dispatch(plan: Plan, params: PyTree, *, derived_convolutions: bool) -> int:
     """Chooses how many steps are dispatched at once: those of an epoch, but on CPU.
 
-    There every dispatch takes the memory of its temporaries from the system anew, which is up to a
-    third of a step: a few steps share it, and what stops a run need not wait long. But for networks
-    whose gradients are many times slower inside a loop.
+    There every dispatch takes the memory of its temporaries from the system anew, which may be a
+    good part of a step: a few steps share it, and what stops a run need not wait long. It
+    is one for networks whose gradients are many times slower inside a loop.
 
     Args:
       plan: of the run.
