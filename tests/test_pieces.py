@@ -50,7 +50,8 @@ def test_a_convolution_is_the_same_in_pieces(batch, rows, count):
     whole = gradients(batch, *operands)
     for ours, expected in zip(gradients(rows, *operands), whole, strict=True):
         assert ours.shape == expected.shape
-        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+        # Sums in another order, and of numbers that tiles make larger: relative to the whole.
+        assert np.linalg.norm(ours - expected) <= 1e-5 * np.linalg.norm(expected)
 
 
 def test_bfloat16_stays_between_convolutions():
