@@ -111,14 +111,20 @@ def test_one_estimator():
     assert users == {"estimators", "canonical", "im2col", "winograd"}
 
 
+def printed(code: str) -> str:
+    """What a fresh process prints for some code."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert not done.returncode, done.stderr
+    return done.stdout.strip()
+
+
 def test_importing_the_package_imports_nothing_heavy():
     code = (
         "import sys, supermask_jax; "
         "print([m for m in ('flax', 'optax', 'orbax', 'tensorflow_datasets', 'sklearn') "
         "if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout.strip() == "[]", done.stderr
+    assert printed(code) == "[]"
 
 
 def test_pruning_needs_no_jax():
@@ -127,8 +133,7 @@ def test_pruning_needs_no_jax():
         "sm.Recipe, sm.unpruned, sm.next_level, sm.prune, sm.CRITERIA, sm.MASK0_ACTIONS; "
         "print('jax' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout.strip() == "False", done.stderr
+    assert printed(code) == "False"
 
 
 def test_the_public_names_are_there_and_those_of_the_reference():
