@@ -6,11 +6,10 @@ import difflib
 from collections.abc import Iterable
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Bad input. Its message is one line that says what was found and what to change.
 
-    The command-line doorways print the message alone and exit with a non-zero status; used as a
-    library, it is an ordinary exception.
+    The commands print the message alone and exit with a non-zero status.
     """
 
 

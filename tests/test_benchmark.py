@@ -85,7 +85,7 @@ def test_only_convolutions_on_cpu_get_a_short_epoch():
     )
     whole, splits = _job_and_data(tiny_config(**sizes))
     assert whole.plan.steps_per_epoch == 41
-    assert short.num_train == whole.num_train == len(splits.train.labels)
+    assert short.plan.num_train == whole.plan.num_train == len(splits.train.labels)
 
 
 def test_start_times_fresh_processes(monkeypatch):
@@ -133,11 +133,11 @@ def test_a_failing_child_is_one_line():
 def test_steps_go_on_in_the_next_epoch(monkeypatch):
     dispatches = []
 
-    def run(state, frozen, order, index, count):
+    def run(state, frozen, examples, order, index, count):
         dispatches.append((index, count))
         return state, None
 
-    monkeypatch.setattr("supermask_jax.training.job.make_run_steps", lambda *unused: run)
+    monkeypatch.setattr("supermask_jax.benchmark.timing.make_train_steps", lambda job: run)
     job = build(tiny_config(**{"data.shuffle": False}))
     steps = Steps(job, None)
     for count in (1, job.plan.steps_per_epoch, 3):

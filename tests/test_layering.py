@@ -22,14 +22,12 @@ ALLOWED = {
     "models": BASE | {"models"},
     "modules": BASE | {"core"},
     "data": BASE | {"data"},
-    "training": BASE | {"core", "methods", "data", "training"},
+    "training": BASE | {"core", "methods", "data", "tickets", "training"},
     "config": BASE,
     "config_koster": BASE | {"config"},
     "config_files": BASE | {"config", "data"},
     "overrides": BASE | {"config_files"},
     "tickets": BASE | {"core", "models", "tickets"},
-    "run_ticket": BASE | {"methods", "data", "tickets"},
-    "finish": BASE | {"core", "training", "run_ticket"},
     "analysis": BASE | {"analysis"},
     "experiment": BASE
     | {
@@ -40,12 +38,10 @@ ALLOWED = {
         "training",
         "config_files",
         "analysis",
-        "finish",
     },
 }
 BELOW = set(ALLOWED)
 for part in (
-    "dry_run",
     "lottery",
     "benchmark",
     "reproduce",
@@ -67,7 +63,6 @@ HEAVY = {
         "config_files",
         "experiment",
         "overrides",
-        "dry_run",
         "lottery",
         "benchmark",
         "reproduce",

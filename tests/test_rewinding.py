@@ -57,7 +57,7 @@ def test_a_rewound_level_starts_at_step_k_with_fresh_moments(tmp_path):
     assert (int(state.step), int(schedule.count), int(adam.count)) == (REWIND, REWIND, 0)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves((adam.mu, adam.nu, state.sums)))
     weights = arrays(tmp_path / "run" / "level_00", f"weights_at_{REWIND}")
-    initial, _ = job.create(job.keys()[0])
+    initial, _ = job.create(job.keys()[0][0])
     for name, start in named_leaves(state.trainable["weights"]).items():
         np.testing.assert_array_equal(start, weights[f"params/{name}"] * level.masks[name])
         first = named_leaves(initial.trainable["params"])[name]

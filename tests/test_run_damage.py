@@ -45,7 +45,7 @@ def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch,
 def test_changed_frozen_weights_are_an_error(tmp_path, monkeypatch):
     folder = interrupted_run(tmp_path / "run", monkeypatch)
     job = experiment.build(tiny_config(epochs=4))
-    _, frozen = job.create(job.keys()[0])
+    _, frozen = job.start()
     other = jax.tree.map(lambda x: x * 1.5, frozen)
     shutil.rmtree(folder.checkpoints / "frozen")
     with Checkpoints(tmp_path / "other") as checkpoints:
@@ -101,7 +101,7 @@ def test_checkpoints_that_cannot_be_read_are_kept(tmp_path, monkeypatch):
 
 
 def test_a_stop_whose_save_fails_does_not_say_saved(tmp_path, monkeypatch):
-    monkeypatch.setattr("supermask_jax.training.job.Progress.step", StopAfter(monkeypatch, 1))
+    monkeypatch.setattr("supermask_jax.training.loop.Progress.step", StopAfter(monkeypatch, 1))
     monkeypatch.setattr(
         "orbax.checkpoint.CheckpointManager.wait_until_finished",
         lambda self: (_ for _ in ()).throw(OSError(28, "No space left on device")),

@@ -17,9 +17,10 @@ from supermask_jax.config_files import identity
 from supermask_jax.core.trees import digest
 from supermask_jax.experiment import build, split_data
 from supermask_jax.training.checkpoint import Checkpoints
-from supermask_jax.training.job import Job, Splits, train
-from supermask_jax.training.programs import Examples
+from supermask_jax.training.evaluate import Examples, make_evaluate
+from supermask_jax.training.loop import train
 from supermask_jax.training.state import TrainState
+from supermask_jax.training.trainer import Splits, Trainer
 from supermask_jax.training.workdir import Workdir
 
 # With convolutions on CPU a whole epoch takes minutes, and what it costs beside the steps does not
@@ -66,7 +67,7 @@ def measure_epoch(config: ConfigDict, *, epochs: int) -> dict[str, Any]:
     job, splits = _job_and_data(config)
     watched = splits.test if splits.val is None else splits.val
     steps = Steps(job, splits.train)
-    evaluate = job.measure()
+    evaluate = make_evaluate(job)
     alone: list[tuple[Cost, Cost]] = []  # steps, evaluation
 
     def pause() -> None:
@@ -92,14 +93,14 @@ def measure_epoch(config: ConfigDict, *, epochs: int) -> dict[str, Any]:
     }
 
 
-def _job_and_data(config: ConfigDict) -> tuple[Job, Splits]:
+def _job_and_data(config: ConfigDict) -> tuple[Trainer, Splits]:
     """Returns a run; a short one with a small evaluation where a whole epoch would take minutes."""
     job = build(config)
     splits = split_data(synthetic_data(config.data.name), config, job.layout)
     if not job.convolution or jax.default_backend() != "cpu":
         return job, splits
     short = min(_SHORT_EPOCH, job.plan.steps_per_epoch)
-    rows = slice(2 * job.eval_batch_size)
+    rows = slice(2 * job.plan.eval_batch_size)
     val, test = (
         part and Examples(part.images[rows], part.labels[rows])
         for part in (splits.val, splits.test)
@@ -137,14 +138,14 @@ def _overhead(
     }
 
 
-def _parts(job: Job, state: TrainState, path: Path, *, repeats: int) -> dict[str, float]:
+def _parts(job: Trainer, state: TrainState, path: Path, *, repeats: int) -> dict[str, float]:
     """Returns the wall seconds of parts of the overhead, each alone.
 
     "checkpoint" is a save back to back with others, its background part and digest included;
     "digest" is that digest alone.
     """
     order, folder = job.order(), Workdir(path)
-    with Checkpoints(path / "alone", max_to_keep=job.checkpoints_to_keep) as checkpoints:
+    with Checkpoints(path / "alone", max_to_keep=job.plan.checkpoints_to_keep) as checkpoints:
         actions: dict[str, Callable[[int], Any]] = {
             "order": lambda i: jax.block_until_ready(order(i)),
             "digest": lambda i: digest(state),

@@ -18,27 +18,30 @@ from supermask_jax.benchmark.steps import process_memory
 from supermask_jax.benchmark.timing import Steps, synthetic_data, timed
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.experiment import build, split_data
-from supermask_jax.training.compiling import compiled_apart
-from supermask_jax.training.job import Job
-from supermask_jax.training.programs import Examples
-from supermask_jax.training.step import batch_sums
+from supermask_jax.training.evaluate import Examples, batch_sums
+from supermask_jax.training.trainer import Trainer
 
 
-def check(job: Job, steps: Steps, examples: Examples) -> dict[str, Any]:
+def check(job: Trainer, steps: Steps, examples: Examples) -> dict[str, Any]:
     """Returns {"loss", layer: gradient to its scores} of the first rows, before any step."""
     size = job.plan.batch_size
     images = job.prepare(None, examples.images[:size])
+    state, frozen = one_seed(job, steps)
 
     def loss_fn(scores: Any) -> jax.Array:
-        trainable = steps.state.trainable | {"scores": scores}
-        params = job.method.apply(trainable, steps.frozen)
-        logits, _ = job.apply_fn(params, steps.state.batch_stats, images, train=True)
+        trainable = state.trainable | {"scores": scores}
+        params = job.method.apply(trainable, frozen)
+        logits, _ = job.apply_fn(params, state.batch_stats, images, train=True)
         sums = batch_sums(logits, {"label": examples.labels[:size], "weight": jnp.ones(size)})
         return sums["loss"] / sums["count"]
 
-    value_and_grad = compiled_apart(jax.jit(jax.value_and_grad(loss_fn)))
-    loss, grads = value_and_grad(steps.state.trainable["scores"])
+    loss, grads = jax.jit(jax.value_and_grad(loss_fn))(state.trainable["scores"])
     return {"loss": loss, **{layer_name(name): g for name, g in named_leaves(grads).items()}}
+
+
+def one_seed(job: Trainer, steps: Steps) -> Any:
+    """Returns (state, frozen) of the one seed, on the host."""
+    return job.layout.seeds_of((steps.state, steps.frozen))[0]
 
 
 def layer_name(name: str) -> str:
@@ -46,11 +49,14 @@ def layer_name(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def hand_over(config: ConfigDict, steps: Steps, examples: Examples, folder: Path) -> None:
+def hand_over(
+    config: ConfigDict, job: Trainer, steps: Steps, examples: Examples, folder: Path
+) -> None:
     """Writes what the peer needs to build the same network on the same images."""
-    weights = named_leaves(steps.frozen["weights"])
-    scores = named_leaves(steps.state.trainable["scores"])
-    cuts = named_leaves(steps.frozen["aux"])
+    state, frozen = one_seed(job, steps)
+    weights = named_leaves(frozen["weights"])
+    scores = named_leaves(state.trainable["scores"])
+    cuts = named_leaves(frozen["aux"])
     layers = [layer_name(name) for name in weights]
     arrays = {f"weights/{layer_name(name)}": leaf for name, leaf in weights.items()}
     arrays |= {f"scores/{layer_name(name)}": leaf for name, leaf in scores.items()}
@@ -81,7 +87,7 @@ def main(argument: str, folder: Path) -> None:
     data = synthetic_data(config.data.name, config.data.subset)
     examples = split_data(data, config, job.layout).train
     steps = Steps(job, examples)
-    hand_over(config, steps, examples, folder)
+    hand_over(config, job, steps, examples, folder)
     np.savez(folder / "jax.npz", **check(job, steps, examples))
     seconds = timed(partial(steps.run, 1)).wall  # Compilation, nearly all of it.
     ready = {"version": jax.__version__, "seconds": seconds}

@@ -32,7 +32,7 @@ def measure_seeds(
     config = copy.deepcopy(config)
     config.num_seeds = config.seeds_per_program = num_seeds
     one = build(config)
-    (many,) = programs(config, one)
+    (many,) = programs(config)
     data = synthetic_data(config.data.name)
     sides = {
         name: Steps(job, split_data(data, config, job.layout).train)

@@ -127,7 +127,8 @@ def _result(
 
 
 def _describe(config: ConfigDict) -> str:
-    from supermask_jax import dry_run, lottery
+    from supermask_jax import lottery
+    from supermask_jax.commands import dry_run
     from supermask_jax.core.recipes import last_level
 
     cells = lottery.build(config)[1]

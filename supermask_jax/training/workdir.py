@@ -27,7 +27,7 @@ import numpy as np
 
 from supermask_jax.entries import flat
 from supermask_jax.errors import UserError, one_line
-from supermask_jax.training.processes import is_main, wait_for_all
+from supermask_jax.training.distributed import is_main, wait_for_all
 from supermask_jax.versions import versions
 
 _PACKAGES = ("supermask-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
