@@ -32,6 +32,7 @@ from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.evaluate import COMPUTE_DTYPES, Examples, linen_apply
 from supermask_jax.training.loop import train
 from supermask_jax.training.memory import seeds_per_program
+from supermask_jax.training.settings import fixed_settings, seed_key
 from supermask_jax.training.sharding import Layout, choose_layout, one_device
 from supermask_jax.training.state import create_state
 from supermask_jax.training.summary import finish
@@ -54,6 +55,7 @@ def method_from_config(config: Mapping[str, Any]) -> Method:
     return methods.get(**options)
 
 
+@fixed_settings()
 def build(config: ConfigDict) -> Trainer:
     """Makes the trainer of a run: of its first seed where `config.num_seeds` asks for more.
 
@@ -64,6 +66,7 @@ def build(config: ConfigDict) -> Trainer:
     return _parts(config)(layout=layout, seeds=range(config.seed, config.seed + 1))
 
 
+@fixed_settings()
 def programs(config: ConfigDict, folder: Workdir | None = None) -> list[Trainer]:
     """Makes the trainers of all seeds of a run, one after another: of as many where they divide.
 
@@ -153,7 +156,7 @@ def _traced(config: ConfigDict, create: Callable[[jax.Array], Any]) -> tuple[Any
       The jaxpr, and whether there are kernels of convolutions in it.
     """
     try:
-        traced, shapes = jax.make_jaxpr(create, return_shape=True)(jax.random.key(0))
+        traced, shapes = jax.make_jaxpr(create, return_shape=True)(seed_key(0))
     except UserError:
         raise
     except (TypeError, ValueError) as error:
@@ -196,16 +199,15 @@ def split_data(data: Dataset, config: ConfigDict, layout: Layout) -> Splits:
     def examples(split: Any, rows: Any) -> Examples:
         return layout.put(Examples(split.images[rows], split.labels[rows]))
 
-    num_train, num_test = (
-        examples_used(len(part.labels), config) for part in (data.train, data.test)
-    )
-    test = examples(data.test, slice(num_test))
+    num_train = examples_used(len(data.train.labels), config)
+    test = examples(data.test, slice(examples_used(len(data.test.labels), config)))
     if config.protocol == "paper":
         return Splits(examples(data.train, slice(num_train)), None, test)
     kept, held_out = hold_out(num_train, config.validation_fraction)
     return Splits(examples(data.train, kept), examples(data.train, held_out), test)
 
 
+@fixed_settings()
 def run(
     config: ConfigDict, workdir: str | os.PathLike[str], *, quiet: bool = False
 ) -> dict[str, Any]:
@@ -228,38 +230,39 @@ def run(
     """
     check_config(config)
     folder = Workdir(workdir)
-    folder.check(identity(config), default_identity())
-    if (summary := folder.finished_summary()) is not None:
-        _log.info("%s holds this run, finished: nothing to do", folder.path)
+    with folder.locked():
+        folder.check(identity(config), default_identity())
+        if (summary := folder.finished_summary()) is not None:
+            _log.info("%s holds this run, finished: nothing to do", folder.path)
+            return summary
+        trainers = programs(config, folder)
+        data = load_data(config)
+        folder.create(identity(config), trainers[0].convolution)
+        runs: list[dict[str, Any]] = []
+        for trainer in trainers:
+            part = trainer.part(folder)
+            if trainer.in_set:
+                if part.summary.exists():
+                    runs += part.summaries().values()
+                    continue
+                _log.info("seeds %d to %d", trainer.seeds[0], trainer.seeds[-1])
+            splits = split_data(data, config, trainer.layout)
+            trained = train(trainer, splits, folder, quiet=quiet)
+            found = finish(folder, trainer, trained)
+            del splits, trained  # Gone from the devices before the next program.
+            if trainer.in_set:
+                folder.write_json(part.summary, found)
+                wait_for_all("part written")
+            runs += found
+        alone = config.num_seeds == 1
+        summary = {
+            "name": config.name,
+            "protocol": config.protocol,
+            **(runs[0] if alone else _set_summary(config, runs, DivergedSeeds(folder).read())),
+            "data": {"name": data.name, "source": data.source, "digest": data.digest},
+        }
+        folder.write_json(folder.summary, summary)
         return summary
-    trainers = programs(config, folder)
-    data = load_data(config)
-    folder.create(identity(config), trainers[0].convolution)
-    runs: list[dict[str, Any]] = []
-    for trainer in trainers:
-        part = trainer.part(folder)
-        if trainer.in_set:
-            if part.summary.exists():
-                runs += part.summaries().values()
-                continue
-            _log.info("seeds %d to %d", trainer.seeds[0], trainer.seeds[-1])
-        splits = split_data(data, config, trainer.layout)
-        trained = train(trainer, splits, folder, quiet=quiet)
-        found = finish(folder, trainer, trained)
-        del splits, trained  # Gone from the devices before the next program.
-        if trainer.in_set:
-            folder.write_json(part.summary, found)
-            wait_for_all("part written")
-        runs += found
-    alone = config.num_seeds == 1
-    summary = {
-        "name": config.name,
-        "protocol": config.protocol,
-        **(runs[0] if alone else _set_summary(config, runs, DivergedSeeds(folder).read())),
-        "data": {"name": data.name, "source": data.source, "digest": data.digest},
-    }
-    folder.write_json(folder.summary, summary)
-    return summary
 
 
 def _set_summary(

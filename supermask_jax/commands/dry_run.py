@@ -13,6 +13,7 @@ from supermask_jax.core.trees import named_leaves, num_params
 from supermask_jax.data import DATASETS
 from supermask_jax.experiment import examples_used, programs
 from supermask_jax.training.memory import plan_step
+from supermask_jax.training.settings import fixed_settings, seed_key
 from supermask_jax.training.state import TrainState
 from supermask_jax.training.trainer import Plan, Trainer
 
@@ -27,6 +28,7 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:,.1f} MiB"
 
 
+@fixed_settings()
 def describe(config: ConfigDict) -> str:
     """Returns data, layers, weight counts, memory and steps of a run as text.
 
@@ -35,7 +37,7 @@ def describe(config: ConfigDict) -> str:
     """
     trainers = programs(config)
     first = trainers[0]
-    state, frozen = jax.eval_shape(first.create, jax.random.key(0))
+    state, frozen = jax.eval_shape(first.create, seed_key(0))
     return "\n".join(
         [
             f"{config.name}: {config.model.name}, method {config.method.name}, seed {config.seed}",

@@ -24,6 +24,7 @@ from supermask_jax.tickets.ticket import nested
 from supermask_jax.training.arrays import read_arrays
 from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.diverged import DivergedSeeds
+from supermask_jax.training.settings import fixed_settings
 from supermask_jax.training.state import TrainState
 from supermask_jax.training.summary import accuracy_on, make_ticket
 from supermask_jax.training.summary import ticket_of as ticket_of_arrays
@@ -94,6 +95,7 @@ class Restored(NamedTuple):
     summary: dict[str, Any]
 
 
+@fixed_settings()
 def restore(path: Path, seed: int | None = None) -> Restored:
     """Restores a run from the newest checkpoint in its work folder.
 
@@ -134,6 +136,7 @@ def restore(path: Path, seed: int | None = None) -> Restored:
     return Restored(job, state, frozen, job.seeds.index(seed), saved | {"seed": seed}, summary)
 
 
+@fixed_settings()
 def ticket_of(path: Path, seed: int | None = None) -> tuple[tickets.Ticket, dict[str, np.ndarray]]:
     """Returns the ticket of a work folder, and {name: [*s]} of its frozen weights.
 

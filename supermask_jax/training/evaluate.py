@@ -15,6 +15,7 @@ from jax import lax
 
 from supermask_jax.core import stats
 from supermask_jax.data.pipeline import Batch, batch_at, epoch_order, num_batches
+from supermask_jax.training.settings import seed_key
 from supermask_jax.training.state import TrainState, zero_sums
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def _make_sum_split(trainer: Trainer) -> Callable[[TrainState, PyTree, Examples]
     def some(sums: Sums, params: PyTree, batch_stats: PyTree, data: Examples, index: Array) -> Sums:
         """Adds all batches, or batch `index` where they are dispatched one by one."""
         total = data.images.shape[0]
-        order = epoch_order(jax.random.key(0), 0, total, batch_size, shuffle=False)
+        order = epoch_order(seed_key(0), 0, total, batch_size, shuffle=False)
 
         def one(index: Array, sums: Sums) -> Sums:
             batch = batch_at(*data, order, index, batch_size, **place)

@@ -15,8 +15,9 @@ import optax
 from jax import lax
 
 from supermask_jax.data.pipeline import Batch, batch_at
+from supermask_jax.errors import Interrupted
 from supermask_jax.training.checkpoint import Checkpoints
-from supermask_jax.training.distributed import Interrupted, StopSignal, wait_for_all
+from supermask_jax.training.distributed import StopSignal, wait_for_all
 from supermask_jax.training.diverged import Living
 from supermask_jax.training.evaluate import Examples, Metrics, make_evaluate, mean_metrics
 from supermask_jax.training.gradient import loss_gradient
@@ -122,7 +123,7 @@ class Trained(NamedTuple):
 
 
 def train(trainer: Trainer, splits: Splits, folder: Workdir, *, quiet: bool = False) -> Trained:
-    """Trains in `folder`, which `Workdir.create` made; goes on from its newest checkpoint.
+    """Trains in `folder`, which the caller has locked; goes on from its newest checkpoint.
 
     What a dispatch gave is looked at when the next one is under way, so the device does not wait.
     A line is reported before its checkpoint is saved: a checkpoint on disk means that its line is
@@ -148,7 +149,6 @@ def train(trainer: Trainer, splits: Splits, folder: Workdir, *, quiet: bool = Fa
     if watched is None:
         watched, prefix = splits.test, "test"
     with (
-        folder.locked(),
         Checkpoints(place, max_to_keep=plan.checkpoints_to_keep) as saves,
         Progress(folder, trainer, quiet=quiet) as progress,
     ):

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from supermask_jax.errors import UserError
 from supermask_jax.training.distributed import least
 from supermask_jax.training.loop import make_train_step
+from supermask_jax.training.settings import seed_key
 from supermask_jax.training.trainer import Trainer
 
 _MEMINFO = Path("/proc/meminfo")
@@ -39,7 +40,7 @@ class StepPlan(NamedTuple):
 
 def plan_step(trainer: Trainer, image_shape: tuple[int, ...]) -> StepPlan:
     """Compiles one train step of one seed and returns the plan."""
-    state, frozen = jax.eval_shape(trainer.create, jax.random.key(0))
+    state, frozen = jax.eval_shape(trainer.create, seed_key(0))
     size = trainer.plan.batch_size
     batch = {
         "image": jax.ShapeDtypeStruct((size, *image_shape), jnp.float32),

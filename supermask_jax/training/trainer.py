@@ -18,6 +18,7 @@ from supermask_jax.data.pipeline import epoch_order
 from supermask_jax.data.transforms import Prepare
 from supermask_jax.methods import Method
 from supermask_jax.training.evaluate import ApplyFn, Examples
+from supermask_jax.training.settings import key_of, seed_key
 from supermask_jax.training.sharding import Layout
 from supermask_jax.training.state import TrainState, create_state
 from supermask_jax.training.workdir import Part, Workdir
@@ -93,7 +94,7 @@ class Trainer(NamedTuple):
 
     def keys(self) -> tuple[Array, Array]:
         """Returns the keys of everything drawn, and of the data order: [S] each."""
-        pairs = [jax.random.split(jax.random.key(seed)) for seed in self.seeds]
+        pairs = [jax.random.split(seed_key(seed)) for seed in self.seeds]
         drawn, order = jnp.stack(pairs, axis=1)
         return drawn, order
 
@@ -130,9 +131,7 @@ class Trainer(NamedTuple):
 
     def _lifted(self, fn: Callable[..., PyTree], *seeded: bool) -> Callable[..., PyTree]:
         """Returns `fn` of a key over all seeds, of the words of their keys."""
-        return self.layout.lift(
-            lambda words, *args: fn(jax.random.wrap_key_data(words), *args), (True, *seeded)
-        )
+        return self.layout.lift(lambda words, *args: fn(key_of(words), *args), (True, *seeded))
 
 
 def _words(keys: Array) -> np.ndarray:
