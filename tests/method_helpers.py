@@ -81,13 +81,13 @@ every_method = pytest.mark.parametrize("name", METHODS_UNDER_TEST)
 every_masked = pytest.mark.parametrize("name", MASKED)
 
 
-def params(key):
+def params(key, dtype=jnp.float32):
     """Two dense layers; the second has a bias, which is trained and not masked."""
     init = initializers.signed_constant("elus_sqrt3")
     keys = jax.random.split(key, 2)
     return {
-        "first": {"kernel": init(keys[0], (6, 8))},
-        "second": {"kernel": init(keys[1], (8, 3)), "bias": jnp.zeros(3)},
+        "first": {"kernel": init(keys[0], (6, 8), dtype)},
+        "second": {"kernel": init(keys[1], (8, 3), dtype), "bias": jnp.zeros(3, dtype)},
     }
 
 
@@ -106,12 +106,16 @@ def batch(seed=0):
     }
 
 
-def make(name, seed=0, learning_rate=0.5):
-    """Returns (method, state, frozen, un-jitted step)."""
+def make(name, seed=0, learning_rate=0.5, dtype=jnp.float32, **options):
+    """Returns (method, state, frozen, un-jitted step); `options` are of the step."""
     method = METHODS_UNDER_TEST[name].make()
-    tx = optimizers.sgdw(learning_rate, weight_decay=1e-2)
+    # The rate of a schedule: an array.
+    tx = optimizers.sgdw(lambda count: jnp.float32(learning_rate), weight_decay=1e-2)
     state, frozen = create_state(
-        jax.random.key(seed), init_fn=lambda key: {"params": params(key)}, method=method, tx=tx
+        jax.random.key(seed),
+        init_fn=lambda key: {"params": params(key, dtype)},
+        method=method,
+        tx=tx,
     )
-    step = make_train_step(apply_fn, method, tx, steps_per_epoch=10, total_steps=40)
+    step = make_train_step(apply_fn, method, tx, steps_per_epoch=10, total_steps=40, **options)
     return method, state, frozen, step

@@ -44,6 +44,16 @@ def test_one_compilation_serves_all_steps(name):
     assert jitted._cache_size() == 1
 
 
+@pytest.mark.parametrize("microbatches", [1, 2])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@every_method
+def test_a_step_in_half_precision_keeps_every_dtype(name, dtype, microbatches):
+    _, state, frozen, step = make(name, dtype=dtype, microbatches=microbatches)
+    after, loss = jax.eval_shape(step, state, frozen, batch())
+    assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, state)
+    assert loss.dtype == jnp.float32
+
+
 @every_method
 def test_a_seed_in_a_batch_equals_the_seed_alone(name):
     states, frozens, steps = zip(*[make(name, seed)[1:] for seed in (0, 1, 2)], strict=True)

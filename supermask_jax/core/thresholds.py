@@ -6,6 +6,7 @@ invert it, everything between hides it. `low` <= `high` always.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from supermask_jax.core import order
+from supermask_jax.core.pruning import as_written
 from supermask_jax.registry import make
 
 Array = jax.Array
@@ -91,7 +93,7 @@ def top_fraction(fraction: float = 0.25) -> ThresholdRule:
         raise ValueError(f"the fraction kept per sign must be in [0, 0.5], got {fraction}")
 
     def bounds(scores: Array) -> Bounds:
-        k = int(fraction * scores.size)
+        k = math.floor(as_written(fraction) * scores.size)
         return Bounds(-order.kth_largest(-scores, k + 1), order.kth_largest(scores, k + 1))
 
     return ThresholdRule(bounds, fixed=False)

@@ -94,12 +94,16 @@ def _in_parts(
             jax.tree.map(jnp.add, found.grads, grads),
         )
 
-    start = _Found(zero_sums(), batch_stats, jax.tree.map(jnp.zeros_like, floating))
+    # Summed in float32 where they are shorter.
+    wide = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)),
+                        floating)  # fmt: skip
+    start = _Found(zero_sums(), batch_stats, wide)
     whole = jax.make_jaxpr(forward)(
         merge(floating, others), batch_stats, batch, batch["weight"] > 0
     )
     in_loop = not (jax.default_backend() == "cpu" and derives_convolution(whole))
     sums, stats, grads = _in_turn(add, start, microbatches, loop=in_loop)
+    grads = jax.tree.map(lambda g, x: g.astype(x.dtype), grads, floating)
     return (sums["loss"] / sums["count"], (sums, stats)), pull(grads)[0]
 
 

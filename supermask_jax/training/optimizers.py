@@ -71,11 +71,12 @@ def sgdw(
         if params is None:
             raise ValueError("sgdw decays the parameters, so update() needs them")
         eta, decay = (_at(rate, state.count) for rate in (learning_rate, weight_decay))
-        trace = jax.tree.map(lambda a, g: momentum * a - eta * g, state.trace, grads)
-        if nesterov:
-            moves = jax.tree.map(lambda a, g: momentum * a - eta * g, trace, grads)
-        else:
-            moves = trace
+
+        def step(a: Array, g: Array) -> Array:
+            return (momentum * a - eta * g).astype(a.dtype)  # A scheduled rate is float32.
+
+        trace = jax.tree.map(step, state.trace, grads)
+        moves = jax.tree.map(step, trace, grads) if nesterov else trace
         updates = jax.tree.map(lambda s, move: move - decay * s, params, moves)
         return updates, SgdwState(state.count + 1, trace)
 
