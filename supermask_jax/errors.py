@@ -15,7 +15,7 @@ class UserError(Exception):
 
 
 class Diverged(UserError):
-    """Training met a loss that is not finite: the settings are at fault, and they were possible."""
+    """Training met what is not finite: the settings are at fault, and they were possible."""
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> UserError:

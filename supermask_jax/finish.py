@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.job import Job, Network, Trained
 from supermask_jax.training.processes import is_main, wait_for_all
 from supermask_jax.training.workdir import Workdir
+
+_log = logging.getLogger("supermask_jax")
 
 
 def finish(folder: Workdir, job: Job, trained: Trained) -> list[dict[str, Any]]:
@@ -39,6 +42,8 @@ def finish(folder: Workdir, job: Job, trained: Trained) -> list[dict[str, Any]]:
             settings, arrays = config | {"seed": seed}, network[:3]
             leave_ticket(place.tickets[seed], settings, job.method, *arrays, metrics)
         found.append(_summary(job, network, own, metrics))
+        for line in found[-1].get("warnings", ()):
+            _log.warning("seed %d: %s", seed, line)
     return found
 
 
@@ -64,4 +69,17 @@ def _summary(
             name: layer._asdict() | {"density": layer.density} for name, layer in counts.items()
         },
         "frozen_sha256": trees.digest(network.frozen),
+        **_warnings(counts, metrics.get("layer_density", {})),
     }
+
+
+def _warnings(
+    counts: Mapping[str, stats.MaskCounts], densities: Mapping[str, float]
+) -> dict[str, list[str]]:
+    """Returns the entry of a summary that says which layers keep nothing; {} if all keep some."""
+    # The masks of methods that sample are the most probable ones: `densities` are of those drawn.
+    empty = [name for name, found in counts.items() if not found.density + densities.get(name, 0)]
+    if not empty:
+        return {}
+    where = "at all" if len(empty) == len(counts) else f"in {', '.join(empty)}"
+    return {"warnings": [f"no weight remains {where}: keep more, or lower threshold or decay"]}

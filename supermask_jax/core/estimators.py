@@ -38,9 +38,9 @@ def straight_through(
         identity for signed supermasks, sigmoid for learned (Bernoulli) ones, abs for edge-popup.
 
     Returns:
-      f(weights, scores, *aux) -> [*s] of the weights' dtype, the gradient to the scores of theirs,
-      float32 however short the weights are. Thresholds, densities and noise are operands (`aux`), not
-      closures; they receive zero gradient. Reverse mode only: `jax.jvp` raises.
+      f(weights, scores, *aux) -> [*s] of the weights' dtype; the gradient to the scores has theirs,
+      float32 however short the weights are. Thresholds, densities and noise are operands (`aux`),
+      not closures; they receive zero gradient. Reverse mode only: `jax.jvp` raises.
 
     Reference: Bengio et al., 2013, https://arxiv.org/abs/1308.3432; Koster et al., 2022, sec. 3.
     """

@@ -21,7 +21,7 @@ class DivergedSeeds:
         self._folder, self._path = folder, folder.path / "diverged.json"
 
     def read(self) -> dict[int, int]:
-        """Returns {seed: step by which its loss was not finite}.
+        """Returns {seed: step by which it had diverged}.
 
         Raises:
           UserError: the file is damaged.
@@ -34,7 +34,7 @@ class DivergedSeeds:
             raise UserError(f"{self._path} is damaged: start again in another folder") from error
 
     def note(self, seed: int, step: int) -> None:
-        """Notes that the loss of `seed` was not finite by `step`."""
+        """Notes that `seed` had diverged by `step`: its loss or its state was not finite."""
         self._write(self.read() | {seed: step})
 
     def keep(self, last: int, seeds: Sequence[int]) -> dict[int, int]:

@@ -248,16 +248,16 @@ def train(
         return Trained(state, frozen, measure(state, frozen, splits.test, "test"))
 
 
-def _diverged(folder: Workdir, in_set: bool, seed: int, loss: float, step: int) -> None:
+def _diverged(folder: Workdir, in_set: bool, seed: int, what: str, step: int) -> None:
     """Notes that a seed has diverged; raises where it is the whole run."""
     DivergedSeeds(folder).note(seed, step)
     if not in_set:
         raise Diverged(
-            f"training diverged: the loss is {loss} by step {step}; the last checkpoint is from "
-            "before: lower the learning rate, or change the initialisers"
+            f"training diverged: the {what} by step {step}; the last checkpoint is from before: "
+            "lower the learning rate, or change the initialisers"
         )
-    _log.warning("seed %d diverged: its loss is %s by step %d; the set goes on without it",
-                 seed, loss, step)  # fmt: skip
+    _log.warning("seed %d diverged: its %s by step %d; the set goes on without it",
+                 seed, what, step)  # fmt: skip
 
 
 def _numbers_of(numbers: Mapping[str, Any], index: int) -> dict[str, Any]:

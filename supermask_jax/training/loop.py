@@ -14,7 +14,7 @@ import numpy as np
 
 from supermask_jax.training.plateau import stopped
 from supermask_jax.training.processes import in_any
-from supermask_jax.training.programs import Plan, RunSteps
+from supermask_jax.training.programs import Health, Plan, RunSteps
 from supermask_jax.training.state import TrainState
 from supermask_jax.training.step import mean_metrics
 
@@ -75,11 +75,11 @@ class Hooks(NamedTuple):
     save: Callable[[int, TrainState, bool], None]  # (step, state, whether to wait for the disk)
     progress: Callable[[int, int], None]  # (epoch from 1, steps of it done)
     fetch: Callable[[PyTree], PyTree]  # arrays of the state -> NumPy arrays, whole
-    diverged: Callable[[int, float, int], None]  # (seed, loss, step): notes it, or raises
+    diverged: Callable[[int, str, int], None]  # (seed, what is wrong, step): notes it, or raises
 
 
 class _Living:
-    """Which seeds of a program still count: those whose loss has been finite so far.
+    """Which seeds of a program still count: whose loss and state have been finite so far.
 
     A seed that diverged is trained on with the others, since they are one program, to no effect
     on them; nothing of it is reported.
@@ -89,14 +89,16 @@ class _Living:
         self._seeds, self._hooks = seeds, hooks
         self._out = np.isin(seeds, list(diverged))
 
-    def check(self, dispatches: Iterable[tuple[Array, int]]) -> None:
-        """Tells of seeds whose loss is not finite in (losses, last step) of some dispatches."""
-        for losses, step in dispatches:
-            found = np.ravel(jax.device_get(losses))
-            new = ~np.isfinite(found) & ~self._out
+    def check(self, dispatches: Iterable[tuple[Health, int]]) -> None:
+        """Tells of seeds that are not finite in (health, last step) of some dispatches."""
+        for health, step in dispatches:
+            losses, states = (np.ravel(x) for x in jax.device_get(health))
+            new = ~(np.isfinite(losses) & np.isfinite(states)) & ~self._out
             self._out |= new
             for i in np.flatnonzero(new):
-                self._hooks.diverged(self._seeds[i], float(found[i]), step)
+                hidden = "scores, parameters, statistics or optimiser state are not finite"
+                what = hidden if np.isfinite(losses[i]) else f"loss is {losses[i]}"
+                self._hooks.diverged(self._seeds[i], what, step)
 
     def ended(self, state: TrainState) -> bool:
         """Says whether all have diverged, or were stopped by their schedule."""
@@ -194,20 +196,20 @@ def _train_epoch(
     living: _Living,
     step: int,
     stop: StopSignal,
-) -> tuple[TrainState, int, list[tuple[Array, int]]]:
+) -> tuple[TrainState, int, list[tuple[Health, int]]]:
     """Trains from `step` to the end of its epoch, or to where there is reason to stop.
 
     Returns:
-      The state, its step, and (losses, step) of the dispatches that are not checked yet.
+      The state, its step, and (health, step) of the dispatches that are not checked yet.
     """
     epoch, index = divmod(step, plan.steps_per_epoch)
     order = hooks.order(epoch)
-    pending: list[tuple[Array, int]] = []
+    pending: list[tuple[Health, int]] = []
     while index < plan.steps_per_epoch and not stop.wanted() and not living.none():
         steps = min(plan.steps_per_call, plan.steps_per_epoch - index)
-        state, losses = run_steps(state, frozen, order, index, steps)
+        state, health = run_steps(state, frozen, order, index, steps)
         index, step = index + steps, step + steps
         living.check(pending)
-        pending = [(losses, step)]
+        pending = [(health, step)]
         hooks.progress(epoch + 1, index)
     return state, step, pending

@@ -14,7 +14,7 @@ from supermask_jax.data.transforms import Prepare
 from supermask_jax.methods import Method
 from supermask_jax.training.compiling import compiled_apart
 from supermask_jax.training.layout import Layout
-from supermask_jax.training.state import TrainState
+from supermask_jax.training.state import TrainState, blemish
 from supermask_jax.training.step import ApplyFn, make_eval_step
 
 Array = jax.Array
@@ -50,7 +50,14 @@ class Plan(NamedTuple):
         return self.epochs * self.steps_per_epoch
 
 
-RunSteps = Callable[[TrainState, PyTree, Array, int, int], tuple[TrainState, Array]]
+class Health(NamedTuple):
+    """What tells of a dispatch whether training diverged: float32 [], both finite if it did not."""
+
+    loss: Array  # sum of the losses
+    state: Array  # `state.blemish` after the last step
+
+
+RunSteps = Callable[[TrainState, PyTree, Array, int, int], tuple[TrainState, Health]]
 
 
 def steps_in_dispatch(plan: Plan, params: PyTree, *, derived_convolutions: bool) -> int:
@@ -78,7 +85,7 @@ def has_convolutions(params: PyTree) -> bool:
 def make_run_steps(
     step: Callable[..., Any], examples: Examples, plan: Plan, prepare: Prepare, layout: Layout
 ) -> RunSteps:
-    """Builds ``run(state, frozen, order, first, count) -> (state, sum of the losses)``.
+    """Builds ``run(state, frozen, order, first, count) -> (state, health)``.
 
     Batches `first` ... `first + count - 1` of the epoch are trained on in one dispatch. The state
     is donated. `count` must be 1 where `plan.steps_per_call` is 1. With seeds, everything but the
@@ -95,18 +102,25 @@ def make_run_steps(
 
     def many(
         state: TrainState, frozen: PyTree, data: Examples, order: Array, first: Array, count: Array
-    ) -> tuple[TrainState, Array]:
+    ) -> tuple[TrainState, Health]:
         def body(i: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
             state, loss = one(carry[0], frozen, data, order, i)
             # Summed, so that one loss that is not finite shows however many follow it.
             return state, carry[1] + loss
 
-        return lax.fori_loop(first, first + count, body, (state, jax.numpy.float32(0)))
+        state, loss = lax.fori_loop(first, first + count, body, (state, jax.numpy.float32(0)))
+        return state, Health(loss, blemish(state))
+
+    def single(
+        state: TrainState, frozen: PyTree, data: Examples, order: Array, index: Array
+    ) -> tuple[TrainState, Health]:
+        state, loss = one(state, frozen, data, order, index)
+        return state, Health(loss, blemish(state))
 
     seeded = (True, True, False, True, False)
     options = {"donate_argnums": 0, "out_shardings": (layout.per_seed, layout.replicated)}
     if plan.steps_per_call == 1:
-        program = compiled_apart(jax.jit(layout.lift(one, seeded), **options))
+        program = compiled_apart(jax.jit(layout.lift(single, seeded), **options))
         return lambda state, frozen, order, first, count: program(
             state, frozen, examples, order, first
         )
