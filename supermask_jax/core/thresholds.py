@@ -84,7 +84,7 @@ def top_fraction(fraction: float = 0.25) -> ThresholdRule:
     :math:`-1` below the (k+1)-th smallest, :math:`k = \lfloor \text{fraction} \cdot n \rfloor`.
     Both inequalities are strict: exactly 2k weights remain where scores do not tie at a cut, fewer
     where they do. The originals' "variable threshold", exact instead of by a sample of 5,000
-    scores (and so usable on layers with fewer).
+    scores (and so usable on layers with fewer). A fraction above 0 is at least one weight of two.
 
     Raises:
       ValueError: `fraction` is outside [0, 0.5].
@@ -93,7 +93,7 @@ def top_fraction(fraction: float = 0.25) -> ThresholdRule:
         raise ValueError(f"the fraction kept per sign must be in [0, 0.5], got {fraction}")
 
     def bounds(scores: Array) -> Bounds:
-        k = math.floor(as_written(fraction) * scores.size)
+        k = max(math.floor(as_written(fraction) * scores.size), 1 if fraction else 0)
         return Bounds(-order.kth_largest(-scores, k + 1), order.kth_largest(scores, k + 1))
 
     return ThresholdRule(bounds, fixed=False)
