@@ -28,6 +28,7 @@ def get_config(network: str = "fcn") -> ConfigDict:
         "scope": "layer",
         "start_density": 0.5,
         "anneal": 0.0,
+        "counting": "nearest",
         "score_init": score_init("uniform", "he", 6**-0.5),
     }
     return config

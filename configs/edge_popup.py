@@ -23,6 +23,7 @@ def get_config(network: str = "fcn") -> ConfigDict:
         "scope": "layer",
         "start_density": 1.0,
         "anneal": 0.0,
+        "counting": "nearest",
         "score_init": score_init("uniform", "he", 6**-0.5),
     }
     return config

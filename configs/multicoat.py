@@ -15,6 +15,7 @@ def get_config(network: str = "fcn") -> ConfigDict:
     config.method = {
         "name": "multicoat",
         "densities": (0.5, 0.25, 0.1),
+        "counting": "nearest",
         "score_init": score_init("uniform", "he", 6**-0.5),
     }
     return config

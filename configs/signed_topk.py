@@ -23,6 +23,7 @@ def get_config(network: str = "fcn") -> ConfigDict:
         "scope": "global",
         "start_density": 1.0,
         "anneal": 0.5,
+        "counting": "nearest",
         "score_init": score_init("uniform", "xavier"),
     }
     config.optimizer = sgdw(0.05, 5e-4)

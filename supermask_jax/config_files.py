@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import inspect
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from ml_collections import ConfigDict
 from supermask_jax.config import default_config
 from supermask_jax.data import DATASETS
 from supermask_jax.errors import UserError, unknown_name
+
+_log = logging.getLogger("supermask_jax")
 
 # Entries that do not change what is computed: a run may be resumed with other values.
 NOT_IDENTITY = (
@@ -64,7 +67,8 @@ def identity(config: ConfigDict) -> dict[str, Any]:
 def default_identity() -> dict[str, Any]:
     """Returns what `identity` gives for the default config: entries that an old run lacks."""
     config = default_config()
-    return identity(config) | {"microbatches": config.microbatches}
+    method = {**config.method.to_dict(), "counting": "nearest"}
+    return identity(config) | {"microbatches": config.microbatches, "method": method}
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -130,6 +134,7 @@ def check_config(config: ConfigDict) -> None:
       UserError: an entry is missing, unknown, of the wrong type, or out of range.
     """
     check_entries(config, default_config(), "")
+    _check_name(config.name)
     for name in _AT_LEAST_1:
         if config[name] < 1:
             raise UserError(f"config.{name} must be at least 1, got {config[name]}")
@@ -172,6 +177,40 @@ def check_config(config: ConfigDict) -> None:
         )
     if config.data.name not in DATASETS:
         raise unknown_name("data set", config.data.name, DATASETS)
+
+
+def _check_name(name: str) -> None:
+    # It names folders and files.
+    if name in ("", ".", "..") or set(name) & set("/\\") or not name.isprintable():
+        raise UserError(
+            f"config.name must be a file name, without folders, got {name!r}: name the folder by "
+            "--workdir"
+        )
+
+
+def _warnings(config: ConfigDict) -> list[str]:
+    """Returns a line for each entry that is possible, and hardly what was meant."""
+    found, classes = [], DATASETS[config.data.name].num_classes
+    if config.weight_init.get("gain") == 0:
+        found.append("config.weight_init.gain is 0: every weight starts at 0, and no mask matters")
+    if 0 < config.data.subset < classes:
+        found.append(
+            f"config.data.subset is {config.data.subset}: fewer examples than the {classes} "
+            "classes there are"
+        )
+    return found
+
+
+def warn(config: ConfigDict) -> None:
+    """Logs a line for each entry that is possible, and hardly what was meant."""
+    for line in _warnings(config):
+        _log.warning("%s", line)
+
+
+def with_warnings(summary: dict[str, Any], config: ConfigDict) -> dict[str, Any]:
+    """Returns a summary that says also what `warn` logs, if anything."""
+    found = [*_warnings(config), *summary.get("warnings", ())]
+    return summary | ({"warnings": found} if found else {})
 
 
 # Their entries are checked by who takes them: a factory, which names the unknown ones itself.

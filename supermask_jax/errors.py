@@ -15,7 +15,7 @@ class UserError(ValueError):
 
 
 class Diverged(UserError):
-    """Training met a loss that is not finite: the settings are at fault, and they were possible."""
+    """Training met what is not finite: the settings are at fault, and they were possible."""
 
 
 class Interrupted(KeyboardInterrupt):

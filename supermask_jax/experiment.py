@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from supermask_jax import methods, models
+from supermask_jax import config_files, methods, models
 from supermask_jax.analysis.intervals import mean_interval
 from supermask_jax.config_files import check_config, default_identity, identity
 from supermask_jax.core import initializers, thresholds
@@ -97,7 +97,9 @@ def programs(config: ConfigDict, folder: Workdir | None = None) -> list[Trainer]
 
 def _parts(config: ConfigDict) -> partial[Trainer]:
     """Returns `Trainer` with all its parts but the seeds and where they lie."""
-    check_config(config)
+    config_files.check_config(config)
+    config_files.warn(config)
+    config_files.warn(config)
     if config.tensorboard or config.tensorboard_masks:
         require_tensorboard()
     spec = DATASETS[config.data.name]
@@ -216,7 +218,7 @@ def run(
     A run that was stopped goes on where it stopped; a finished one is left alone. With
     ``config.num_seeds`` there is one run a seed in the one folder, and the summary holds those of
     all ("runs") and their means with intervals. A seed whose training diverges does not end the
-    others: it is listed apart ("diverged"), with the step by which its loss was not finite.
+    others: it is listed apart ("diverged"), with the step by which it was not finite.
 
     Args:
       config: from `default_config` or a file in ``configs/``.
@@ -261,6 +263,7 @@ def run(
             **(runs[0] if alone else _set_summary(config, runs, DivergedSeeds(folder).read())),
             "data": {"name": data.name, "source": data.source, "digest": data.digest},
         }
+        summary = config_files.with_warnings(summary, config)
         folder.write_json(folder.summary, summary)
         return summary
 
@@ -271,8 +274,8 @@ def _set_summary(
     """Returns the summary of a set: of its seeds but those that `diverged`, {seed: step}."""
     if not runs:
         raise Diverged(
-            f"training diverged: the loss of none of the {config.num_seeds} seeds stayed finite: "
-            "lower the learning rate, or change the initialisers"
+            f"training diverged: none of the {config.num_seeds} seeds stayed finite: lower the "
+            "learning rate, or change the initialisers"
         )
     if diverged:
         found = ", ".join(f"{seed} by step {step}" for seed, step in diverged.items())

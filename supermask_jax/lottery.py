@@ -186,12 +186,13 @@ def _rounds(settings: ConfigDict, section: ConfigDict, job: Trainer, quiet: bool
     data = functools.cache(lambda: experiment.load_data(settings))
 
     def summarize(folder: Workdir, job: Trainer, trained: Trained) -> dict[str, Any]:
-        return {
+        summary = {
             "name": settings.name,
             "protocol": settings.protocol,
             **finish(folder, job, trained)[0],
             "data": {"name": data().name, "source": data().source, "digest": data().digest},
         }
+        return config_files.with_warnings(summary, settings)
 
     return Rounds(
         job=job,

@@ -82,13 +82,13 @@ every_method = pytest.mark.parametrize("name", METHODS_UNDER_TEST)
 every_masked = pytest.mark.parametrize("name", MASKED)
 
 
-def params(key):
+def params(key, dtype=jnp.float32):
     """Two dense layers; the second has a bias, which is trained and not masked."""
     init = initializers.signed_constant("elus_sqrt3")
     keys = jax.random.split(key, 2)
     return {
-        "first": {"kernel": init(keys[0], (6, 8))},
-        "second": {"kernel": init(keys[1], (8, 3)), "bias": jnp.zeros(3)},
+        "first": {"kernel": init(keys[0], (6, 8), dtype)},
+        "second": {"kernel": init(keys[1], (8, 3), dtype), "bias": jnp.zeros(3, dtype)},
     }
 
 
@@ -121,9 +121,11 @@ def trainer_of(method, tx, microbatches=1, init=params, apply_fn=apply_fn):
     )
 
 
-def make(name, seed=0, learning_rate=0.5):
+def make(name, seed=0, learning_rate=0.5, dtype=jnp.float32, microbatches=1):
     """Returns (method, state, frozen, un-jitted step)."""
     method = METHODS_UNDER_TEST[name].make()
-    trainer = trainer_of(method, optimizers.sgdw(learning_rate, weight_decay=1e-2))
+    # The rate of a schedule: an array.
+    tx = optimizers.sgdw(lambda count: jnp.float32(learning_rate), weight_decay=1e-2)
+    trainer = trainer_of(method, tx, microbatches, lambda key: params(key, dtype))
     state, frozen = trainer.create(jax.random.key(seed))
     return method, state, frozen, make_train_step(trainer)

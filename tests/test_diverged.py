@@ -49,6 +49,31 @@ def poison(monkeypatch, *seeds, step):
     monkeypatch.setattr(loop, "make_train_steps", poisoned)
 
 
+def spoil(monkeypatch, part, *seeds, step):
+    """Makes an entry of each layer of `part` NaN before the dispatch of `step`; masks hide it."""
+    make = loop.make_train_steps
+
+    def spoiled(trainer):
+        run = make(trainer)
+        rows = np.float32([np.nan if seed in seeds else 0.0 for seed in trainer.seeds])
+
+        def mark(x):
+            return x.at[:, 0, 0].add(rows) if x.ndim > 2 else x  # No count.
+
+        def train_steps(state, frozen, examples, order, first, count):
+            at = int(np.max(state.step))
+            if at <= step < at + count and part == "scores":
+                scores = jax.tree.map(mark, state.trainable["scores"])
+                state = state.replace(trainable=state.trainable | {"scores": scores})
+            elif at <= step < at + count:
+                state = state.replace(opt_state=jax.tree.map(mark, state.opt_state))
+            return run(state, frozen, examples, order, first, count)
+
+        return train_steps
+
+    monkeypatch.setattr(loop, "make_train_steps", spoiled)
+
+
 def stop_after(monkeypatch, calls):
     monkeypatch.setattr("supermask_jax.training.loop.Progress.step", StopAfter(monkeypatch, calls))
 
@@ -166,7 +191,7 @@ def test_all_of_them_is_an_error_and_at_once(tmp_path, monkeypatch):
         "supermask_jax.training.loop.Progress.step", lambda *place: dispatches.append(place)
     )
     for _ in range(2):  # The second time it is read.
-        with pytest.raises(Diverged, match="the loss of none of the 3 seeds stayed finite"):
+        with pytest.raises(Diverged, match="none of the 3 seeds stayed finite"):
             experiment.run(config, tmp_path / "set", quiet=True)
         assert [(x["seed"], x["epoch"]) for x in lines_of(tmp_path / "set")] == [
             (seed, 1) for seed in SEEDS
@@ -205,3 +230,28 @@ def test_it_is_not_waited_for_once_the_others_are_stopped(whole, tmp_path, monke
     poison(monkeypatch, 6, step=0)
     summary = experiment.run(set_config(seeds_per_program=3), tmp_path / "set", quiet=True)
     assert [(run["seed"], run["epoch"]) for run in summary["runs"]] == [(5, 2), (7, 2)]
+
+
+HIDDEN = "scores, parameters, statistics or optimiser state are not finite"
+
+
+@pytest.mark.parametrize(("part", "per_call"), [("scores", 1), ("moments", 4)])
+def test_what_masks_hide_is_no_trained_network(tmp_path, monkeypatch, part, per_call):
+    config = tiny_config(epochs=2, seed=5, steps_per_call=per_call)
+    spoil(monkeypatch, part, 5, step=STEPS - 1)  # In the last dispatch of the first epoch.
+    with pytest.raises(Diverged, match=f"the {HIDDEN} by step {STEPS}; the last checkpoint"):
+        experiment.run(config, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run" / "summary.json").exists() and not lines_of(tmp_path / "run")
+
+
+@pytest.mark.parametrize("loop", ["vmap", "unroll"])
+def test_a_set_goes_on_without_what_masks_hide(tmp_path, monkeypatch, caplog, loop):
+    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
+    config = set_config(seeds_per_program=3, steps_per_call=4)
+    config.epochs, config.seed_loop = 2, loop
+    spoil(monkeypatch, "scores", 6, step=STEPS)
+    with caplog.at_level("WARNING", logger="supermask_jax"):
+        summary = experiment.run(config, tmp_path / "set", quiet=True)
+    assert f"seed 6 diverged: its {HIDDEN} by step {STEPS + 4}; the set goes on" in caplog.text
+    assert summary["diverged"] == [{"seed": 6, "step": STEPS + 4}]
+    assert [run["seed"] for run in summary["runs"]] == [5, 7]

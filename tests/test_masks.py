@@ -150,6 +150,16 @@ def test_top_fraction_keeps_exactly_k_of_each_sign_without_ties(scores, fraction
         assert set(np.flatnonzero(mask == -1)) == set(ranked[:k])
 
 
+@pytest.mark.parametrize(
+    ("fraction", "size", "kept"),
+    [(0.29, 100, 58), (0.07, 100, 14), (0.1, 7, 2), (0.5, 2, 2), (0.2, 1, 0), (0.0, 9, 0)],
+)
+def test_top_fraction_counts_what_is_written_and_at_least_one(fraction, size, kept):
+    scores = jnp.arange(size) - size / 2  # As floats 0.29 * 100 is just below 29.
+    mask = signed_mask(scores, thresholds.top_fraction(fraction).bounds(scores))
+    assert np.count_nonzero(mask) == kept and np.sum(mask) == 0
+
+
 def test_top_fraction_hides_ties_at_the_cut():
     scores = jnp.array([1.0, 1.0, 1.0, 0.0, -1.0, -2.0, -3.0, -4.0])
     mask = signed_mask(scores, thresholds.top_fraction(0.25).bounds(scores))

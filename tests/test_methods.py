@@ -76,6 +76,37 @@ def test_gradient_is_the_documented_estimator_at_every_entry(name):
         assert np.count_nonzero(grad) == grad.size
 
 
+HALF = [jnp.bfloat16, jnp.float16]
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@every_method
+def test_weights_of_half_precision_keep_it_and_their_scores_learn_in_float32(name, dtype):
+    method, state, frozen, _ = make(name, dtype=dtype)
+    key = jax.random.key(5)
+    effective, pullback = jax.vjp(lambda t: method.apply(t, frozen, key), state.trainable)
+    assert {leaf.dtype for leaf in jax.tree.leaves(effective)} == {jnp.dtype(dtype)}
+    if method.eval_samples == 0:  # Deterministic masks: kept in every detail.
+        wide = jax.tree.map(lambda w: w.astype(jnp.float32), frozen)
+        free = state.trainable.get("params", {})
+        exact = method.apply(state.trainable | {"params": free}, wide, key)
+        assert_trees_close(
+            jax.tree.map(lambda x: np.asarray(x, np.float32), effective),
+            jax.tree.map(lambda x: np.asarray(x, np.float32), exact),
+            rtol=2 * float(jnp.finfo(dtype).eps),
+        )
+    upstream = jax.tree.map(lambda e: jax.random.normal(key, e.shape, e.dtype), effective)
+    (grads,) = pullback(upstream)
+    rule = METHODS_UNDER_TEST[name].gradient
+    for layer, scores in named_leaves(state.trainable.get("scores", {})).items():
+        grad = named_leaves(grads["scores"])[layer]
+        assert grad.dtype == scores.dtype == jnp.float32
+        if rule is not None:  # Products of two short factors: exact in float32.
+            weights = np.asarray(named_leaves(frozen["weights"])[layer], np.float32)
+            factor = np.asarray(named_leaves(upstream)[layer], np.float32)
+            np.testing.assert_allclose(grad, factor * rule(weights, np.asarray(scores)), rtol=1e-5)
+
+
 @every_method
 def test_without_a_key_apply_is_deterministic_and_equals_jit(name):
     method, state, frozen, _ = make(name)

@@ -9,6 +9,7 @@ from helpers import assert_trees_close, assert_trees_equal
 from method_helpers import apply_fn, batch, every_method, make
 
 from supermask_jax.training import optimizers
+from supermask_jax.training.state import blemish
 
 
 @every_method
@@ -44,6 +45,16 @@ def test_one_compilation_serves_all_steps(name):
     assert jitted._cache_size() == 1
 
 
+@pytest.mark.parametrize("microbatches", [1, 2])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@every_method
+def test_a_step_in_half_precision_keeps_every_dtype(name, dtype, microbatches):
+    _, state, frozen, step = make(name, dtype=dtype, microbatches=microbatches)
+    after, loss = jax.eval_shape(step, state, frozen, batch())
+    assert jax.tree.map(lambda x: x.dtype, after) == jax.tree.map(lambda x: x.dtype, state)
+    assert loss.dtype == jnp.float32
+
+
 @every_method
 def test_a_seed_in_a_batch_equals_the_seed_alone(name):
     states, frozens, steps = zip(*[make(name, seed)[1:] for seed in (0, 1, 2)], strict=True)
@@ -59,6 +70,21 @@ def test_a_seed_in_a_batch_equals_the_seed_alone(name):
             state, _ = alone(state, frozens[seed], batch(i))
         mine = jax.tree.map(lambda x, seed=seed: x[seed], batched_state.trainable)
         assert_trees_close(mine, state.trainable, rtol=1e-4, atol=1e-5)
+
+
+@every_method
+def test_what_is_not_finite_stays_in_the_state_of_its_seed(name):
+    """No method hides it from `blemish`: not by its masks, nor by what it projects."""
+    states, frozens, steps = zip(*[make(name, seed)[1:] for seed in (0, 1)], strict=True)
+    for part in set(states[0].trainable) & {"scores", "params"}:
+        leaves, treedef = jax.tree.flatten(states[0].trainable[part])
+        spoiled = treedef.unflatten([leaf.at[..., 0].set(jnp.inf) for leaf in leaves])
+        bad = states[0].replace(trainable=states[0].trainable | {part: spoiled})
+        both = jax.tree.map(lambda *x: jnp.stack(x), bad, states[1])
+        frozen = jax.tree.map(lambda *x: jnp.stack(x), *frozens)
+        after, _ = jax.jit(jax.vmap(steps[0], in_axes=(0, 0, None)))(both, frozen, batch())
+        assert np.isfinite(jax.vmap(blemish)(after)).tolist() == [False, True]
+        assert not np.isfinite(blemish(jax.tree.map(lambda x: x[0], after)))
 
 
 @every_method

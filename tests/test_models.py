@@ -50,6 +50,12 @@ def test_width_scales_convolutions_and_hidden_dense_layers():
     }
 
 
+def test_width_is_what_is_written():
+    # As floats 0.29 * 100 and 0.29 * 300 are just below 29 and 87.
+    leaves = named_leaves(shapes("fcn", MNIST, width=0.29))
+    assert [leaf.shape for leaf in leaves.values()] == [(784, 87), (87, 29), (29, 10)]
+
+
 @pytest.mark.parametrize(
     ("name", "convs"),
     [("conv8", range(1, 9)), ("vgg19", [f"{i:02}" for i in range(1, 17)])],

@@ -65,6 +65,20 @@ def test_layers_equal_the_functional_path(rule):
         )
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("layer", [SignedDense, SignedConv])
+def test_weights_of_half_precision_and_scores_of_float32(layer, dtype):
+    sizes = {"features": 4, "use_bias": False, "threshold": absolute(0.05)}
+    module = layer(**sizes | ({"kernel_size": (3, 3)} if layer is SignedConv else {}),
+                   param_dtype=dtype)  # fmt: skip
+    variables = module.init(jax.random.key(0), IMAGE)
+    weight, score = (variables[part]["kernel"] for part in ("frozen", "scores"))
+    assert (weight.dtype, score.dtype) == (dtype, jnp.float32)
+    grads = jax.grad(lambda s: module.apply(variables | {"scores": s}, IMAGE).sum())
+    grad = grads(variables["scores"])["kernel"]
+    assert grad.dtype == jnp.float32 and np.isfinite(grad).all() and np.any(grad)
+
+
 def test_only_scores_train():
     model = Signed(absolute(0.05))
     variables = model.init(jax.random.key(0), IMAGE)

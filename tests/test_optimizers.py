@@ -1,5 +1,7 @@
 """SGDW against steps worked by hand and in float64; schedules against their formulas."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,6 +83,34 @@ def test_sgd_couples_its_decay_as_pytorch_does():
     # g' = -1 + 0.079 = -0.921, b = 0.9 * 2.1 - 0.921 = 0.969, s = 0.79 - 0.0969 = 0.6931.
     tx = optimizers.sgd(lambda t: 1.0, learning_rate=0.1, weight_decay=0.1)
     np.testing.assert_allclose(run(tx, 1.0, [2.0, -1.0]), [0.79, 0.6931], rtol=1e-6)
+
+
+NAN, INF = float("nan"), float("inf")
+IMPOSSIBLE = {
+    "learning_rate": [NAN, INF, -0.1, 1e39],  # The last is infinite in float32.
+    "weight_decay": [NAN, INF, -1e-4],
+    "momentum": [NAN, 3.0, 1.0, -0.5],
+    "b1": [NAN, 1.0],
+    "b2": [NAN, 1.5],
+    "decay": [NAN, 1.0, -0.1],
+    "eps": [NAN, INF, -1e-8],
+}
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_impossible_numbers_are_one_line(name):
+    takes, refused = inspect.signature(optimizers.OPTIMIZERS[name]).parameters, 0
+    for option, values in IMPOSSIBLE.items():
+        for value in values if option in takes else ():
+            options = {"learning_rate": 0.1, option: value}
+            with pytest.raises(UserError) as error:
+                optimizers.get(name, lambda t: 1.0, **options)
+            assert str(error.value).startswith(f"optimizer '{name}': {option} must be ")
+            assert str(error.value).endswith(f", got {value}")
+            refused += 1
+    assert refused >= 9
+    with pytest.raises(ValueError, match="momentum must be at least 0 and below 1, got 3"):
+        optimizers.sgdw(0.1, momentum=3)
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop"])

@@ -62,12 +62,54 @@ COUNTS = [
     (0, 7, 0),
     (1, 7, 7),
     (0.1, 5_275_840, 527_584),
+    (0.575, 100, 58),  # 57.5 exactly; the product of floats is 57.49999999999999
+    (0.0005, 100, 1),  # at least one
 ]
 
 
 @pytest.mark.parametrize(("density", "size", "kept"), COUNTS)
 def test_counts_round_half_to_even(density, size, kept):
     assert num_kept(density, size) == kept
+
+
+@pytest.mark.parametrize(
+    ("density", "size", "kept"),  # n - int((1 - k) n), by hand
+    [(0.1, 25, 3), (0.1, 24, 3), (0.3, 10, 3), (0.0005, 1000, 1), (0.1, 3, 1), (1e-20, 9, 1)]
+    + [(0.5, 7, 4), (1.0, 7, 7), (0.0, 7, 0)],
+)
+def test_counts_of_the_original_codes(density, size, kept):
+    assert num_kept(density, size, "ramanujan") == kept
+    assert int(annealed_count(1.0, density, size, 1.0, 0.5, "ramanujan")) == kept
+
+
+@pytest.mark.parametrize("counting", ["nearest", "ramanujan"])
+@pytest.mark.parametrize("name", ["edge_popup", "biprop", "signed_topk", "multicoat"])
+def test_every_layer_keeps_a_weight(name, counting):
+    shares = {"densities": (0.1, 1e-4)} if name == "multicoat" else {"density": 1e-4}
+    scope = {} if name == "multicoat" else {"scope": "layer", "anneal": 0.0}
+    method = methods.get(name, counting=counting, **shares, **scope)
+    params = {f"layer{n}": {"kernel": jnp.ones((n, 7))} for n in (1, 5)}
+    masks = named_leaves(method.masks(*method.init(jax.random.key(0), params)))
+    # Coats are counted: of 7 and 35 weights 1 + 1 and 4 + 1; round(3.5) and 35 - int(31.5) are 4.
+    expected = [2, 5] if name == "multicoat" else [1, 1]
+    assert [int(np.abs(mask).sum()) for mask in masks.values()] == expected
+
+
+def test_biprop_of_the_original_divides_by_the_floor_of_its_count():
+    params = {"layer": {"kernel": jnp.asarray(WEIGHTS)}}
+    method = methods.biprop(density=0.1, counting="ramanujan")
+    trainable, frozen = method.init(jax.random.key(0), params)
+    value = np.asarray(method.apply(trainable, frozen)["layer"]["kernel"])
+    kept = np.asarray(method.masks(trainable, frozen)["layer"]["kernel"]) != 0
+    assert kept.sum() == 3  # 24 - int(21.6), while int(0.1 * 24) = 2
+    np.testing.assert_allclose(np.abs(value[kept]), np.abs(WEIGHTS[kept]).sum() / 2, rtol=1e-6)
+
+
+def test_biprop_sums_and_counts_beyond_what_float16_holds():
+    params = {"layer": {"kernel": jnp.full((300, 300), 1.5, jnp.float16)}}
+    method = methods.biprop(density=0.9)
+    value = method.apply(*method.init(jax.random.key(0), params))["layer"]["kernel"]
+    assert value.dtype == jnp.float16 and np.unique(value).tolist() == [0, 1.5]
 
 
 def test_annealed_counts_end_exactly():
@@ -215,5 +257,7 @@ def test_errors():
         methods.get("edge_popup", density=1.5)
     with pytest.raises(UserError, match="unknown scope 'globl': did you mean 'global'"):
         methods.get("signed_topk", scope="globl")
+    with pytest.raises(UserError, match="unknown counting 'ramanujam': did you mean 'ramanujan'"):
+        methods.get("biprop", counting="ramanujam")
     with pytest.raises(UserError, match="densities must fall"):
         methods.get("multicoat", densities=(0.1, 0.5))

@@ -2,11 +2,15 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 from helpers import tiny_config
 
 from supermask_jax.experiment import build
 from supermask_jax.training import xla_cpu
+from supermask_jax.training.plateau import plateau
+from supermask_jax.training.state import TrainState, blemish
 
 
 def steps(**overrides):
@@ -30,6 +34,20 @@ def steps(**overrides):
 def test_steps_in_a_dispatch_on_cpu(overrides, expected):
     plan = steps(**{"data.subset": 0, "batch_size": 128, "protocol": "paper", **overrides})
     assert plan.steps_per_call == (expected or plan.steps_per_epoch)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("field", ["trainable", "batch_stats", "opt_state"])
+def test_any_entry_of_the_state_that_is_not_finite_is_a_blemish(field, bad):
+    tx = plateau(lambda factor: optax.sgd(0.1, momentum=0.9), steps_per_epoch=2)
+    params = {"scores": jnp.full((2, 3), 3e38)}  # Their sum overflows; they are finite.
+    state = TrainState(
+        jnp.int32(0), jax.random.key(0), params, {"mean": jnp.ones(3)}, tx.init(params), {}
+    )
+    assert jax.jit(blemish)(state) == 0  # A plateau knows no loss yet: infinity is no blemish.
+    spoil = lambda x: x.at[-1].set(bad) if x.ndim and jnp.all(jnp.isfinite(x)) else x  # noqa: E731
+    spoiled = state.replace(**{field: jax.tree.map(spoil, getattr(state, field))})
+    assert jnp.isnan(jax.jit(blemish)(spoiled))
 
 
 def test_steps_in_a_dispatch_elsewhere(monkeypatch):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from supermask_jax.core.order import from_sortable, kth_largest_key, sortable
+from supermask_jax.core.pruning import COUNTINGS
 
 Array = jax.Array
 PyTree = Any
@@ -25,9 +26,15 @@ def check_density(density: float, name: str = "density") -> float:
     return density
 
 
-def num_kept(density: float, size: int) -> int:
-    """Returns how many of `size` weights a density keeps, rounded half to even."""
-    return round(density * size)
+def num_kept(density: float, size: int, counting: str = "nearest") -> int:
+    """Returns how many of `size` weights a density keeps: at least one, but for a density of 0.
+
+    Args:
+      density: kept fraction, in [0, 1].
+      size: number of weights.
+      counting: a name in `core.pruning.COUNTINGS`; "nearest" rounds, half to even.
+    """
+    return max(COUNTINGS[counting](float(density), size), 1 if density else 0)
 
 
 def ramp(progress: ArrayLike, until: float) -> Array:
@@ -42,14 +49,21 @@ def ramp(progress: ArrayLike, until: float) -> Array:
     return jnp.maximum(1 - jnp.asarray(progress, jnp.float32) / until, 0) ** 3
 
 
-def annealed_count(start: float, end: float, size: int, progress: ArrayLike, until: float) -> Array:
+def annealed_count(
+    start: float,
+    end: float,
+    size: int,
+    progress: ArrayLike,
+    until: float,
+    counting: str = "nearest",
+) -> Array:
     """Returns the count kept of `size` weights while annealing from density `start` to `end`.
 
-    int32 []. Exactly ``num_kept(end, size)`` from progress `until` on: the counts are Python
-    integers, only their difference is scaled.
+    int32 []. Exactly ``num_kept(end, size, counting)`` from progress `until` on: the counts are
+    Python integers, only their difference is scaled.
     """
-    last = num_kept(end, size)
-    extra = (num_kept(start, size) - last) * ramp(progress, until)
+    last = num_kept(end, size, counting)
+    extra = (num_kept(start, size, counting) - last) * ramp(progress, until)
     return last + jnp.round(extra).astype(jnp.int32)
 
 
@@ -62,13 +76,22 @@ def log_path(start: ArrayLike, end: float, progress: ArrayLike, until: float) ->
     return jnp.exp((1 - done) * jnp.log(start) + done * jnp.log(jnp.float32(end)))
 
 
-def scale_to_density(
-    scores: PyTree, thresholds: PyTree, density: Array, only_down: ArrayLike = False
+def count_on_path(end: float, size: int, progress: ArrayLike, until: float) -> Array:
+    """Returns the count kept of `size` weights on the path from density 1 to `end`: int32 [].
+
+    Exactly ``num_kept(end, size)`` from progress `until` on, and never 0 before.
+    """
+    passing = jnp.round(log_path(1.0, end, progress, until) * size).astype(jnp.int32)
+    return jnp.where(progress < until, jnp.maximum(passing, 1), num_kept(end, size))
+
+
+def scale_to_count(
+    scores: PyTree, thresholds: PyTree, k: Array, only_down: ArrayLike = False
 ) -> PyTree:
-    r"""Scales all scores alike so that a fraction of all weights passes its layer's threshold.
+    r"""Scales all scores alike so that `k` of all weights pass their layer's threshold.
 
     .. math:: s \leftarrow s / q, \qquad q \text{ halfway between the } k\text{-th and the }
-      (k + 1)\text{-th largest of all } |s_i| / \tau_{l(i)}, \quad k = \text{round}(d^* n)
+      (k + 1)\text{-th largest of all } |s_i| / \tau_{l(i)}
 
     Scaling the scores by 1/q is the same as multiplying every threshold by q: this controls the
     threshold, and its state is the scale of the scores. Exactly k weights pass, fewer where scores
@@ -77,13 +100,12 @@ def scale_to_density(
     Args:
       scores: tree of float32 arrays.
       thresholds: tree with a positive scalar for each layer.
-      density: the fraction wanted, float32 [].
+      k: the count wanted, int32 [].
       only_down: bool []; leave the scores alone where fewer weights pass already.
     """
     ratios = jax.tree.map(lambda s, tau: jnp.abs(s) / tau, scores, thresholds)
     keys = [sortable(ratio) for ratio in jax.tree.leaves(ratios)]
     total = sum(key.size for key in keys)
-    k = jnp.round(density * total).astype(jnp.int32)
     below = from_sortable(kth_largest_key(keys, jnp.clip(k + 1, 1, total)))
     above = jax.tree.map(lambda r: jnp.min(jnp.where(r > below, r, jnp.inf)), ratios)
     above = jnp.min(jnp.stack(jax.tree.leaves(above)))

@@ -38,8 +38,9 @@ def straight_through(
         identity for signed supermasks, sigmoid for learned (Bernoulli) ones, abs for edge-popup.
 
     Returns:
-      f(weights, scores, *aux) -> [*s]. Thresholds, densities and noise are operands (`aux`), not
-      closures; they receive zero gradient. Reverse mode only: `jax.jvp` raises.
+      f(weights, scores, *aux) -> [*s] of the weights' dtype; the gradient to the scores has theirs,
+      float32 however short the weights are. Thresholds, densities and noise are operands (`aux`),
+      not closures; they receive zero gradient. Reverse mode only: `jax.jvp` raises.
 
     Reference: Bengio et al., 2013, https://arxiv.org/abs/1308.3432; Koster et al., 2022, sec. 3.
     """
@@ -54,7 +55,8 @@ def straight_through(
     def backward(residuals: tuple[Any, ...], g: Array) -> tuple[Any, ...]:
         weights, scores, aux = residuals
         (d_weights,) = jax.vjp(lambda w: hard(w, scores, *aux), weights)[1](g)
-        (d_scores,) = jax.vjp(lambda s: weights * soft(s), scores)[1](g)
+        product, pullback = jax.vjp(lambda s: weights * soft(s), scores)
+        (d_scores,) = pullback(g.astype(product.dtype))  # Weights in half precision make it wider.
         return d_weights, d_scores, *jax.tree.map(_zero_cotangent, aux)
 
     effective.defvjp(forward, backward)

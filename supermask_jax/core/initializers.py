@@ -48,9 +48,11 @@ SCALES: dict[str, Callable[[int, int], float]] = {
 
 
 def _std(scale: str, gain: float) -> Callable[[Sequence[int]], float]:
-    """Returns shape -> standard deviation; an unknown scale fails here, not at the first draw."""
+    """Returns shape -> standard deviation; what is impossible fails here, not when drawn."""
     if scale not in SCALES:
         raise unknown_name("scale", scale, SCALES)
+    if not math.isfinite(gain):
+        raise ValueError(f"gain must be finite, got {gain}")
     return lambda shape: gain * math.sqrt(SCALES[scale](*fans(shape)))
 
 

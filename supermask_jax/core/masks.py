@@ -67,10 +67,12 @@ def _sign_by(weights: Array, scores: Array, mask: Array) -> Array:
     return _hide(jnp.where(scores < 0, -weights, weights), scores, mask)
 
 
-def _binarize(weights: Array, scores: Array, mask: Array) -> Array:
+def _binarize(weights: Array, scores: Array, mask: Array, uncounted: int) -> Array:
     del scores
-    magnitude = jnp.sum(jnp.where(mask, jnp.abs(weights), 0))
-    alpha = magnitude / jnp.maximum(jnp.sum(mask), 1)
+    # float16 ends at 65,504, bfloat16 counts to 256.
+    wide = jnp.promote_types(weights.dtype, jnp.float32)
+    magnitude = jnp.sum(jnp.where(mask, jnp.abs(weights), 0), dtype=wide)
+    alpha = magnitude / jnp.maximum(jnp.sum(mask) - uncounted, 1)
     return jnp.where(mask, jnp.sign(weights) * alpha, 0).astype(weights.dtype)
 
 
@@ -113,18 +115,18 @@ def signed_kept_weights(weights: Array, scores: Array, mask: Array) -> Array:
     return _signed_by_score(weights, scores, mask)
 
 
-def binarized_weights(weights: Array, scores: Array, mask: Array) -> Array:
+def binarized_weights(weights: Array, scores: Array, mask: Array, uncounted: int = 0) -> Array:
     r"""Returns biprop's weights :math:`\alpha\, \text{sign}(w) \odot m`, [*s].
 
     .. math:: \alpha = \frac{\sum |w| \odot m}{\sum m}, \qquad
       \frac{dL}{ds} = \frac{dL}{dw_\text{eff}} \odot w \odot \text{sign}(s)
 
     :math:`\alpha` is a constant of the gradient and not a factor of it. A layer that keeps nothing
-    is 0.
+    is 0. Of the kept weights, :math:`\sum m` leaves out `uncounted`, but never all.
 
     Reference: Diffenderfer and Kailkhura, 2021, https://arxiv.org/abs/2103.09377, sec. 3.
     """
-    return _binarized(weights, scores, mask)
+    return _binarized(weights, scores, mask, uncounted)
 
 
 def _bernoulli(weights: Array, scores: Array, uniform: Array) -> Array:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Mapping
-from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,13 +25,22 @@ from supermask_jax.errors import UserError, unknown_name
 Masks = dict[str, np.ndarray]
 
 
+def as_written(share: float) -> Fraction:
+    """Returns the number that was written: 29/100 for 0.29, which as a float is a little less.
+
+    Products of it with a count are exact, and so are their roundings.
+    """
+    return Fraction(repr(float(share)))
+
+
 def _pruned_share(keep: float) -> float:
     # Two of the originals are given the pruned share itself, and 1 - 0.9 is not the float 0.1.
-    return float(1 - Decimal(repr(keep)))
+    return float(1 - as_written(keep))
 
 
 COUNTINGS: dict[str, Callable[[float, int], int]] = {
-    "nearest": lambda keep, n: round(keep * n),
+    "nearest": lambda keep, n: round(as_written(keep) * n),
+    "ramanujan": lambda keep, n: n - int((1 - keep) * n),
     "zhou": lambda keep, n: n - int(n * ((1 - keep) * 100.0) / 100),
     "frankle": lambda keep, n: n - (round(_pruned_share(keep) * n) + 1),
     "open_lth": lambda keep, n: n - (math.ceil(_pruned_share(keep) * n) + 1),
@@ -48,6 +57,8 @@ def num_kept(keep: float, remaining: int, *, counting: str = "nearest") -> int:
       counting: the rule that makes the share a whole number.
         `nearest`: keep * remaining, rounded; halves go to the even number. May be 0 (a small layer
         and a small share), which empties the layer, and is `remaining` for keep = 1.
+        `ramanujan`: prunes int((1 - keep) * remaining), truncated in floating point as in the code
+        of Ramanujan et al., 2020, and those built on it.
         `zhou`: prunes int((1 - keep) * remaining), truncated in floating point as in the code of
         Zhou et al., 2019: 0.8 of 235,200 prunes 47,039 weights and not 47,040.
         `frankle`: prunes round((1 - keep) * remaining) + 1, the off-by-one of the code of Frankle &

@@ -6,6 +6,7 @@ invert it, everything between hides it. `low` <= `high` always.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from supermask_jax.core import order
+from supermask_jax.core.pruning import as_written
 from supermask_jax.registry import make
 
 Array = jax.Array
@@ -82,7 +84,7 @@ def top_fraction(fraction: float = 0.25) -> ThresholdRule:
     :math:`-1` below the (k+1)-th smallest, :math:`k = \lfloor \text{fraction} \cdot n \rfloor`.
     Both inequalities are strict: exactly 2k weights remain where scores do not tie at a cut, fewer
     where they do. The originals' "variable threshold", exact instead of by a sample of 5,000
-    scores (and so usable on layers with fewer).
+    scores (and so usable on layers with fewer). A fraction above 0 is at least one weight of two.
 
     Raises:
       ValueError: `fraction` is outside [0, 0.5].
@@ -91,7 +93,7 @@ def top_fraction(fraction: float = 0.25) -> ThresholdRule:
         raise ValueError(f"the fraction kept per sign must be in [0, 0.5], got {fraction}")
 
     def bounds(scores: Array) -> Bounds:
-        k = int(fraction * scores.size)
+        k = max(math.floor(as_written(fraction) * scores.size), 1 if fraction else 0)
         return Bounds(-order.kth_largest(-scores, k + 1), order.kth_largest(scores, k + 1))
 
     return ThresholdRule(bounds, fixed=False)

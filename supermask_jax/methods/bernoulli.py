@@ -85,7 +85,7 @@ def bernoulli(
         mask = soft_mask(scores, context.key)
         if rescale:
             mask = mask * (mask.size / jnp.maximum(jnp.sum(mask), 1))
-        return weights * mask
+        return (weights * mask).astype(weights.dtype)
 
     def mask_fn(scores: Array, context: Context) -> Array:
         if context.key is None or variant == "round":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from supermask_jax.core import initializers
+from supermask_jax.core.density import num_kept
 from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.masks import binarized_weights
 from supermask_jax.core.trees import LabelFn, mask_kernels
@@ -22,6 +23,7 @@ def biprop(
     scope: str = "layer",
     start_density: float = 0.5,
     anneal: float = 0.0,
+    counting: str = "nearest",
     score_init: Initializer | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
@@ -31,25 +33,37 @@ def biprop(
       w_\text{eff} = \alpha\,\text{sign}(w) \odot m, \qquad
       \alpha = \frac{\sum |w| \odot m}{\sum m}\ \text{of each layer}
 
-    with edge-popup's mask and gradient.
+    with edge-popup's mask and gradient. Under counting "ramanujan" the sum of the layer's own mask
+    is its floor(k n), which may be one less, as in the released code.
 
     Args:
-      density: kept fraction; k = round(density * n) exactly, ties by index.
+      density: kept fraction; k = round(density * n), see `counting`; ties by index.
       scope: "layer" (the paper), or "global" (the released code's update of 2022, which anneals
         from 0.5 over the first 10 of 100 epochs: `anneal` 0.1).
       start_density: kept fraction at the start, where it is annealed.
       anneal: fraction of training over which it is annealed; 0 does not.
+      counting: what makes density * n a whole number, a name in `core.pruning.COUNTINGS`:
+        "ramanujan" is the originals'. Above density 0 at least one weight is kept.
       score_init: default U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)).
       label_fn: which leaves are masked, trained or frozen.
     """
     if score_init is None:
         score_init = initializers.uniform("he", gain=6**-0.5)
+
+    def uncounted(size: int) -> int:
+        theirs = counting == "ramanujan" and scope == "layer"
+        return num_kept(density, size, counting) - int(density * size) if theirs else 0
+
     return supermask(
-        weights_fn=lambda w, s, context: binarized_weights(w, s, context.shared),
+        weights_fn=lambda w, s, context: binarized_weights(w, s, context.shared, uncounted(w.size)),
         mask_fn=lambda s, context: context.shared.astype(jnp.int8),
         score_init=score_init,
         shared_fn=topk_rule(
-            density=density, scope=scope, start_density=start_density, anneal=anneal
+            density=density,
+            scope=scope,
+            start_density=start_density,
+            anneal=anneal,
+            counting=counting,
         ),
         label_fn=label_fn,
     )

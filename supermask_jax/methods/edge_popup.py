@@ -23,6 +23,7 @@ def edge_popup(
     scope: str = "layer",
     start_density: float = 1.0,
     anneal: float = 0.0,
+    counting: str = "nearest",
     score_init: Initializer | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
@@ -33,12 +34,14 @@ def edge_popup(
       \frac{dL}{ds} = \frac{dL}{dw_\text{eff}} \odot w \odot \text{sign}(s)
 
     Args:
-      density: kept fraction; k = round(density * n) exactly, ties by index.
+      density: kept fraction; k = round(density * n), see `counting`; ties by index.
       by_value: rank s itself, with factor 1 for sign(s), as the paper writes it; the released
         code ranks |s|.
       scope: "layer" (the paper), or "global".
       start_density: kept fraction at the start, where it is annealed.
       anneal: fraction of training over which it is annealed; 0 does not.
+      counting: what makes density * n a whole number, a name in `core.pruning.COUNTINGS`:
+        "ramanujan" is the originals'. Above density 0 at least one weight is kept.
       score_init: default U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)), PyTorch's for linear layers.
       label_fn: which leaves are masked, trained or frozen.
     """
@@ -49,6 +52,7 @@ def edge_popup(
         scope=scope,
         start_density=start_density,
         anneal=anneal,
+        counting=counting,
         rank=(lambda scores: scores) if by_value else jnp.abs,
     )
     return supermask(

@@ -24,6 +24,7 @@ from supermask_jax.methods.topk import topk_rule
 def multicoat(
     *,
     densities: Sequence[float] = (0.5, 0.25, 0.1),
+    counting: str = "nearest",
     score_init: Initializer | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
@@ -36,6 +37,7 @@ def multicoat(
 
     Args:
       densities: kept fraction of each coat, from the widest to the narrowest.
+      counting: as for edge-popup.
       score_init: default U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)), as for edge-popup.
       label_fn: which leaves are masked, trained or frozen.
 
@@ -44,7 +46,7 @@ def multicoat(
     """
     if not densities or list(densities) != sorted(densities, reverse=True):
         raise ValueError(f"densities must fall from the widest coat, got {tuple(densities)}")
-    rules = [topk_rule(density=density) for density in densities]
+    rules = [topk_rule(density=density, counting=counting) for density in densities]
 
     def coats(scores: jax.Array, progress: ArrayLike) -> jax.Array:
         masks = [rule(scores, progress) for rule in rules]

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from supermask_jax.core import initializers
-from supermask_jax.core.density import check_density, log_path, scale_to_density
+from supermask_jax.core.density import check_density, count_on_path, scale_to_count
 from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.masks import signed_mask, signed_weights
 from supermask_jax.core.thresholds import Bounds, ThresholdRule, absolute
-from supermask_jax.core.trees import LabelFn, mask_kernels
+from supermask_jax.core.trees import LabelFn, mask_kernels, num_params
 from supermask_jax.methods.base import Context, Method, supermask
 
 Array = jax.Array
@@ -43,7 +43,7 @@ def signed(
         published FCN.
       density: 0 lets the density emerge from decay and gradient, as the paper does. Otherwise the
         scores are scaled after every step so that this fraction of all weights remains: see
-        `core.density.scale_to_density`. Needs a threshold that is fixed and not 0.
+        `core.density.scale_to_count`. Needs a threshold that is fixed and not 0.
       anneal: fraction of training over which the density is brought to `density`: until then
         it is kept under a bound that falls from 1, linearly in its logarithm.
       score_init: initialiser of the scores; default uniform Xavier.
@@ -64,8 +64,8 @@ def signed(
     def project(trainable: PyTree, frozen: PyTree, progress: ArrayLike) -> PyTree:
         scores = trainable["scores"]
         cuts = jax.tree.map(lambda s, bounds: bounds.high, scores, frozen["aux"])
-        target = log_path(1.0, density, progress, anneal)
-        scaled = scale_to_density(scores, cuts, target, only_down=progress < anneal)
+        count = count_on_path(density, num_params(scores), progress, anneal)
+        scaled = scale_to_count(scores, cuts, count, only_down=progress < anneal)
         return trainable | {"scores": scaled}
 
     return supermask(

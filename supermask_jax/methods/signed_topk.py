@@ -18,6 +18,7 @@ def signed_topk(
     scope: str = "global",
     start_density: float = 1.0,
     anneal: float = 0.5,
+    counting: str = "nearest",
     score_init: Initializer | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
@@ -28,10 +29,12 @@ def signed_topk(
       \frac{dL}{ds} = \frac{dL}{dw_\text{eff}} \odot w
 
     Args:
-      density: kept fraction at the end; k = round(density * n) exactly, ties by index.
+      density: kept fraction at the end; k = round(density * n), see `counting`; ties by index.
       scope: "global" lets layers compete for the weights, "layer" gives each its share.
       start_density: kept fraction at the start.
       anneal: fraction of training over which the count falls, by a cubic ramp; 0 does not anneal.
+      counting: what makes density * n a whole number, a name in `core.pruning.COUNTINGS`:
+        "ramanujan" is the originals'. Above density 0 at least one weight is kept.
       score_init: default uniform Xavier, as for `signed`.
       label_fn: which leaves are masked, trained or frozen.
     """
@@ -44,7 +47,11 @@ def signed_topk(
         mask_fn=lambda s, context: mask(s, context.shared),
         score_init=initializers.uniform("xavier") if score_init is None else score_init,
         shared_fn=topk_rule(
-            density=density, scope=scope, start_density=start_density, anneal=anneal
+            density=density,
+            scope=scope,
+            start_density=start_density,
+            anneal=anneal,
+            counting=counting,
         ),
         label_fn=label_fn,
     )

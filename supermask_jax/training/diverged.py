@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -30,7 +31,7 @@ class DivergedSeeds:
         self._folder, self._path = folder, folder.path / "diverged.json"
 
     def read(self) -> dict[int, int]:
-        """Returns {seed: step by which its loss was not finite}.
+        """Returns {seed: step by which it had diverged}.
 
         Raises:
           UserError: the file is damaged.
@@ -43,7 +44,7 @@ class DivergedSeeds:
             raise UserError(f"{self._path} is damaged: start again in another folder") from error
 
     def note(self, seed: int, step: int) -> None:
-        """Notes that the loss of `seed` was not finite by `step`."""
+        """Notes that `seed` had diverged by `step`: its loss or its state was not finite."""
         self._write(self.read() | {seed: step})
 
     def keep(self, last: int, seeds: Sequence[int]) -> dict[int, int]:
@@ -62,8 +63,15 @@ class DivergedSeeds:
         self._folder.write_json(self._path, {str(seed): notes[seed] for seed in sorted(notes)})
 
 
+class Health(NamedTuple):
+    """What tells of a dispatch whether training diverged: float32 [S], finite where it did not."""
+
+    loss: jax.Array  # sum of the losses
+    state: jax.Array  # `state.blemish` after the last step
+
+
 class Living:
-    """Which seeds of a program still count: those whose loss has been finite so far.
+    """Which seeds of a program still count: whose loss and state have been finite so far.
 
     A seed that diverged is trained on with the others, since they are one program, to no effect
     on them; nothing of it is reported.
@@ -74,28 +82,30 @@ class Living:
         self._trainer, self._notes = trainer, DivergedSeeds(folder)
         self._out = np.isin(trainer.seeds, list(self._notes.keep(step, trainer.seeds)))
 
-    def check(self, dispatches: Sequence[tuple[jax.Array, int]]) -> None:
-        """Notes the seeds whose loss is not finite in (losses [S], last step) of some dispatches.
+    def check(self, dispatches: Sequence[tuple[Health, int]]) -> None:
+        """Notes the seeds that are not finite in (health, last step) of some dispatches.
 
         Raises:
           Diverged: it is a whole run.
         """
-        for losses, step in dispatches:
-            found = jax.device_get(losses)
-            new = ~np.isfinite(found) & ~self._out
+        for health, step in dispatches:
+            losses, states = jax.device_get(health)
+            new = ~(np.isfinite(losses) & np.isfinite(states)) & ~self._out
             self._out |= new
             for i in np.flatnonzero(new):
-                self._diverged(self._trainer.seeds[i], float(found[i]), step)
+                hidden = "scores, parameters, statistics or optimiser state are not finite"
+                what = hidden if np.isfinite(losses[i]) else f"loss is {losses[i]}"
+                self._diverged(self._trainer.seeds[i], what, step)
 
-    def _diverged(self, seed: int, loss: float, step: int) -> None:
+    def _diverged(self, seed: int, what: str, step: int) -> None:
         self._notes.note(seed, step)
         if not self._trainer.in_set:
             raise Diverged(
-                f"training diverged: the loss is {loss} by step {step}; the last checkpoint is "
-                "from before: lower the learning rate, or change the initialisers"
+                f"training diverged: the {what} by step {step}; the last checkpoint is from "
+                "before: lower the learning rate, or change the initialisers"
             )
-        _log.warning("seed %d diverged: its loss is %s by step %d; the set goes on without it",
-                     seed, loss, step)  # fmt: skip
+        _log.warning("seed %d diverged: its %s by step %d; the set goes on without it",
+                     seed, what, step)  # fmt: skip
 
     def diverged(self) -> list[int]:
         """Returns the seeds that do not count."""

@@ -87,11 +87,16 @@ def loss_gradient(
             jax.tree.map(jnp.add, found.grads, grads),
         )
 
-    start = Found(zero_sums(), batch_stats, jax.tree.map(jnp.zeros_like, floats))
+    # Summed in float32 where they are shorter.
+    wide = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, jnp.float32)), floats
+    )
+    start = Found(zero_sums(), batch_stats, wide)
     whole = lambda: forward(params, batch_stats, batch, batch["weight"] > 0)  # noqa: E731
     found = in_turn(add, start, microbatches, whole, lambda found: found.grads)
     none = jax.tree.map(lambda x: np.zeros(x.shape, jax.dtypes.float0), others)
-    return found._replace(grads=merge(found.grads, none))
+    grads = jax.tree.map(lambda g, x: g.astype(x.dtype), found.grads, floats)
+    return found._replace(grads=merge(grads, none))
 
 
 def _by_dtype(params: PyTree) -> tuple[PyTree, PyTree]:

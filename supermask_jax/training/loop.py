@@ -18,12 +18,12 @@ from supermask_jax.data.pipeline import Batch, batch_at
 from supermask_jax.errors import Interrupted
 from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.distributed import StopSignal, wait_for_all
-from supermask_jax.training.diverged import Living
+from supermask_jax.training.diverged import Health, Living
 from supermask_jax.training.evaluate import Examples, Metrics, make_evaluate, mean_metrics
 from supermask_jax.training.gradient import loss_gradient
 from supermask_jax.training.plateau import stopped
 from supermask_jax.training.progress import Progress
-from supermask_jax.training.state import TrainState
+from supermask_jax.training.state import TrainState, blemish
 from supermask_jax.training.tensorboard import make_pictures
 from supermask_jax.training.trainer import Splits, Trainer
 from supermask_jax.training.workdir import Workdir
@@ -80,19 +80,19 @@ def make_train_step(
     return train_step
 
 
-def make_train_steps(trainer: Trainer) -> Callable[..., tuple[TrainState, Array]]:
+def make_train_steps(trainer: Trainer) -> Callable[..., tuple[TrainState, Health]]:
     """Builds the jitted steps of one dispatch, of all seeds.
 
-    ``train_steps(state, frozen, examples, order, first, count) -> (state, sum of the losses [S])``
-    trains on batches `first` ... `first + count - 1` of an epoch; the state is donated. `count`
-    must be 1 where `plan.steps_per_call` is 1.
+    ``train_steps(state, frozen, examples, order, first, count) -> (state, health)`` trains on
+    batches `first` ... `first + count - 1` of an epoch; the state is donated. `count` must be 1
+    where `plan.steps_per_call` is 1.
     """
     plan, layout, train_step = trainer.plan, trainer.layout, make_train_step(trainer)
     free_after_compiling()
 
     def train_steps(
         state: TrainState, frozen: PyTree, data: Examples, order: Array, first: Array, count: Array
-    ) -> tuple[TrainState, Array]:
+    ) -> tuple[TrainState, Health]:
         def step(index: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
             state, losses = carry
             key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _AUGMENT)
@@ -106,8 +106,10 @@ def make_train_steps(trainer: Trainer) -> Callable[..., tuple[TrainState, Array]
 
         start = state, jnp.float32(0)
         if plan.steps_per_call == 1:
-            return step(first, start)
-        return lax.fori_loop(first, first + count, step, start)
+            state, losses = step(first, start)
+        else:
+            state, losses = lax.fori_loop(first, first + count, step, start)
+        return state, Health(losses, blemish(state))
 
     lifted = layout.lift(train_steps, (True, True, False, True, False, False))
     places = (layout.per_seed, layout.replicated)
@@ -161,10 +163,10 @@ def train(trainer: Trainer, splits: Splits, folder: Workdir, *, quiet: bool = Fa
                 order, unchecked = order_of(epoch), []
                 while index < plan.steps_per_epoch and not stop.wanted() and not living.none():
                     count = min(plan.steps_per_call, plan.steps_per_epoch - index)
-                    state, losses = train_steps(state, frozen, splits.train, order, index, count)
+                    state, health = train_steps(state, frozen, splits.train, order, index, count)
                     index, step = index + count, step + count
                     living.check(unchecked)
-                    unchecked = [(losses, step)]
+                    unchecked = [(health, step)]
                     progress.step(epoch + 1, index)
                 if index < plan.steps_per_epoch:
                     living.check(unchecked)

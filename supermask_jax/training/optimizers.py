@@ -7,8 +7,11 @@ an `optax.GradientTransformation` that gives updates to be added.
 
 from __future__ import annotations
 
+import functools
+import inspect
+import numbers
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +22,30 @@ from supermask_jax.registry import make
 
 Array = jax.Array
 Factor = Callable[[Array], Array]
+T = TypeVar("T")
+
+
+_SHARES = ("momentum", "b1", "b2", "decay")  # in [0, 1)
+_AMOUNTS = ("learning_rate", "weight_decay", "eps")  # finite in float32, at least 0
+_LARGEST = float(jnp.finfo(jnp.float32).max)
+
+
+def _checked(factory: Callable[..., T]) -> Callable[..., T]:
+    """Has a factory refuse numbers with which no training could be: ValueError."""
+
+    @functools.wraps(factory)
+    def make_checked(*args: Any, **kwargs: Any) -> T:
+        bound = inspect.signature(factory).bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            if not isinstance(value, numbers.Real):  # A schedule, or a traced number.
+                continue
+            if name in _SHARES and not 0 <= value < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
+            if name in _AMOUNTS and not 0 <= value <= _LARGEST:
+                raise ValueError(f"{name} must be a finite number, at least 0, got {value}")
+        return factory(*args, **kwargs)
+
+    return make_checked
 
 
 class SgdwState(NamedTuple):
@@ -28,6 +55,7 @@ class SgdwState(NamedTuple):
     trace: Any  # tree of the parameters: momentum, learning rate included
 
 
+@_checked
 def sgdw(
     learning_rate: optax.ScalarOrSchedule,
     weight_decay: optax.ScalarOrSchedule = 0.0,
@@ -58,6 +86,9 @@ def sgdw(
       momentum: :math:`\mu`.
       nesterov: whether the momentum looks ahead.
 
+    Raises:
+      ValueError: a number is not finite, a rate is negative, or `momentum` is outside [0, 1).
+
     Reference: Koster et al., 2022 (released code, tensorflow_addons' SGDW); Loshchilov and Hutter,
     2019, https://arxiv.org/abs/1711.05101.
     """
@@ -71,11 +102,12 @@ def sgdw(
         if params is None:
             raise ValueError("sgdw decays the parameters, so update() needs them")
         eta, decay = (_at(rate, state.count) for rate in (learning_rate, weight_decay))
-        trace = jax.tree.map(lambda a, g: momentum * a - eta * g, state.trace, grads)
-        if nesterov:
-            moves = jax.tree.map(lambda a, g: momentum * a - eta * g, trace, grads)
-        else:
-            moves = trace
+
+        def step(a: Array, g: Array) -> Array:
+            return (momentum * a - eta * g).astype(a.dtype)  # A scheduled rate is float32.
+
+        trace = jax.tree.map(step, state.trace, grads)
+        moves = jax.tree.map(step, trace, grads) if nesterov else trace
         updates = jax.tree.map(lambda s, move: move - decay * s, params, moves)
         return updates, SgdwState(state.count + 1, trace)
 
@@ -86,6 +118,7 @@ def _at(rate: optax.ScalarOrSchedule, count: Array) -> ArrayLike:
     return rate(count) if callable(rate) else rate
 
 
+@_checked
 def _scheduled_sgdw(
     factor: Factor,
     *,
@@ -103,6 +136,7 @@ def _scheduled_sgdw(
     )
 
 
+@_checked
 def sgd(
     factor: Factor,
     *,
@@ -118,6 +152,7 @@ def sgd(
     )
 
 
+@_checked
 def adam(
     factor: Factor, *, learning_rate: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformation:
@@ -125,6 +160,7 @@ def adam(
     return optax.adam(lambda count: learning_rate * factor(count), b1, b2, eps)
 
 
+@_checked
 def adamw(
     factor: Factor,
     *,
@@ -140,6 +176,7 @@ def adamw(
     )
 
 
+@_checked
 def rmsprop(
     factor: Factor,
     *,
@@ -167,6 +204,6 @@ def get(name: str, factor: Factor, **options: float | bool) -> optax.GradientTra
     """Returns an optimiser by name.
 
     Raises:
-      UserError: the name or an option is unknown.
+      UserError: the name or an option is unknown, or an option is impossible.
     """
     return make("optimizer", OPTIMIZERS, name, factor=factor, **options)

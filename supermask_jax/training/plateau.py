@@ -186,6 +186,15 @@ def plateau(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+def without_history(opt_state: optax.OptState) -> optax.OptState:
+    """Returns an optimiser's state without the losses of `plateau`, which are infinite at first."""
+    return jax.tree.map(
+        lambda node: node._replace(history=None) if isinstance(node, PlateauState) else node,
+        opt_state,
+        is_leaf=lambda node: isinstance(node, PlateauState),
+    )
+
+
 def stopped(opt_state: optax.OptState) -> Array | None:
     """Returns the `stopped` flag of the first `PlateauState` in an optimiser's state.
 

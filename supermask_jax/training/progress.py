@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from supermask_jax.training.distributed import is_main
 from supermask_jax.training.tensorboard import Board, Pictures
 from supermask_jax.training.trainer import Trainer
 from supermask_jax.training.workdir import Workdir
+
+_log = logging.getLogger("supermask_jax")
 
 
 def epoch_line(lines: Sequence[Mapping[str, Any]], epochs: int) -> str:
@@ -44,7 +47,7 @@ class Progress:
         self._view = None if quiet or not live.wanted() else live.LiveView(title, self._plan)
         # The view tells the same, but to nobody who reads a file or a pipe.
         self._plain = not (quiet or (self._view is not None and sys.stdout.isatty()))
-        self._last = ""
+        self._last, self._warned = "", False
 
     def __enter__(self) -> Progress:
         if self._view is not None:
@@ -70,6 +73,11 @@ class Progress:
         if self._board is not None:
             self._board.report(lines)
             self._board.draw(self._first, lines[0]["epoch"], pictures)
+        empty = [line["seed"] for line in lines if line["remaining_weights"] == 0]
+        if empty and not self._warned:
+            self._warned = True
+            _log.warning("epoch %d: no weight remains of seed %s: nothing passes the threshold",
+                         lines[0]["epoch"], ", ".join(map(str, empty)))  # fmt: skip
         self._last = epoch_line(lines, self._plan.epochs)
         if self._plain:
             print(self._last, flush=True)

@@ -39,8 +39,8 @@ def exponential(*, epochs: int, rate: float = 0.9, every: float = 10.0, staircas
     the code of the published FCN row.
     """
     del epochs
-    if not (rate > 0 and every > 0):
-        raise ValueError(f"rate and every must be positive, got {rate} and {every}")
+    if not (0 < rate < float("inf") and 0 < every < float("inf")):
+        raise ValueError(f"rate and every must be positive and finite, got {rate} and {every}")
 
     def factor(epoch: jax.Array) -> jax.Array:
         exponent = epoch / every

@@ -12,6 +12,7 @@ import optax
 
 from supermask_jax.core.trees import path_name
 from supermask_jax.methods import Method
+from supermask_jax.training.plateau import without_history
 
 Array = jax.Array
 PyTree = Any
@@ -85,6 +86,18 @@ def _advanced(opt_state: optax.OptState, step: int) -> optax.OptState:
         return jnp.full_like(node, step) if is_count else node
 
     return jax.tree.map_with_path(advance, opt_state, is_leaf=adam)
+
+
+def blemish(state: TrainState) -> Array:
+    """Returns 0 if every score, parameter, statistic and optimiser entry is finite, NaN otherwise.
+
+    float32 []. A mask may hide what is not a number, so that the loss alone would not tell. It
+    stays in the state, where one look after many steps finds it: one pass of sums, which the
+    compiler vectorises as it does no search.
+    """
+    kept = (state.trainable, state.batch_stats, without_history(state.opt_state))
+    floating = (x for x in jax.tree.leaves(kept) if jnp.issubdtype(x.dtype, jnp.floating))
+    return sum((jnp.sum(x * 0, dtype=jnp.float32) for x in floating), jnp.float32(0))
 
 
 def zero_sums() -> dict[str, Array]:

@@ -51,6 +51,8 @@ def finish(folder: Workdir, trainer: Trainer, trained: Trained) -> list[dict[str
             except UserError as error:
                 _log.warning("no ticket: %s", error)
         found.append(_summary(trainer.method, network, own, metrics))
+        for line in found[-1].get("warnings", ()):
+            _log.warning("seed %d: %s", seed, line)
     return found
 
 
@@ -76,7 +78,20 @@ def _summary(
             name: layer._asdict() | {"density": layer.density} for name, layer in counts.items()
         },
         "frozen_sha256": trees.digest(network.frozen),
+        **_warnings(counts, metrics.get("layer_density", {})),
     }
+
+
+def _warnings(
+    counts: Mapping[str, stats.MaskCounts], densities: Mapping[str, float]
+) -> dict[str, list[str]]:
+    """Returns the entry of a summary that says which layers keep nothing; {} if all keep some."""
+    # The masks of methods that sample are the most probable ones: `densities` are of those drawn.
+    empty = [name for name, found in counts.items() if not found.density + densities.get(name, 0)]
+    if not empty:
+        return {}
+    where = "at all" if len(empty) == len(counts) else f"in {', '.join(empty)}"
+    return {"warnings": [f"no weight remains {where}: keep more, or lower threshold or decay"]}
 
 
 def make_ticket(

@@ -33,7 +33,7 @@ class Run(NamedTuple):
       seed: of the run.
       lines: of ``metrics.jsonl``, one an epoch.
       summary: of the finished run, or {}.
-      diverged: {seed: step} of the seeds of its folder whose losses were not finite by then.
+      diverged: {seed: step} of the seeds of its folder that had diverged by then.
     """
 
     folder: Path
@@ -56,7 +56,7 @@ class Group(NamedTuple):
     label: str
     config: Mapping[str, Any]  # flat: {"method.name": ...}, without the seeds
     runs: Sequence[Run]  # those that did not diverge, or all where they all did
-    diverged: Sequence[tuple[int, int]] = ()  # (seed, step by which its loss was not finite)
+    diverged: Sequence[tuple[int, int]] = ()  # (seed, step by which it had)
 
     @property
     def watched(self) -> str:
