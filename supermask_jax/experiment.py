@@ -29,10 +29,10 @@ from supermask_jax.models.convolution import resolved
 from supermask_jax.training import optimizers, schedules
 from supermask_jax.training.distributed import wait_for_all
 from supermask_jax.training.diverged import DivergedSeeds
+from supermask_jax.training.environment import fixed_settings, seed_key
 from supermask_jax.training.evaluate import COMPUTE_DTYPES, Examples, linen_apply
 from supermask_jax.training.loop import train
 from supermask_jax.training.memory import seeds_per_program
-from supermask_jax.training.settings import fixed_settings, seed_key
 from supermask_jax.training.sharding import Layout, choose_layout, one_device
 from supermask_jax.training.state import create_state
 from supermask_jax.training.summary import finish
@@ -62,8 +62,9 @@ def build(config: ConfigDict) -> Trainer:
     Raises:
       UserError: an entry of the config is unknown, of the wrong type, or impossible.
     """
+    make = _parts(config)
     layout = _layout(config, 1) if config.num_seeds == 1 else one_device()
-    return _parts(config)(layout=layout, seeds=range(config.seed, config.seed + 1))
+    return make(layout=layout, seeds=range(config.seed, config.seed + 1))
 
 
 @fixed_settings()
@@ -97,7 +98,7 @@ def programs(config: ConfigDict, folder: Workdir | None = None) -> list[Trainer]
 
 def _parts(config: ConfigDict) -> partial[Trainer]:
     """Returns `Trainer` with all its parts but the seeds and where they lie."""
-    config_files.check_config(config)
+    check_config(config)
     config_files.warn(config)
     config_files.warn(config)
     if config.tensorboard or config.tensorboard_masks:

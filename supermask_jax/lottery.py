@@ -27,6 +27,7 @@ from supermask_jax.core.levels import Level, unpruned
 from supermask_jax.core.recipes import MODES, Recipe, check_recipe, last_level
 from supermask_jax.core.trees import mask_kernels, named_leaves, partition
 from supermask_jax.errors import UserError
+from supermask_jax.training.environment import fixed_settings, seed_key
 from supermask_jax.training.evaluate import make_evaluate
 from supermask_jax.training.loop import Trained
 from supermask_jax.training.rounds import (
@@ -40,7 +41,6 @@ from supermask_jax.training.rounds import (
     train_dense,
 )
 from supermask_jax.training.schedules import CONTROLLERS
-from supermask_jax.training.settings import fixed_settings, seed_key
 from supermask_jax.training.summary import finish
 from supermask_jax.training.trainer import Trainer
 from supermask_jax.training.workdir import Workdir

@@ -18,7 +18,7 @@ from supermask_jax.config import default_config
 from supermask_jax.errors import UserError, unknown_name
 from supermask_jax.experiment import build
 from supermask_jax.models import MODELS
-from supermask_jax.training.workdir import environment
+from supermask_jax.training.environment import environment
 
 PARTS = ("steps", "epoch", "start", "seeds")
 # Only where they are asked for: minutes of a large network, and another framework.

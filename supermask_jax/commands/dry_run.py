@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 from supermask_jax.core.trees import named_leaves, num_params
 from supermask_jax.data import DATASETS
 from supermask_jax.experiment import examples_used, programs
+from supermask_jax.training.environment import fixed_settings, seed_key
 from supermask_jax.training.memory import plan_step
-from supermask_jax.training.settings import fixed_settings, seed_key
 from supermask_jax.training.state import TrainState
 from supermask_jax.training.trainer import Plan, Trainer
 

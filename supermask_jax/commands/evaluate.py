@@ -22,8 +22,8 @@ from supermask_jax.data import DATASETS
 from supermask_jax.errors import UserError, unknown_name
 from supermask_jax.tickets.flax import forward
 from supermask_jax.tickets.layers import CHAINS
+from supermask_jax.training.environment import fixed_settings
 from supermask_jax.training.evaluate import Examples, make_evaluate
-from supermask_jax.training.settings import fixed_settings
 from supermask_jax.training.sharding import Layout, one_device
 from supermask_jax.training.workdir import Workdir
 

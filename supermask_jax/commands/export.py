@@ -24,7 +24,7 @@ from supermask_jax.tickets.ticket import nested
 from supermask_jax.training.arrays import read_arrays
 from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.diverged import DivergedSeeds
-from supermask_jax.training.settings import fixed_settings
+from supermask_jax.training.environment import fixed_settings
 from supermask_jax.training.state import TrainState
 from supermask_jax.training.summary import accuracy_on, make_ticket
 from supermask_jax.training.summary import ticket_of as ticket_of_arrays

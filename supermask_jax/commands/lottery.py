@@ -114,7 +114,7 @@ def _result(
     argv: Sequence[str],
 ) -> dict[str, Any]:
     from supermask_jax import lottery
-    from supermask_jax.training.workdir import environment
+    from supermask_jax.training.environment import environment
 
     plain = config.to_dict()
     plain["seed"] = [plain["seed"]] if args.seeds is None else args.seeds

@@ -25,8 +25,8 @@ from supermask_jax.commands.export import full_config, restore
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.errors import UserError
 from supermask_jax.overrides import load_with_overrides
+from supermask_jax.training.environment import fixed_settings
 from supermask_jax.training.evaluate import Examples
-from supermask_jax.training.settings import fixed_settings
 from supermask_jax.training.trainer import Trainer
 from supermask_jax.training.workdir import Workdir
 

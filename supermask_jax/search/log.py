@@ -27,7 +27,7 @@ def open_log(path: Path, base: ConfigDict, command: str) -> dict[str, Any]:
     Raises:
       UserError: the file is no log, or that of a search over another config.
     """
-    from supermask_jax.training.workdir import environment
+    from supermask_jax.training.environment import environment
 
     shared = plain_config(base)
     if not path.exists():

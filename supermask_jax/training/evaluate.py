@@ -15,7 +15,7 @@ from jax import lax
 
 from supermask_jax.core import stats
 from supermask_jax.data.pipeline import Batch, batch_at, epoch_order, num_batches
-from supermask_jax.training.settings import seed_key
+from supermask_jax.training.environment import seed_key
 from supermask_jax.training.state import TrainState, zero_sums
 
 if TYPE_CHECKING:

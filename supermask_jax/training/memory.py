@@ -13,8 +13,8 @@ import jax.numpy as jnp
 
 from supermask_jax.errors import UserError
 from supermask_jax.training.distributed import least
+from supermask_jax.training.environment import seed_key
 from supermask_jax.training.loop import make_train_step
-from supermask_jax.training.settings import seed_key
 from supermask_jax.training.trainer import Trainer
 
 _MEMINFO = Path("/proc/meminfo")

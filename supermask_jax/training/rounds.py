@@ -32,8 +32,8 @@ from supermask_jax.core.trees import digest, mask_kernels, named_leaves, partiti
 from supermask_jax.errors import UserError
 from supermask_jax.methods.lottery import lottery_ticket
 from supermask_jax.training.arrays import once, read_arrays, write_arrays
+from supermask_jax.training.environment import seed_key
 from supermask_jax.training.loop import Trained, make_train_steps, train
-from supermask_jax.training.settings import seed_key
 from supermask_jax.training.trainer import Splits, Trainer
 from supermask_jax.training.workdir import Workdir
 

@@ -17,8 +17,8 @@ import optax
 from supermask_jax.data.pipeline import epoch_order
 from supermask_jax.data.transforms import Prepare
 from supermask_jax.methods import Method
+from supermask_jax.training.environment import key_of, seed_key
 from supermask_jax.training.evaluate import ApplyFn, Examples
-from supermask_jax.training.settings import key_of, seed_key
 from supermask_jax.training.sharding import Layout
 from supermask_jax.training.state import TrainState, create_state
 from supermask_jax.training.workdir import Part, Workdir
