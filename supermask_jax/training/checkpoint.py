@@ -30,6 +30,9 @@ Restore = Callable[[ocp_args.Composite], Any]
 
 _log = logging.getLogger("supermask_jax")
 
+# What a checkpoint says of its arrays: without it, a single seed's have no axis of seeds.
+_FORMAT = {"seed_axis": True}
+
 # A process that died while its part was written holds the others so long, not Orbax's 20 minutes.
 _OTHERS_S = 40
 
@@ -181,8 +184,8 @@ class Checkpoints:
 
 
 def _items(name: str, tree: PyTree, **meta: Any) -> ocp_args.Composite:
-    meta = ocp_args.JsonSave(meta | {"seed_axis": True})
-    return ocp_args.Composite(**{name: ocp_args.StandardSave(tree)}, meta=meta)
+    saved = {name: ocp_args.StandardSave(tree), "meta": ocp_args.JsonSave(meta | _FORMAT)}
+    return ocp_args.Composite(**saved)
 
 
 def _meta(restore: Restore) -> dict[str, Any]:
@@ -191,7 +194,7 @@ def _meta(restore: Restore) -> dict[str, Any]:
 
 def _read(restore: Restore, name: str, like: PyTree, meta: dict[str, Any], sha256: str) -> PyTree:
     """Reads a tree like `like`, after looking at its digest as it was saved."""
-    # Older files of several seeds have the axis too, and do not say so.
+    # Older files of several seeds have the axis, and do not say so.
     axis = "seed_axis" in meta or any(x.shape[:1] != (1,) for x in jax.tree.leaves(like))
     wanted = jax.tree.map(lambda leaf: _abstract(leaf, seed_axis=axis), like)
     items = ocp_args.Composite(**{name: ocp_args.StandardRestore(wanted)})

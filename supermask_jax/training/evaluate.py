@@ -72,12 +72,7 @@ def linen_apply(model: nn.Module, compute_dtype: jnp.dtype = jnp.float32) -> App
     takes_mask = "mask" in inspect.signature(type(model).__call__).parameters
 
     def apply_fn(
-        params: PyTree,
-        batch_stats: PyTree,
-        image: Array,
-        *,
-        train: bool,
-        mask: Array | None = None,
+        params: PyTree, batch_stats: PyTree, image: Array, *, train: bool, mask: Array | None = None
     ) -> tuple[Array, PyTree]:
         variables = {"params": cast(params), "batch_stats": batch_stats}
         options = {"train": train} | ({"mask": mask} if takes_mask else {})
@@ -116,9 +111,7 @@ def mean_metrics(sums: Mapping[str, Array], prefix: str) -> list[Metrics]:
     ]
 
 
-def make_evaluate(
-    trainer: Trainer,
-) -> Callable[[TrainState, PyTree, Examples, str], list[Metrics]]:
+def make_evaluate(trainer: Trainer) -> Callable[[TrainState, PyTree, Examples, str], list[Metrics]]:
     """Builds ``evaluate(state, frozen, examples, prefix)`` -> the metrics of each seed on a split.
 
     They are loss and accuracy; ``remaining_weights`` and `stats.layer_shares`; and what the method

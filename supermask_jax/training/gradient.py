@@ -93,7 +93,7 @@ def loss_gradient(
     )
     start = Found(zero_sums(), batch_stats, wide)
     whole = lambda: forward(params, batch_stats, batch, batch["weight"] > 0)  # noqa: E731
-    found = in_turn(add, start, microbatches, whole, lambda found: found.grads)
+    found = in_turn(add, start, microbatches, whole)
     none = jax.tree.map(lambda x: np.zeros(x.shape, jax.dtypes.float0), others)
     grads = jax.tree.map(lambda g, x: g.astype(x.dtype), found.grads, floats)
     return found._replace(grads=merge(grads, none))

@@ -57,10 +57,7 @@ def finish(folder: Workdir, trainer: Trainer, trained: Trained) -> list[dict[str
 
 
 def _summary(
-    method: Method,
-    network: Network,
-    lines: Sequence[Mapping[str, Any]],
-    metrics: Mapping[str, Any],
+    method: Method, network: Network, lines: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns the summary of one seed, with its lines of ``metrics.jsonl``."""
     counts = stats.layer_counts(trees.named_leaves(network.masks))

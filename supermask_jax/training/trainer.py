@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -92,27 +91,29 @@ class Trainer(NamedTuple):
         parts = {"init_fn": self.init_fn, "method": self.method, "tx": self.tx}
         return create_state(key, **parts, step=self.first_step)
 
-    def keys(self) -> tuple[Array, Array]:
-        """Returns the keys of everything drawn, and of the data order: [S] each."""
+    def words(self) -> np.ndarray:
+        """Returns the words of the keys of everything drawn, and of the data order: [2, S, ...].
+
+        Plain numbers: a program over several processes takes no array of a single one.
+        """
         pairs = [jax.random.split(seed_key(seed)) for seed in self.seeds]
-        drawn, order = jnp.stack(pairs, axis=1)
-        return drawn, order
+        return np.stack([np.asarray(jax.random.key_data(pair)) for pair in pairs], axis=1)
 
     def start(self) -> tuple[TrainState, PyTree]:
         """Draws (state, frozen) where the layout wants them."""
         place, options = self.layout.per_seed, quick_compilation()
-        create, words = self._lifted(self.create), _words(self.keys()[0])
-        return jax.jit(create, out_shardings=place, compiler_options=options)(words)
+        create = jax.jit(self._lifted(self.create), out_shardings=place, compiler_options=options)
+        return create(self.words()[0])
 
     def like(self) -> tuple[TrainState, PyTree]:
         """Returns shapes, dtypes and places of what `start` returns."""
         place = partial(jax.ShapeDtypeStruct, sharding=self.layout.per_seed)
-        shapes = jax.eval_shape(self._lifted(self.create), _words(self.keys()[0]))
+        shapes = jax.eval_shape(self._lifted(self.create), self.words()[0])
         return jax.tree.map(lambda x: place(x.shape, x.dtype), shapes)
 
     def order(self) -> Callable[[int], Array]:
         """Builds epoch from 0 -> indices of its batches, on the device."""
-        plan, words = self.plan, _words(self.keys()[1])
+        plan, words = self.plan, self.words()[1]
 
         def one(key: Array, epoch: Array) -> Array:
             return epoch_order(key, epoch, plan.num_train, plan.batch_size, shuffle=plan.shuffle)
@@ -132,8 +133,3 @@ class Trainer(NamedTuple):
     def _lifted(self, fn: Callable[..., PyTree], *seeded: bool) -> Callable[..., PyTree]:
         """Returns `fn` of a key over all seeds, of the words of their keys."""
         return self.layout.lift(lambda words, *args: fn(key_of(words), *args), (True, *seeded))
-
-
-def _words(keys: Array) -> np.ndarray:
-    # Plain numbers: a program over several processes takes no array of a single one.
-    return np.asarray(jax.random.key_data(keys))

@@ -93,11 +93,7 @@ def derives_convolution(jaxpr: Any) -> bool:
 
 
 def in_turn(
-    add: Callable[[Carry, Array], Carry],
-    start: Carry,
-    count: int,
-    forward: Callable[[], PyTree],
-    probe: Callable[[Carry], PyTree],
+    add: Callable[[Carry, Array], Carry], start: Carry, count: int, forward: Callable[[], PyTree]
 ) -> Carry:
     """Applies `add` for the indices 0 ... count - 1: in a loop, which compiles once, or in turn.
 
@@ -106,22 +102,21 @@ def in_turn(
       start: what is found before the first.
       count: of indices.
       forward: what `add` takes the gradient of, to be traced.
-      probe: found -> arrays of it that are computed last.
     """
     if jax.default_backend() != "cpu" or not derives_convolution(jax.make_jaxpr(forward)()):
         return lax.scan(lambda found, i: (add(found, i), None), start, jnp.arange(count))[0]
     found = start
     for i in range(count):
-        found = add(found, _after(probe(found), i))
+        found = add(found, _after(found, i))
     return found
 
 
-def _after(arrays: PyTree, index: int) -> Array:
-    """Returns `index`, but not before `arrays` are there: turns side by side save no memory.
+def _after(found: PyTree, index: int) -> Array:
+    """Returns `index`, but not before what is `found` is there: turns side by side save no memory.
 
     The compiler for CPU drops optimisation barriers before it orders; a condition that it cannot
     see to be constant it keeps.
     """
-    probe = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(arrays))
+    probe = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(found))
     always = (lax.bitcast_convert_type(jnp.float32(probe), jnp.int32) | 1) != 0
     return jnp.where(always, index, 0)
