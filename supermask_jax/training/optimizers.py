@@ -35,7 +35,7 @@ def _checked(factory: Callable[..., T]) -> Callable[..., T]:
 
     @functools.wraps(factory)
     def make_checked(*args: Any, **kwargs: Any) -> T:
-        bound = inspect.signature(factory).bind(*args, **kwargs)
+        bound = inspect.signature(factory).bind_partial(*args, **kwargs)
         for name, value in bound.arguments.items():
             if not isinstance(value, numbers.Real):  # A schedule, or a traced number.
                 continue
