@@ -26,7 +26,7 @@ class Level(NamedTuple):
     masks: Arrays  # int8, 1 keeps
     values: Arrays  # what a pruned weight is frozen at; 0 where the mask keeps
     start: Arrays  # where a kept weight starts; 0 where the mask hides
-    initial: Arrays  # what the mask-1 action made of all weights: w_i of the next round
+    initial: Arrays  # what the actions made of all weights: w_i of the next round
 
     def weights(self) -> Arrays:
         """Returns the effective weights before training."""
@@ -82,19 +82,26 @@ def next_level(
     made = Level(masks, {}, {}, {})
     for name in sorted(masks):
         new, old = masks[name], before.masks[name]
-        made.initial[name] = mask1(
+        initial = mask1(
             (before.initial if compound else origin)[name], new, rng1,
             fresh=None if fresh is None else fresh[name],
             sigma=recipe.sigma or None, rescale=recipe.rescale,
         )  # fmt: skip
-        # Only newly pruned weights are acted on: what is frozen stays what it is for good.
-        newly_pruned = (old != 0) & (new == 0)
+        start = initial
+        if mask0.zeroes_kept and not compound:  # What it set to 0 in a round before stays 0.
+            start = np.where(before.initial[name] == 0, initial.dtype.type(0), initial)
+        # What is frozen stays what it is for good, but in the original's reshuffled control: it
+        # draws its zeros among all pruned weights, and counts those of newly pruned ones.
+        frozen = old == 0
+        acted_on = new == 0 if recipe.original_quirks else ~frozen & (new == 0)
+        ends = [before.initial[name], None if final is None else final[name]]
         pruned, kept = mask0(
-            before.initial[name], None if final is None else final[name], ~newly_pruned, rng0,
-            start=made.initial[name],
+            *(None if end is None else np.where(frozen, before.values[name], end) for end in ends),
+            ~acted_on, rng0, start=start,
         )  # fmt: skip
-        made.values[name] = np.where(newly_pruned, pruned, before.values[name])
+        made.values[name] = np.where(acted_on, pruned, before.values[name])
         made.start[name] = np.where(new != 0, kept, kept.dtype.type(0))
+        made.initial[name] = np.where(new != 0, kept, initial)
     return made
 
 
