@@ -6,6 +6,9 @@ import difflib
 import importlib.util
 import inspect
 import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,15 +100,30 @@ def load_config(spec: str) -> ConfigDict:
         raise UserError(f"config file {path} is not a Python file")
     module = importlib.util.module_from_spec(module_spec)
     try:
-        module_spec.loader.exec_module(module)
-        if variant and not inspect.signature(module.get_config).parameters:
-            raise UserError(f"it has no variants, so not {variant!r}")
-        config = module.get_config(variant) if variant else module.get_config()
+        with _neighbours(Path(path).resolve().parent):
+            module_spec.loader.exec_module(module)
+            if variant and not inspect.signature(module.get_config).parameters:
+                raise UserError(f"it has no variants, so not {variant!r}")
+            config = module.get_config(variant) if variant else module.get_config()
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:
         raise UserError(f"config file {path}: {type(error).__name__}: {error}") from error
     return config
+
+
+@contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    """Lets a config file import those beside it, as a script may, and forgets them after."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in sys.modules.keys() - before:
+            if Path(getattr(sys.modules[name], "__file__", None) or "").parent == folder:
+                del sys.modules[name]
 
 
 def _config_file(path: str) -> str:

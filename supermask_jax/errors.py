@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -24,6 +25,16 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UserError(f"unknown {kind} {name!r}: {hint}known: {', '.join(names)}")
+
+
+@contextmanager
+def about(what: str) -> Iterator[None]:
+    """Puts `what`, such as the name of a leaf, before the message of an error from within."""
+    try:
+        yield
+    except (UserError, ValueError) as error:
+        kind = UserError if isinstance(error, UserError) else ValueError
+        raise kind(f"{what}: {error}") from error
 
 
 def one_line(error: BaseException | str, limit: int = 200) -> str:

@@ -39,7 +39,7 @@ from supermask_jax.training.rounds import (
     train_dense,
 )
 from supermask_jax.training.schedules import CONTROLLERS
-from supermask_jax.training.workdir import Workdir
+from supermask_jax.training.workdir import NO_RUN, Workdir
 
 Row = dict[str, Any]
 
@@ -151,7 +151,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike[str], *, quiet: bool = Fa
     job, cells = build(config)
     settings, section = split_config(config)
     root = Path(workdir).expanduser().resolve()
-    if root.is_dir() and any(root.iterdir()) and not level_folder(root, 0).path.is_dir():
+    foreign = root.is_dir() and any(p.suffix not in NO_RUN for p in root.iterdir())
+    if foreign and not level_folder(root, 0).path.is_dir():
         raise UserError(f"work folder {root} is not empty and holds no level 0: choose another")
     rounds = _rounds(settings, section, job, quiet)
     dense = train_dense(rounds, root)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from helpers import ROOT, assert_trees_equal
 
 import supermask_jax as sm
@@ -107,6 +108,28 @@ def test_an_nnx_model_is_left_with_its_masked_weights(example, monkeypatch):
     module.main()
     for layer in (made[0].conv1, made[0].conv2, made[0].linear):
         assert 0 < np.mean(np.asarray(layer.kernel[...]) == 0) < 1
+
+
+def test_an_nnx_model_may_have_batch_norm_and_dropout(example, monkeypatch):
+    module, calls, cnn = example("nnx_adapter"), {}, example("nnx_adapter").CNN
+
+    class Normed(cnn):
+        def __init__(self, *, rngs):
+            super().__init__(rngs=rngs)
+            self.norm1 = nnx.BatchNorm(32, rngs=rngs)
+            self.dropout = nnx.Dropout(rate=0.1, rngs=rngs)
+
+    monkeypatch.setattr(module, "CNN", Normed)
+    monkeypatch.setattr(module, "train", lambda *, params, method, **kw: calls.update(
+        kw, params=params) or Found([], *method.init(jax.random.key(0), params)))  # fmt: skip
+    module.main()
+
+    @jax.jit
+    def loss(params):
+        return calls["apply_fn"](params, jnp.ones((2, 8, 8, 1))).sum()
+
+    grads = jax.grad(loss)(calls["params"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
 def test_an_own_method_runs_from_a_config(example, monkeypatch, tmp_path):

@@ -127,6 +127,15 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_the_log_of_a_job_may_lie_in_a_new_folder(tmp_path):
+    for name in ("slurm-17.out", "job.err", "job.log"):
+        (tmp_path / name).write_text("srun: job 17 queued")
+        Workdir(tmp_path).check({"epochs": 1})
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="not empty and holds no run"):
+        Workdir(tmp_path).check({"epochs": 1})
+
+
 def test_an_unwritable_folder_is_one_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write to work folder"):

@@ -1,6 +1,8 @@
 """Exported networks give the logits of the ticket, in JAX, onnxruntime and PyTorch."""
 
 import re
+import sys
+import types
 
 import jax
 import numpy as np
@@ -74,10 +76,25 @@ def test_onnx(ticket, tmp_path):
 
 
 def test_onnx_that_is_not_installed_is_one_line(monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "jax2onnx", None)
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
     tickets.save_ticket(tmp_path / "a", ticket_of("fcn"))
     assert cli.main([f"--ticket={tmp_path / 'a'}", f"--onnx={tmp_path / 'b'}"]) == 1
     assert "pip install supermask-jax[onnx]" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+def test_onnx_that_does_not_go_with_this_jax_is_one_line(monkeypatch, tmp_path, capsys):
+    def to_onnx(*args, **options):
+        raise AttributeError("module 'jax' has\n no attribute 'thing'")
+
+    module = types.SimpleNamespace(to_onnx=to_onnx)
+    monkeypatch.setitem(sys.modules, "jax2onnx", module)
+    monkeypatch.setattr(exports, "versions", lambda names: dict.fromkeys(names, "9.9"))
+    tickets.save_ticket(tmp_path / "a", ticket_of("fcn"))
+    assert cli.main([f"--ticket={tmp_path / 'a'}", f"--onnx={tmp_path / 'b'}"]) == 1
+    error = capsys.readouterr().err
+    assert "with jax2onnx 9.9 and jax 9.9 (module 'jax' has no attribute" in error
+    assert "pip install supermask-jax[onnx]" in error and error.count("\n") == 1
     assert not (tmp_path / "b").exists()
 
 

@@ -17,6 +17,7 @@ from supermask_jax.errors import UserError, one_line
 from supermask_jax.tickets import container
 from supermask_jax.tickets.layers import chain
 from supermask_jax.tickets.ticket import Ticket
+from supermask_jax.versions import versions
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -50,18 +51,22 @@ def onnx(ticket: Ticket) -> Any:
     """Returns an ONNX model that takes preprocessed float32 images [B, H, W, C].
 
     Raises:
-      UserError: jax2onnx is not installed, or as `stablehlo`.
+      UserError: jax2onnx is not installed or cannot export from this JAX, or as `stablehlo`.
     """
-    try:
-        from jax2onnx import to_onnx
-    except ImportError as error:
-        raise UserError(
-            f"ONNX needs jax2onnx ({one_line(error, 80)}): pip install supermask-jax[onnx]"
-        ) from error
     from supermask_jax.tickets.flax import forward
 
     call = forward(ticket, convolution="xla")
-    return to_onnx(call, [("B", *ticket.image_shape)], model_name="ticket")
+    try:
+        from jax2onnx import to_onnx
+
+        return to_onnx(call, [("B", *ticket.image_shape)], model_name="ticket")
+    except Exception as error:  # It reaches into JAX: what breaks with another version is any.
+        found = versions(("jax2onnx", "jax"))
+        found = " and ".join(f"{name} {version or '(absent)'}" for name, version in found.items())
+        raise UserError(
+            f"ONNX cannot be written with {found} ({one_line(error, 80)}): pip install "
+            "supermask-jax[onnx], whose versions go together"
+        ) from error
 
 
 def torch_weights(ticket: Ticket) -> dict[str, np.ndarray]:

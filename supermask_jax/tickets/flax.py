@@ -27,7 +27,7 @@ def model(ticket: Ticket, *, convolution: str = "auto") -> Any:
 
 
 def forward(ticket: Ticket, *, convolution: str = "auto") -> Callable[[jax.Array], jax.Array]:
-    """Returns images [B, H, W, C], uint8 or preprocessed floats, -> logits [B, K], not jitted.
+    """Returns images [B, H, W, C] -> logits [B, K], not jitted; images as for `tickets.predict`.
 
     Raises:
       UserError: as `model`, or the ticket does not hold its weights.

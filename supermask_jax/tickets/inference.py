@@ -58,10 +58,10 @@ class Network:
         )
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Maps images [B, H, W, C], uint8 or preprocessed floats, to logits float32 [B, K].
+        """Maps images [B, H, W, C] to logits float32 [B, K]; see `predict`.
 
         Raises:
-          UserError: the images are not of the ticket's shape.
+          UserError: the images are not of the ticket's shape, or of another type.
         """
         images = np.asarray(images)
         shape = self._ticket.image_shape
@@ -123,10 +123,10 @@ def predict(ticket: Ticket, images: np.ndarray) -> np.ndarray:
 
     Args:
       ticket: of a model in `layers.CHAINS`.
-      images: [B, H, W, C], uint8, or floats that are preprocessed already.
+      images: [B, H, W, C], integers from 0 to 255, or floats that are preprocessed already.
 
     Raises:
-      UserError: the model does not run here, or the images are not of its shape.
+      UserError: the model does not run here, or images are not of its shape, or of another type.
     """
     return Network(ticket)(images)
 
@@ -137,12 +137,37 @@ def accuracy(ticket: Ticket, images: np.ndarray, labels: np.ndarray) -> float:
     Args:
       ticket: of a model in `layers.CHAINS`.
       images: as for `predict`.
-      labels: integers [B].
+      labels: integers [B], from 0.
 
     Raises:
-      UserError: as `predict`.
+      UserError: as `predict`, or labels are no such integers, or there are none.
     """
+    labels = checked_labels(labels, np.shape(images)[:1], ticket.num_classes)
     return float(np.mean(np.argmax(predict(ticket, images), -1) == labels))
+
+
+def checked_labels(labels: np.ndarray, shape: tuple[int, ...], num_classes: int) -> np.ndarray:
+    """Returns labels as an array of `shape`, one for each image.
+
+    Raises:
+      UserError: they are no integers from 0 to `num_classes` - 1, or not one for each image.
+    """
+    found = np.asarray(labels)
+    if not np.issubdtype(found.dtype, np.integer):
+        raise UserError(f"labels are {found.dtype}: give integers [B], the number of each class")
+    if found.shape != shape:
+        hint = ", of one-hot labels their argmax(-1)" if found.ndim == 2 else ""
+        raise UserError(
+            f"labels are of shape {found.shape}, and images {shape}: give one for each{hint}"
+        )
+    if not found.size:
+        raise UserError("there are no images to measure an accuracy on")
+    if found.min() < 0 or found.max() >= num_classes:
+        raise UserError(
+            f"labels go from {found.min()} to {found.max()}, and the classes from 0 to "
+            f"{num_classes - 1}"
+        )
+    return found
 
 
 def _taps(rows: np.ndarray, channels: int) -> list[tuple[int, int, np.ndarray, slice]]:

@@ -22,6 +22,7 @@ CHAINS = ("fcn", "conv2", "conv4", "conv6", "conv8")
 # Preprocessings take images [B, H, W, C] as float32, numpy or a module that stands in for it, and
 # the other entries of the ticket's `preprocessing`. `supermask_jax.data.transforms` explains them.
 _IMAGE = (-3, -2, -1)
+_IMAGES = "give integers from 0 to 255, or floats that are preprocessed already"
 
 
 def standardize(x: Any, xp: Any = np) -> Any:
@@ -57,13 +58,18 @@ PREPROCESSING: dict[str, Callable[..., Any]] = {
 
 
 def preprocess(ticket: Ticket, images: Any, xp: Any = np) -> Any:
-    """Returns what the network takes: uint8 images preprocessed, float ones as they are.
+    """Returns what the network takes: integers from 0 to 255 preprocessed, floats as they are.
 
     Raises:
-      UserError: the preprocessing is unknown.
+      UserError: images are of another type, or the preprocessing is unknown.
     """
-    if images.dtype != np.uint8:
+    if xp.issubdtype(images.dtype, xp.floating):
         return images if images.dtype == np.float32 else images.astype(xp.float32)
+    wide = images.dtype != np.uint8
+    if wide and not xp.issubdtype(images.dtype, xp.integer):
+        raise UserError(f"images are {images.dtype}: {_IMAGES}")
+    if wide and xp is np and images.size and (images.min() < 0 or images.max() > 255):
+        raise UserError(f"images go from {images.min()} to {images.max()}: {_IMAGES}")
     name, options = ticket.preprocessing.get("name"), dict(ticket.preprocessing)
     if not isinstance(name, str) or name not in PREPROCESSING:
         raise unknown_name("preprocessing", name, PREPROCESSING)

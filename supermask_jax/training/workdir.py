@@ -31,6 +31,8 @@ from supermask_jax.training.processes import is_main, wait_for_all
 from supermask_jax.versions import versions
 
 _PACKAGES = ("supermask-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+# A kill leaves temporary files, and a scheduler opens a job's log before the job begins.
+NO_RUN = (".tmp", ".log", ".out", ".err")
 
 
 def config_differences(
@@ -122,8 +124,7 @@ class Workdir:
           UserError: it holds a run of another config, or something that is no run.
         """
         if not self.config.exists():
-            # A kill while the first file was written leaves its temporary one.
-            if self.path.is_dir() and any(p.suffix != ".tmp" for p in self.path.iterdir()):
+            if self.path.is_dir() and any(p.suffix not in NO_RUN for p in self.path.iterdir()):
                 raise UserError(
                     f"work folder {self.path} is not empty and holds no run: choose another"
                 )
