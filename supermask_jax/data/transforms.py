@@ -110,7 +110,7 @@ def crop_flip(key: Array, images: Array) -> Array:
     sides = (PADDING, PADDING)
     padded = jnp.pad(images, ((0, 0), sides, sides, (0, 0)))
     # On CPU faster than advanced indexing, a one-hot product or a choice among shifted copies.
-    crop = jax.vmap(lambda image, place: lax.dynamic_slice(image, (*place, 0), shape))
+    crop = jax.vmap(lambda image, place: lax.dynamic_slice(image, (*place, jnp.int32(0)), shape))
     cropped = crop(padded, places)
     return jnp.where(flips, cropped[:, :, ::-1], cropped)
 
