@@ -15,6 +15,7 @@ from supermask_jax.experiment import build, examples_used, programs
 from supermask_jax.training.job import Job
 from supermask_jax.training.memory import plan_step
 from supermask_jax.training.programs import Plan
+from supermask_jax.training.settings import fixed_settings, seed_key
 from supermask_jax.training.state import TrainState
 
 PyTree = Any
@@ -28,6 +29,7 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:,.1f} MiB"
 
 
+@fixed_settings()
 def describe(config: ConfigDict) -> str:
     """Returns data, layers, weight counts, memory and steps of a run as text.
 
@@ -36,7 +38,7 @@ def describe(config: ConfigDict) -> str:
     """
     job = build(config)
     jobs = programs(config, job)
-    state, frozen = jax.eval_shape(job.create, jax.random.key(0))
+    state, frozen = jax.eval_shape(job.create, seed_key(0))
     return "\n".join(
         [
             f"{config.name}: {config.model.name}, method {config.method.name}, seed {config.seed}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,14 @@ class UserError(Exception):
 
 class Diverged(UserError):
     """Training met what is not finite: the settings are at fault, and they were possible."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGTERM or Ctrl-C arrived; what was trained so far is saved."""
+
+    def __init__(self, signum: int, step: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}")
+        self.signum = signum
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> UserError:

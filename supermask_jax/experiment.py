@@ -34,6 +34,7 @@ from supermask_jax.training.layout import Layout, choose_layout, one_device
 from supermask_jax.training.memory import seeds_per_program
 from supermask_jax.training.processes import wait_for_all
 from supermask_jax.training.programs import Examples, Plan, has_convolutions, steps_in_dispatch
+from supermask_jax.training.settings import fixed_settings, seed_key
 from supermask_jax.training.step import COMPUTE_DTYPES, linen_apply
 from supermask_jax.training.tensorboard import require_tensorboard
 from supermask_jax.training.workdir import Workdir
@@ -52,6 +53,7 @@ def method_from_config(config: Mapping[str, Any]) -> Method:
     return methods.get(**options)
 
 
+@fixed_settings()
 def build(config: ConfigDict) -> Job:
     """Makes the objects of a run: of its first seed where `config.num_seeds` asks for more.
 
@@ -128,7 +130,7 @@ def _traced(job: Job, config: ConfigDict) -> tuple[Any, Any]:
       The jaxpr, and the shapes of (state, frozen).
     """
     try:
-        return jax.make_jaxpr(job.create, return_shape=True)(jax.random.key(0))
+        return jax.make_jaxpr(job.create, return_shape=True)(seed_key(0))
     except (TypeError, ValueError) as error:
         size = " x ".join(map(str, DATASETS[config.data.name].image_shape))
         raise UserError(
@@ -148,6 +150,7 @@ def _layout(config: ConfigDict, num_seeds: int, seed_loop: str) -> Layout:
     )
 
 
+@fixed_settings()
 def programs(config: ConfigDict, job: Job, folder: Workdir | None = None) -> list[Job]:
     """Splits the seeds of a run into programs, one after another: equal where they divide.
 
@@ -161,7 +164,7 @@ def programs(config: ConfigDict, job: Job, folder: Workdir | None = None) -> lis
     """
     if config.num_seeds == 1:
         return [job]
-    state, frozen = jax.eval_shape(job.create, jax.random.key(0))
+    state, frozen = jax.eval_shape(job.create, seed_key(0))
     convolutional = has_convolutions((state.trainable, frozen))
     size = folder.part_size(job.seed) if folder is not None else None
     if size is None:
@@ -170,16 +173,13 @@ def programs(config: ConfigDict, job: Job, folder: Workdir | None = None) -> lis
             job, shape, config.num_seeds, config.seeds_per_program, convolutional=convolutional
         )
         size = max(size, config.mesh.seed)
-    loop = config.seed_loop
-    if loop == "auto":
-        loop = "unroll" if convolutional else "vmap"
+    best = "unroll" if convolutional else "vmap"
+    loop = best if config.seed_loop == "auto" else config.seed_loop
     found = []
     for first in range(0, config.num_seeds, size):
         count = min(size, config.num_seeds - first)
-        layout = _layout(config, count, loop)
-        found.append(
-            job._replace(seed=job.seed + first, num_seeds=count, in_set=True, layout=layout)
-        )
+        part = {"seed": job.seed + first, "num_seeds": count, "in_set": True}
+        found.append(job._replace(layout=_layout(config, count, loop), **part))
     return found
 
 
@@ -203,16 +203,15 @@ def split_data(data: Dataset, config: ConfigDict, layout: Layout) -> Splits:
     def examples(split: Any, rows: Any) -> Examples:
         return layout.put(Examples(split.images[rows], split.labels[rows]))
 
-    num_train, num_test = (
-        examples_used(len(part.labels), config) for part in (data.train, data.test)
-    )
-    test = examples(data.test, slice(num_test))
+    num_train = examples_used(len(data.train.labels), config)
+    test = examples(data.test, slice(examples_used(len(data.test.labels), config)))
     if config.protocol == "paper":
         return Splits(examples(data.train, slice(num_train)), None, test)
     kept, held_out = hold_out(num_train, config.validation_fraction)
     return Splits(examples(data.train, kept), examples(data.train, held_out), test)
 
 
+@fixed_settings()
 def run(
     config: ConfigDict, workdir: str | os.PathLike[str], *, quiet: bool = False
 ) -> dict[str, Any]:
@@ -235,18 +234,20 @@ def run(
     """
     job = build(config)
     folder = Workdir(workdir)
-    folder.check(identity(config), default_identity())
-    if (summary := folder.finished_summary()) is not None:
-        _log.info("%s holds this run, finished: nothing to do", folder.path)
+    with folder.locked():
+        folder.check(identity(config), default_identity())
+        if (summary := folder.finished_summary()) is not None:
+            _log.info("%s holds this run, finished: nothing to do", folder.path)
+            return summary
+        jobs = programs(config, job, folder)
+        data = load_data(config)
+        folder.create(identity(config), job.convolution)
+        trained = _train_all(jobs, data, config, folder, quiet)
+        summary = {"name": config.name, "protocol": config.protocol}
+        summary |= config_files.with_warnings(trained, config)
+        summary["data"] = {"name": data.name, "source": data.source, "digest": data.digest}
+        folder.write_json(folder.summary, summary)
         return summary
-    jobs = programs(config, job, folder)
-    data = load_data(config)
-    folder.create(identity(config), job.convolution)
-    summary = {"name": config.name, "protocol": config.protocol}
-    summary |= config_files.with_warnings(_train_all(jobs, data, config, folder, quiet), config)
-    summary["data"] = {"name": data.name, "source": data.source, "digest": data.digest}
-    folder.write_json(folder.summary, summary)
-    return summary
 
 
 def _train_all(

@@ -39,7 +39,8 @@ from supermask_jax.training.rounds import (
     train_dense,
 )
 from supermask_jax.training.schedules import CONTROLLERS
-from supermask_jax.training.workdir import NO_RUN, Workdir
+from supermask_jax.training.settings import fixed_settings, seed_key
+from supermask_jax.training.workdir import Workdir
 
 Row = dict[str, Any]
 
@@ -108,6 +109,7 @@ def recipes(section: ConfigDict) -> list[Recipe]:
     ]
 
 
+@fixed_settings()
 def build(config: ConfigDict) -> tuple[Job, list[Recipe]]:
     """Makes the job of level 0, and the recipes, and checks them against each other.
 
@@ -121,7 +123,7 @@ def build(config: ConfigDict) -> tuple[Job, list[Recipe]]:
     cells = recipes(section)
     if not cells:
         raise UserError("config.lottery names no criterion, mask-1 action or mask-0 action")
-    params = jax.eval_shape(job.init_fn, jax.random.key(0))["params"]
+    params = jax.eval_shape(job.init_fn, seed_key(0))["params"]
     prunable = named_leaves(partition(params, mask_kernels)["mask"])
     sizes = {name: leaf.size for name, leaf in prunable.items()}
     for recipe in cells:
@@ -129,6 +131,7 @@ def build(config: ConfigDict) -> tuple[Job, list[Recipe]]:
     return job, cells
 
 
+@fixed_settings()
 def run(config: ConfigDict, workdir: str | os.PathLike[str], *, quiet: bool = False) -> list[Row]:
     """Trains level 0 and every cell of the grid in `workdir`, and returns the table.
 
@@ -149,11 +152,19 @@ def run(config: ConfigDict, workdir: str | os.PathLike[str], *, quiet: bool = Fa
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
     job, cells = build(config)
+    folder = Workdir(workdir)
+    with folder.locked():
+        if not (folder.is_empty() or level_folder(folder.path, 0).path.is_dir()):
+            raise UserError(
+                f"work folder {folder.path} is not empty and holds no level 0: choose another"
+            )
+        return _run(config, job, cells, folder.path, quiet)
+
+
+def _run(
+    config: ConfigDict, job: Job, cells: Sequence[Recipe], root: Path, quiet: bool
+) -> list[Row]:
     settings, section = split_config(config)
-    root = Path(workdir).expanduser().resolve()
-    foreign = root.is_dir() and any(p.suffix not in NO_RUN for p in root.iterdir())
-    if foreign and not level_folder(root, 0).path.is_dir():
-        raise UserError(f"work folder {root} is not empty and holds no level 0: choose another")
     rounds = _rounds(settings, section, job, quiet)
     dense = train_dense(rounds, root)
     rows = [] if dense.summary is None else [_row(None, 0, dense.summary)]

@@ -12,6 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from supermask_jax import files
 from supermask_jax.analysis import page
 from supermask_jax.analysis.pruning_table import criteria_page, lottery_page
 from supermask_jax.analysis.results import collect, extra_flags, seeds_of, write_result
@@ -137,12 +138,14 @@ def _write(
              f"--seeds={seeds_of(found)}", *flags]  # fmt: skip
     head = {"row": row.name, "about": row.about, "paper": dict(row.paper)}
     result = head | {"command": shlex.join(words)} | dict(found)
-    if path.exists():
-        old = _read(path)
-        if old["n"] > result["n"] and _agree(old["config"], result["config"]):
-            return old
-    write_result(path, result)
-    return _read(path)
+    with files.locked(path):
+        _check_free(path, flags)
+        if path.exists():
+            old = _read(path)
+            if old["n"] > result["n"] and _agree(old["config"], result["config"]):
+                return old
+        write_result(path, result)
+        return _read(path)
 
 
 def _agree(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -208,8 +211,9 @@ def write_pages(root: Path, rows: Sequence[Row]) -> None:
         between.
     """
     readme, results = root / "README.md", root / "results"
-    text = page.replace_marked(
-        readme.read_text(), page.readme_table(rows, load_results(results, rows))
-    )
-    (root / "RESULTS.md").write_text(results_page(results, rows))
-    readme.write_text(text)
+    with files.locked(readme):
+        text = page.replace_marked(
+            readme.read_text(), page.readme_table(rows, load_results(results, rows))
+        )
+        files.write(root / "RESULTS.md", results_page(results, rows).encode())
+        files.replace(readme, text.encode())

@@ -11,10 +11,11 @@ from helpers import ROOT
 PACKAGE = ROOT / "supermask_jax"
 
 # Rows from the bottom: what each part of the package may import of the package, and of the stack.
-BASE = {"entries", "errors", "registry", "versions"}
+BASE = {"entries", "errors", "files", "registry", "versions"}
 ALLOWED = {
     "entries": set(),
     "errors": set(),
+    "files": {"errors"},
     "registry": {"errors"},
     "versions": set(),
     "core": BASE | {"core"},

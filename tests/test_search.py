@@ -107,6 +107,39 @@ def test_bad_input_is_one_line_before_anything_runs(argv, words, capsys, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+def test_two_searches_into_one_log_lose_no_run(no_runs, tmp_path, monkeypatch, capsys):
+    run_one, others = jobs.run_one, []
+
+    def meanwhile(config, folder):
+        if not others:
+            others.append(True)
+            assert search("--grid=method.threshold.value=0.02,0.05") == 0
+        return run_one(config, folder)
+
+    monkeypatch.setattr(jobs, "run_one", meanwhile)
+    assert search(THRESHOLDS) == 0
+    log = json.loads((tmp_path / "log.json").read_text())
+    found = sorted(run["point"]["method.threshold.value"] for run in log["runs"])
+    assert found == [0.01, 0.02, 0.05]
+    assert len(log["commands"]) == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["log.json"]
+
+
+def test_a_search_over_another_config_is_refused_while_the_first_run_trains(
+    no_runs, monkeypatch, capsys
+):
+    run_one = jobs.run_one
+
+    def meanwhile(config, folder):
+        monkeypatch.setattr(jobs, "run_one", run_one)
+        assert search(THRESHOLDS, "--config.batch_size=16") == 1
+        return run_one(config, folder)
+
+    monkeypatch.setattr(jobs, "run_one", meanwhile)
+    assert search(THRESHOLDS) == 0
+    assert "the log of a search over another config (batch_size: " in capsys.readouterr().err
+
+
 def test_the_log_holds_validation_alone_and_runs_that_diverge(tmp_path, capsys):
     assert search("--grid=weight_init.gain=1e38,1.0", "--at_most=1.0") == 0
     text = (tmp_path / "log.json").read_text()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from supermask_jax import files
 from supermask_jax.analysis.front import Front, Point, on_front
 from supermask_jax.errors import UserError
 
@@ -67,8 +68,8 @@ def draw_front(front: Front, path: Path, title: str) -> None:
         axes.set_title(title, loc="left", fontsize=11)
         axes.set_xlabel("remaining weights, %")
         axes.set_ylabel("test accuracy, %")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Date": None, "Creator": None})
+        options = {"format": path.suffix[1:], "metadata": {"Date": None, "Creator": None}}
+        files.write(path, lambda file: figure.savefig(file, **options))
 
 
 def _band(axes: Any, dense: Sequence[Point]) -> None:

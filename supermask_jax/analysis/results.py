@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from supermask_jax import files
 from supermask_jax.analysis.intervals import mask_bytes, mean_interval
 
 ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy")
@@ -118,13 +119,10 @@ _NUMBER_LIST = re.compile(r"\[\s+(-?\d[-+.,\d\seE]*?)\s+\]")
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
-    """Writes one result file; a list of numbers stands on one line."""
+    """Writes one result file, which the caller has locked; a list of numbers stands on one line."""
     text = json.dumps(result, indent=1)
     text = _NUMBER_LIST.sub(lambda match: f"[{' '.join(match[1].split())}]", text)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text + "\n")
-    temporary.replace(path)
+    files.replace(path, f"{text}\n".encode())
 
 
 def extra_flags(result: Mapping[str, Any]) -> list[str]:

@@ -79,8 +79,9 @@ def measure_epoch(config: ConfigDict, *, epochs: int) -> dict[str, Any]:
     job = job._replace(plan=job.plan._replace(epochs=epochs + 1))
     with TemporaryDirectory() as path:
         folder = _Paused(Path(path) / "run", pause)
-        folder.create(identity(config))
-        train(job, splits, folder, quiet=True)
+        with folder.locked():
+            folder.create(identity(config))
+            train(job, splits, folder, quiet=True)
         parts = _parts(job, steps.state, Path(path), repeats=epochs)
     shortened = build(config).plan.steps_per_epoch / job.plan.steps_per_epoch
     return {

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from supermask_jax import files
 from supermask_jax.benchmark.suite import PARTS, Options, model_config, run
 from supermask_jax.benchmark.table import table
 from supermask_jax.commands.common import Parser, check_out, guarded
@@ -121,7 +122,8 @@ def _measure(argv: Sequence[str]) -> None:
     result = {"command": command, **run(configs, options, note)}
     print(table(result))
     if args.out is not None:
-        Workdir.write_json(args.out, result)
+        with files.locked(args.out):
+            Workdir.write_json(args.out, result)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

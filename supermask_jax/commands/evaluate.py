@@ -24,6 +24,7 @@ from supermask_jax.tickets.flax import forward
 from supermask_jax.tickets.layers import CHAINS
 from supermask_jax.training.layout import Layout, one_device
 from supermask_jax.training.programs import Examples
+from supermask_jax.training.settings import fixed_settings
 from supermask_jax.training.workdir import Workdir
 
 SPLITS = ("test", "val", "train")
@@ -73,6 +74,7 @@ def _with_data(config: ConfigDict, args: Any) -> ConfigDict:
     return config
 
 
+@fixed_settings()
 def _measure_run(path: Path, args: Any) -> Measured:
     run = export.restore(path, args.seed)
     own = export.full_config(run.saved)
@@ -92,6 +94,7 @@ def _measure_run(path: Path, args: Any) -> Measured:
     )  # fmt: skip
 
 
+@fixed_settings()
 def _measure_ticket(ticket: tickets.Ticket, args: Any) -> Measured:
     known = ticket.accuracy
     if ticket.config:

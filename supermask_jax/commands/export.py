@@ -26,6 +26,7 @@ from supermask_jax.training.arrays import read_arrays
 from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.job import Job
+from supermask_jax.training.settings import fixed_settings
 from supermask_jax.training.state import TrainState
 from supermask_jax.training.workdir import Workdir
 
@@ -93,6 +94,7 @@ class Restored(NamedTuple):
     summary: dict[str, Any]
 
 
+@fixed_settings()
 def restore(path: Path, seed: int | None = None) -> Restored:
     """Restores a run from the newest checkpoint in its work folder.
 
@@ -130,6 +132,7 @@ def restore(path: Path, seed: int | None = None) -> Restored:
     return Restored(job, state, frozen, job.seeds.index(seed), saved | {"seed": seed}, summary)
 
 
+@fixed_settings()
 def ticket_of(path: Path, seed: int | None = None) -> tuple[tickets.Ticket, dict[str, np.ndarray]]:
     """Returns the ticket of a work folder, and {name: [*s]} of its frozen weights.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from supermask_jax import files
 from supermask_jax.analysis.intervals import percent
 from supermask_jax.analysis.results import ACCURACIES, mean_rows, write_result
 from supermask_jax.commands.common import (
@@ -91,7 +92,9 @@ def _act(argv: Sequence[str]) -> None:
         print(table(rows))
         print(f"results in {workdir}")
         if args.out:
-            write_result(args.out, _result(args, config, rows, argv))
+            result = _result(args, config, rows, argv)
+            with files.locked(args.out):
+                write_result(args.out, result)
 
 
 def _run_seeds(config: ConfigDict, seeds: Sequence[int], workdir: Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from supermask_jax import files
 from supermask_jax.analysis.report import page, reading
 from supermask_jax.commands.checkout import Checkout, find
 from supermask_jax.commands.common import Parser, check_out, guarded
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None, checkout: Checkout | None = None) ->
         command = f"{program('report.py')} {shlex.join(argv)}"
         origin = page.Origin(command, time.strftime("%Y-%m-%d %H:%M %Z"))
         text = page.report(groups, details, papers, origin)
-        _write(out, text)
+        files.write(out, text.encode())
         print(f"{out}: {len(text.encode()):,} bytes, {_count(groups)}")
 
     return guarded(act, argv)
@@ -75,9 +76,3 @@ def _first(folders: Sequence[Path]) -> Path:
 def _count(groups: Sequence[reading.Group]) -> str:
     runs = sum(len(group.runs) for group in groups)
     return f"{runs} run{'s' * (runs > 1)} of {len(groups)} config{'s' * (len(groups) > 1)}"
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

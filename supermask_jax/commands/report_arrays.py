@@ -27,6 +27,7 @@ from supermask_jax.errors import UserError
 from supermask_jax.overrides import load_with_overrides
 from supermask_jax.training.job import Job
 from supermask_jax.training.programs import Examples
+from supermask_jax.training.settings import fixed_settings
 from supermask_jax.training.workdir import Workdir
 
 PyTree = Any
@@ -34,6 +35,7 @@ PyTree = Any
 _OF_SUBJECT = ("--config.model.", "--config.method.")
 
 
+@fixed_settings()
 def details_of(group: Group, *, quick: bool = False) -> Details:
     """Returns the details of the first finished run of a group, or of its first.
 

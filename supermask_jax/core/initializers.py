@@ -102,7 +102,9 @@ def signed_constant(scale: str = "he", gain: float = 1.0) -> Initializer:
     std = _std(scale, gain)
 
     def init(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
-        return std(shape) * jax.random.rademacher(key, tuple(shape), dtype)
+        # `jax.random.rademacher` draws other signs under JAX_ENABLE_X64.
+        positive = jax.random.bernoulli(key, jnp.float32(0.5), tuple(shape))
+        return std(shape) * (2 * positive.astype(dtype) - 1)
 
     return init
 

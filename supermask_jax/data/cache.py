@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
-import uuid
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from supermask_jax import files
 from supermask_jax.data.specs import Dataset, SourceError, Split, reading, verified
 from supermask_jax.errors import one_line
 
@@ -47,20 +48,26 @@ def read(name: str, folder: str) -> Dataset:
     return dataset
 
 
+@contextlib.contextmanager
+def alone(name: str, folder: str) -> Iterator[None]:
+    """Waits for who fills the cache with data set `name`; does not where there can be no lock."""
+    path = cache_path(name, folder)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(files.locked(path))
+        except OSError as error:
+            logger.debug("data set %s: cannot lock %s: %s", name, path, one_line(error))
+        yield
+
+
 def write(dataset: Dataset, folder: str) -> None:
     """Writes `dataset` to the cache in one step, over what was there; a failure is only logged."""
     path = cache_path(dataset.name, folder)
-    # A name of its own for each writer: two of them at once both leave a whole file.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     arrays = (np.array(dataset.digest), *dataset.train, *dataset.test)
+    members = dict(zip(_MEMBERS, arrays, strict=True))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "xb") as file:
-                np.savez(file, **dict(zip(_MEMBERS, arrays, strict=True)))
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        files.replace(path, lambda file: np.savez(file, **members))
     except OSError as error:
         logger.warning("data set %s: cannot write %s: %s", dataset.name, path, one_line(error))
 

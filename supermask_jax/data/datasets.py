@@ -59,9 +59,18 @@ def load(
     """
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)
-    folders = find_folders(data_dir, cache_dir)
+    folders, chain = find_folders(data_dir, cache_dir), _chain(name, sources)
+    if chain[0] != "cache" or chain == ("cache",) or cache.cache_path(name, folders.cache).exists():
+        return _served(name, chain, folders)
+    # Of several processes one fetches it, and the others then read what it wrote.
+    with cache.alone(name, folders.cache):
+        return _served(name, chain, folders)
+
+
+def _served(name: str, chain: Sequence[str], folders: Folders) -> Dataset:
+    """Loads a data set from the first source of the chain that serves."""
     failures: dict[str, SourceError] = {}
-    for source in _chain(name, sources):
+    for source in chain:
         start = time.perf_counter()
         try:
             dataset = READERS[source](name, folders)

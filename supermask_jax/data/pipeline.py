@@ -50,7 +50,7 @@ def epoch_order(
     """
     if shuffle:
         # One sort by random bits; `jax.random.permutation` sorts twice, at twice the cost.
-        bits = jax.random.bits(jax.random.fold_in(key, epoch), (num_examples,))
+        bits = jax.random.bits(jax.random.fold_in(key, epoch), (num_examples,), jnp.uint32)
         _, order = lax.sort_key_val(bits, jnp.arange(num_examples), is_stable=False)
     else:
         order = jnp.arange(num_examples)

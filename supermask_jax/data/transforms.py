@@ -112,12 +112,12 @@ def crop_flip(key: Array, images: Array) -> Array:
     """
     shape = images.shape[1:]
     place_key, flip_key = jax.random.split(key)
-    places = jax.random.randint(place_key, (len(images), 2), 0, 2 * PADDING + 1)
-    flips = jax.random.bernoulli(flip_key, 0.5, (len(images), 1, 1, 1))
+    places = jax.random.randint(place_key, (len(images), 2), 0, 2 * PADDING + 1, jnp.int32)
+    flips = jax.random.bernoulli(flip_key, jnp.float32(0.5), (len(images), 1, 1, 1))
     sides = (PADDING, PADDING)
     padded = jnp.pad(images, ((0, 0), sides, sides, (0, 0)))
     # On CPU faster than advanced indexing, a one-hot product or a choice among shifted copies.
-    crop = jax.vmap(lambda image, place: lax.dynamic_slice(image, (*place, 0), shape))
+    crop = jax.vmap(lambda image, place: lax.dynamic_slice(image, (*place, jnp.int32(0)), shape))
     cropped = crop(padded, places)
     return jnp.where(flips, cropped[:, :, ::-1], cropped)
 

@@ -144,9 +144,9 @@ def _soft_mask(variant: str, evaluation: str) -> Callable[[Array, Array | None],
                 return probability
             return _most_probable(jnp.ones_like(scores), scores)
         if variant == "round":
-            clamp = jax.random.bernoulli(key, 0.5, scores.shape)
+            clamp = jax.random.bernoulli(key, jnp.float32(0.5), scores.shape)
             return jnp.where(clamp, jnp.round(probability), probability)
-        uniform = jax.random.uniform(key, scores.shape)
+        uniform = jax.random.uniform(key, scores.shape, jnp.float32)
         return bernoulli_weights(jnp.ones_like(scores), scores, uniform)
 
     return soft_mask

@@ -10,6 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from supermask_jax import files
 from supermask_jax.analysis.results import write_result
 from supermask_jax.config_files import default_identity
 from supermask_jax.errors import UserError
@@ -26,22 +27,34 @@ def open_log(path: Path, base: ConfigDict, command: str) -> dict[str, Any]:
     Raises:
       UserError: the file is no log, or that of a search over another config.
     """
-    from supermask_jax.training.workdir import config_difference, environment
+    from supermask_jax.training.workdir import environment
 
     shared = plain_config(base)
     if not path.exists():
         return {"commands": [command], "config": shared, "env": environment(), "runs": []}
+    log = read_log(path, shared)
+    log["commands"] = list(dict.fromkeys([*log["commands"], command]))
+    return log
+
+
+def read_log(path: Path, shared: dict[str, Any]) -> dict[str, Any]:
+    """Returns the log in `path`, of a search over the config `shared`.
+
+    Raises:
+      UserError: the file is no log, or that of a search over another config.
+    """
+    from supermask_jax.training.workdir import config_difference
+
     try:
         log = json.loads(path.read_text())
-        old, commands = log["config"], log["commands"]
-        assert isinstance(log["runs"], list)
+        old = log["config"]
+        assert isinstance(log["commands"], list) and isinstance(log["runs"], list)
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise UserError(f"{path} is not the log of a search: give another --out") from error
     if difference := config_difference(old, json.loads(json.dumps(shared)), default_identity()):
         raise UserError(
             f"{path} is the log of a search over another config ({difference}): give another --out"
         )
-    log["commands"] = list(dict.fromkeys([*commands, command]))
     return log
 
 
@@ -77,6 +90,7 @@ def search(
       KeyboardInterrupt: SIGTERM or Ctrl-C; what there is is saved.
     """
     deadline = time.monotonic() + 60 * budget_minutes
+    _add(out, log)
     done = {(run["digest"], run["seed"]) for run in log["runs"]}
     tasks = [
         _task(trial, seed, workdir)
@@ -86,10 +100,19 @@ def search(
     ]
     left = len(tasks)
     for task, outcome in outcomes(tasks, jobs, deadline):
-        log["runs"].append(task.labels | outcome)
-        write_result(out, log)
+        _add(out, log, task.labels | outcome)
         left -= 1
     return left
+
+
+def _add(out: Path, log: dict[str, Any], *runs: dict[str, Any]) -> None:
+    """Adds runs to a log and its file, and to both what other searches have added to the file."""
+    with files.locked(out):
+        found = read_log(out, log["config"]) if out.exists() else log
+        log["commands"] = list(dict.fromkeys([*found["commands"], *log["commands"]]))
+        known = {(run["digest"], run["seed"]): run for run in (*found["runs"], *log["runs"], *runs)}
+        log["runs"] = list(known.values())
+        write_result(out, log)
 
 
 def _task(trial: Trial, seed: int, workdir: Path) -> Task:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from supermask_jax import files
 from supermask_jax.core.trees import digest
 from supermask_jax.errors import UserError
 
@@ -24,15 +24,10 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
       UserError: the file cannot be written.
     """
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
-    temporary = path.with_name(path.name + ".tmp")
+    stored = arrays | {_SHA256: np.array(digest(arrays))}
     try:
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays, **{_SHA256: np.array(digest(arrays))})
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        files.replace(path, lambda file: np.savez(file, **stored))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(
             f"cannot write {path}: {error.strerror or error}: free some space, then run the same "
             "command to go on"

@@ -30,6 +30,7 @@ from supermask_jax.training.programs import (
     make_run_steps,
 )
 from supermask_jax.training.progress import Progress
+from supermask_jax.training.settings import key_of, seed_key
 from supermask_jax.training.state import TrainState, create_state
 from supermask_jax.training.step import ApplyFn, make_train_step, mean_metrics
 from supermask_jax.training.tensorboard import make_pictures
@@ -93,7 +94,7 @@ class Job(NamedTuple):
 
     def keys(self) -> tuple[Array, Array]:
         """Returns the keys of everything drawn, and of the data order: [], or [S] with seeds."""
-        pairs = [jax.random.split(jax.random.key(seed)) for seed in self.seeds]
+        pairs = [jax.random.split(seed_key(seed)) for seed in self.seeds]
         keys = pairs[0] if self.num_seeds == 1 else jnp.stack(pairs, axis=1)
         return keys[0], keys[1]
 
@@ -113,7 +114,7 @@ class Job(NamedTuple):
 
     def _create_all(self) -> Callable[[np.ndarray], tuple[TrainState, PyTree]]:
         """Returns `create` over all seeds, of the words of their keys."""
-        return self.layout.lift(lambda words: self.create(jax.random.wrap_key_data(words)), (True,))
+        return self.layout.lift(lambda words: self.create(key_of(words)), (True,))
 
     def _words(self, which: int) -> np.ndarray:
         # Plain numbers: a program over several processes takes no array of a single one.
@@ -139,7 +140,7 @@ class Job(NamedTuple):
         words, size = self._words(1), (self.num_train, self.plan.batch_size)
 
         def one(words: Array, epoch: Array) -> Array:
-            key = jax.random.wrap_key_data(words)
+            key = key_of(words)
             return epoch_order(key, epoch, *size, shuffle=self.shuffle)
 
         lifted = self.layout.lift(one, (True, False))
@@ -200,7 +201,7 @@ def train(
     *,
     quiet: bool = False,
 ) -> Trained:
-    """Trains in `folder`, which `Workdir.create` made; goes on from its newest checkpoint.
+    """Trains in `folder`, which the caller has locked; goes on from its newest checkpoint.
 
     Args:
       job: one run, or those of some seeds.
@@ -214,7 +215,6 @@ def train(
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
     with (
-        folder.locked(),
         Checkpoints(job.part(folder).checkpoints, max_to_keep=job.checkpoints_to_keep) as saved,
         Progress(
             folder,

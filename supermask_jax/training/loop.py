@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from supermask_jax.errors import Interrupted
 from supermask_jax.training.plateau import stopped
 from supermask_jax.training.processes import in_any
 from supermask_jax.training.programs import Health, Plan, RunSteps
@@ -20,14 +21,6 @@ from supermask_jax.training.step import mean_metrics
 
 Array = jax.Array
 PyTree = Any
-
-
-class Interrupted(KeyboardInterrupt):
-    """SIGTERM or Ctrl-C arrived; what was trained so far is saved."""
-
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}")
-        self.signum = signum
 
 
 class StopSignal:

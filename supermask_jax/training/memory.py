@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from supermask_jax.errors import UserError
 from supermask_jax.training.job import Job
 from supermask_jax.training.processes import least
+from supermask_jax.training.settings import seed_key
 
 _MEMINFO = Path("/proc/meminfo")
 # Of the memory that is free: the plan knows nothing of the allocator's gaps, or of the evaluation.
@@ -38,7 +39,7 @@ class StepPlan(NamedTuple):
 
 def plan_step(job: Job, image_shape: tuple[int, ...]) -> StepPlan:
     """Compiles one train step of one seed and returns the plan."""
-    state, frozen = jax.eval_shape(job.create, jax.random.key(0))
+    state, frozen = jax.eval_shape(job.create, seed_key(0))
     size = job.plan.batch_size
     batch = {
         "image": jax.ShapeDtypeStruct((size, *image_shape), jnp.float32),

@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from supermask_jax.errors import UserError, one_line
+from supermask_jax.errors import Diverged, Interrupted, UserError, one_line
 
 _log = logging.getLogger("supermask_jax")
 
@@ -65,8 +65,12 @@ def together() -> Iterator[None]:
     if not is_main():
         _log.setLevel(logging.WARNING)
     try:
-        yield
-        wait_for_all("done")  # The first process holds the others' connections.
+        try:
+            yield
+        except (Diverged, Interrupted):  # All have met it at one step.
+            _leave()
+            raise
+        _leave()
     except Exception as error:
         if not lost_process(error):
             raise
@@ -74,6 +78,18 @@ def together() -> Iterator[None]:
             f"process {jax.process_index()} lost another one ({one_line(error)[:200]}): what was "
             "trained up to the last checkpoint is saved; start all processes again to go on"
         ) from error
+
+
+def _leave() -> None:
+    """Ends the connections of a job: the first process holds those of the others, and goes last."""
+    if not jax.distributed.is_initialized():
+        return
+    wait_for_all("done")
+    if jax.config.jax_enable_recoverability:  # Else the shutdown itself waits for all.
+        if not is_main():
+            jax.distributed.shutdown()
+        wait_for_all("left")
+    jax.distributed.shutdown()
 
 
 def lost_process(error: Exception) -> bool:

@@ -14,6 +14,7 @@ from supermask_jax.data.transforms import Prepare
 from supermask_jax.methods import Method
 from supermask_jax.training.compiling import compiled_apart
 from supermask_jax.training.layout import Layout
+from supermask_jax.training.settings import seed_key
 from supermask_jax.training.state import TrainState, blemish
 from supermask_jax.training.step import ApplyFn, make_eval_step
 
@@ -196,7 +197,7 @@ def _make_sum_split(
 
     def one(sums: Sums, params: PyTree, batch_stats: PyTree, data: Examples, index: Array) -> Sums:
         total = data.images.shape[0]
-        order = epoch_order(jax.random.key(0), 0, total, batch_size, shuffle=False)
+        order = epoch_order(seed_key(0), 0, total, batch_size, shuffle=False)
         batch = batch_at(*data, order, index, batch_size, prepare=prepare, place=layout.split_rows)
         return step(params, batch_stats, batch, sums)
 

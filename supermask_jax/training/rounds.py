@@ -33,6 +33,7 @@ from supermask_jax.errors import UserError
 from supermask_jax.methods.lottery import lottery_ticket
 from supermask_jax.training.arrays import once, read_arrays, write_arrays
 from supermask_jax.training.job import Job, Splits, Trained, train
+from supermask_jax.training.settings import seed_key
 from supermask_jax.training.state import TrainState
 from supermask_jax.training.workdir import Workdir
 
@@ -104,14 +105,15 @@ def train_dense(rounds: Rounds, folder: str | Path) -> Dense:
     """
     job, steps, workdir = rounds.job, rounds.rewind_steps, level_folder(folder, 0)
     check_rewind_steps(job, steps)
-    workdir.check(rounds.identity, rounds.defaults)
-    if not workdir.config.exists():
-        workdir.create(rounds.identity, job.convolution)
-    saved = once(
-        workdir.path / f"weights_at_{steps}.npz",
-        lambda: named_leaves(weights_at(job, rounds.splits, steps)),
-    )
-    like = jax.eval_shape(job.init_fn, jax.random.key(0))
+    with workdir.locked():
+        workdir.check(rounds.identity, rounds.defaults)
+        if not workdir.config.exists():
+            workdir.create(rounds.identity, job.convolution)
+        saved = once(
+            workdir.path / f"weights_at_{steps}.npz",
+            lambda: named_leaves(weights_at(job, rounds.splits, steps)),
+        )
+    like = jax.eval_shape(job.init_fn, seed_key(0))
     variables = replace_leaves(like, saved)
     weights = named_leaves(partition(variables["params"], mask_kernels)["mask"])
     summary = final = None
@@ -217,15 +219,17 @@ def _train_level(
     rounds: Rounds, folder: Workdir, job: Job, identity: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Arrays]:
     """Returns the summary and the final effective parameters of a level, trained if need be."""
-    folder.check(identity, rounds.defaults)
-    path, summary = folder.path / "weights_final.npz", folder.finished_summary()
-    if summary is None:
-        folder.create(identity, job.convolution)
-        trained = train(job, rounds.splits(), folder, quiet=rounds.quiet)
-        write_arrays(path, named_leaves(job.method.apply(trained.state.trainable, trained.frozen)))
-        summary = rounds.summarize(folder, job, trained)
-        folder.write_json(folder.summary, summary)
-    return summary, read_arrays(path)
+    path = folder.path / "weights_final.npz"
+    with folder.locked():
+        folder.check(identity, rounds.defaults)
+        if (summary := folder.finished_summary()) is None:
+            folder.create(identity, job.convolution)
+            trained = train(job, rounds.splits(), folder, quiet=rounds.quiet)
+            params = job.method.apply(trained.state.trainable, trained.frozen)
+            write_arrays(path, named_leaves(params))
+            summary = rounds.summarize(folder, job, trained)
+            folder.write_json(folder.summary, summary)
+        return summary, read_arrays(path)
 
 
 def weights_at(job: Job, splits: Callable[[], Splits], step: int) -> PyTree:
@@ -248,7 +252,7 @@ def weights_at(job: Job, splits: Callable[[], Splits], step: int) -> PyTree:
 def _fresh(job: Job, names: Iterable[str], number: int) -> Arrays:
     """Draws the initial weights of a level anew."""
     # The two keys of a run are the first two of this split.
-    key = jax.random.split(jax.random.key(job.seed), 3)[2]
+    key = jax.random.split(seed_key(job.seed), 3)[2]
     drawn = named_leaves(jax.jit(job.init_fn)(jax.random.fold_in(key, number))["params"])
     return {name: drawn[name] for name in names}
 

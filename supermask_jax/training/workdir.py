@@ -9,7 +9,6 @@ set also ``seeds_A-B.json`` (the summaries of a program that is finished); where
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -18,21 +17,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from supermask_jax import files
 from supermask_jax.entries import flat
 from supermask_jax.errors import UserError, one_line
-from supermask_jax.training.processes import is_main, wait_for_all
+from supermask_jax.training.processes import in_any, is_main, wait_for_all
+from supermask_jax.training.settings import settings
 from supermask_jax.versions import versions
 
 _PACKAGES = ("supermask-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-# A kill leaves temporary files, and a scheduler opens a job's log before the job begins.
-NO_RUN = (".tmp", ".log", ".out", ".err")
+# A scheduler opens the log of a job before the job begins.
+_LOGS = (".log", ".out", ".err")
 
 
 def config_differences(
@@ -71,6 +72,7 @@ def environment(convolution: str = "") -> dict[str, Any]:
         "backend": device.platform,
         "device": device.device_kind,
         "num_devices": jax.device_count(),
+        **settings(),
         **({"convolution": convolution} if convolution else {}),
         "cpu_count": os.cpu_count(),
         "git_revision": _git_revision(),
@@ -124,7 +126,7 @@ class Workdir:
           UserError: it holds a run of another config, or something that is no run.
         """
         if not self.config.exists():
-            if self.path.is_dir() and any(p.suffix not in NO_RUN for p in self.path.iterdir()):
+            if not self.is_empty():
                 raise UserError(
                     f"work folder {self.path} is not empty and holds no run: choose another"
                 )
@@ -137,6 +139,11 @@ class Workdir:
                 f"work folder {self.path} holds a run of another config ({difference}): choose "
                 "another --workdir, or undo the difference"
             )
+
+    def is_empty(self) -> bool:
+        """Says whether nothing is there but logs, locks, or what a kill left half-written."""
+        found = self.path.iterdir() if self.path.is_dir() else ()
+        return all(p.suffix in _LOGS or files.is_left_over(p) for p in found)
 
     def create(self, config: Mapping[str, Any], convolution: str = "") -> None:
         """Makes the folder and writes ``config.json`` and ``env.json``: see `environment`.
@@ -152,10 +159,13 @@ class Workdir:
             command = shlex.join(sys.orig_argv)
             self.write_json(self.env, {"command": command, **environment(convolution)})
         except OSError as error:
-            raise UserError(
-                f"cannot write to work folder {self.path}: {error.strerror or error}: choose "
-                "another --workdir"
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(
+            f"cannot write to work folder {self.path}: {error.strerror or error}: choose another "
+            "--workdir"
+        )
 
     def finished_summary(self) -> dict[str, Any] | None:
         """Returns the summary of a finished run, or None."""
@@ -182,12 +192,11 @@ class Workdir:
 
     def append_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Appends lines to ``metrics.jsonl`` and waits until they are on disk."""
-        if not is_main():
-            return
-        with self.metrics.open("a") as file:
-            file.write("".join(json.dumps(line) + "\n" for line in lines))
-            file.flush()
-            os.fsync(file.fileno())
+        if is_main():
+            with self.metrics.open("a") as file:
+                file.write("".join(json.dumps(line) + "\n" for line in lines))
+                file.flush()
+                os.fsync(file.fileno())
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Returns the whole lines of ``metrics.jsonl``; a line torn by a kill is left out."""
@@ -231,19 +240,25 @@ class Workdir:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other runs out of the folder.
+        """Keeps other runs out of the folder, which is made; every process must ask.
+
+        It comes before anything in the folder is read. A finished run needs no lock, and may lie
+        where none can be made: nobody changes it.
 
         Raises:
-          UserError: another run is in it.
+          UserError: another run is in it, or it cannot be written.
         """
-        if not is_main():
-            yield
-            return
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(f"another process is training in {self.path}") from error
+        refused = None
+        with ExitStack() as held:
+            if is_main() and not self.summary.exists():
+                try:
+                    held.enter_context(files.locked(self.path, folder=True))
+                except UserError as error:
+                    refused = error
+                except OSError as error:
+                    refused = self._unwritable(error)
+            if in_any(refused is not None):
+                raise refused or UserError(f"the first process cannot train in {self.path}")
             yield
 
     def part(self, seeds: Sequence[int], *, in_set: bool) -> Part:
@@ -251,10 +266,8 @@ class Workdir:
         if not in_set:
             (seed,) = seeds
             return Part(self.summary, self.checkpoints, {seed: self.masks}, {seed: self.ticket})
-        name = f"seeds_{seeds[0]}-{seeds[-1]}"
-        masks, tickets = (
-            {seed: self.of_seed(path, seed) for seed in seeds} for path in (self.masks, self.ticket)
-        )
+        name, both = f"seeds_{seeds[0]}-{seeds[-1]}", (self.masks, self.ticket)
+        masks, tickets = ({seed: self.of_seed(path, seed) for seed in seeds} for path in both)
         return Part(self.path / f"{name}.json", self.checkpoints / name, masks, tickets)
 
     def part_size(self, first: int) -> int | None:
@@ -270,11 +283,8 @@ class Workdir:
     @staticmethod
     def write_masks(path: Path, masks: Mapping[str, np.ndarray]) -> None:
         """Writes masks: one int8 array a layer, named by its path, in {-1, 0, 1}."""
-        if not is_main():
-            return
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez_compressed(temporary, **masks)
-        os.replace(temporary, path)
+        if is_main():
+            files.replace(path, lambda file: np.savez_compressed(file, **masks))
 
 
 def _read_summary(path: Path) -> Any:
@@ -287,11 +297,5 @@ def _read_summary(path: Path) -> Any:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    if not is_main():
-        return
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    if is_main():
+        files.replace(path, content)
