@@ -23,7 +23,7 @@ from supermask_jax.data import DATASETS, Dataset, load
 from supermask_jax.data.pipeline import hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
 from supermask_jax.errors import Diverged, UserError
-from supermask_jax.finish import finish
+from supermask_jax.finish import check_left, finish
 from supermask_jax.methods import Method
 from supermask_jax.models.convolution import resolved
 from supermask_jax.training import optimizers, schedules
@@ -236,6 +236,7 @@ def run(
     folder = Workdir(workdir)
     folder.check(identity(config), default_identity())
     if (summary := folder.finished_summary()) is not None:
+        check_left(folder, summary)
         _log.info("%s holds this run, finished: nothing to do", folder.path)
         return summary
     jobs = programs(config, job, folder)
@@ -262,6 +263,7 @@ def _train_all(
             folder.write_json(part.summary, _train(job, data, config, folder, quiet))
             wait_for_all("part written")
         runs += part.summaries().values()
+    check_left(folder, {"runs": runs})  # Also what a part that was there before has left.
     return _set_summary(config, runs, DivergedSeeds(folder).read())
 
 

@@ -17,6 +17,7 @@ from supermask_jax.commands.common import Parser, check_out, guarded
 from supermask_jax.config import default_config
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.errors import UserError
+from supermask_jax.run_files import read_masks
 from supermask_jax.run_ticket import accuracy_on, describe, make_ticket
 from supermask_jax.tickets.files import VALUES
 from supermask_jax.tickets.layers import CHAINS
@@ -110,7 +111,10 @@ def restore(path: Path, seed: int | None = None) -> Restored:
     if seed is None:
         seeds = range(config.seed, config.seed + config.num_seeds)
         seed = next((seed for seed in seeds if seed not in diverged), config.seed)
-    programs = experiment.programs(config, experiment.build(config), folder)
+    try:
+        programs = experiment.programs(config, experiment.build(config), folder)
+    except UserError as error:
+        raise UserError(f"{folder.config}: {error}") from error
     job = next((job for job in programs if seed in job.seeds), None)
     if job is None:
         raise UserError(f"{folder.path} holds no run of seed {seed}")
@@ -156,8 +160,7 @@ def _ticket_of_level(folder: Workdir, saved: dict[str, Any]) -> tickets.Ticket:
     summary = folder.finished_summary()
     if summary is None:
         raise UserError(f"the level in {folder.path} is not finished: run its command again")
-    with np.load(folder.masks) as file:
-        masks = nested({name: file[name] for name in file.files})
+    masks = nested(read_masks(folder.masks))
     params = nested(read_arrays(folder.path / "weights_final.npz"))
     accuracy = accuracy_on(saved["data"], summary["test_accuracy"])
     return describe(saved, params, masks, {}, accuracy=accuracy)

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from supermask_jax.analysis.results import write_result
 from supermask_jax.config_files import default_identity
 from supermask_jax.errors import UserError
+from supermask_jax.run_files import SEARCH, read
 from supermask_jax.search.grid import Trial, plain_config
 from supermask_jax.search.jobs import Task, outcomes
 
@@ -31,17 +32,13 @@ def open_log(path: Path, base: ConfigDict, command: str) -> dict[str, Any]:
     shared = plain_config(base)
     if not path.exists():
         return {"commands": [command], "config": shared, "env": environment(), "runs": []}
-    try:
-        log = json.loads(path.read_text())
-        old, commands = log["config"], log["commands"]
-        assert isinstance(log["runs"], list)
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise UserError(f"{path} is not the log of a search: give another --out") from error
-    if difference := config_difference(old, json.loads(json.dumps(shared)), default_identity()):
+    log = read(path, SEARCH, "it is not the log of a search: give another --out")
+    new = json.loads(json.dumps(shared))
+    if difference := config_difference(log["config"], new, default_identity()):
         raise UserError(
             f"{path} is the log of a search over another config ({difference}): give another --out"
         )
-    log["commands"] = list(dict.fromkeys([*commands, command]))
+    log["commands"] = list(dict.fromkeys([*log["commands"], command]))
     return log
 
 
