@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -16,6 +18,20 @@ class UserError(Exception):
 
 class Diverged(UserError):
     """Training met a loss that is not finite: the settings are at fault, and they were possible."""
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Returns a path with its ``~`` replaced by the home folder.
+
+    Raises:
+      UserError: there is no such home, or the path holds a NUL character.
+    """
+    if "\0" in os.fspath(path):
+        raise UserError(f"a path holds no NUL character, got {os.fspath(path)!r}")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"there is no home folder for {path}: set HOME, or give a path") from error
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> UserError:

@@ -22,7 +22,7 @@ from supermask_jax.core import initializers, thresholds
 from supermask_jax.data import DATASETS, Dataset, load
 from supermask_jax.data.pipeline import hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
-from supermask_jax.errors import Diverged, UserError
+from supermask_jax.errors import Diverged, UserError, one_line
 from supermask_jax.finish import check_left, finish
 from supermask_jax.methods import Method
 from supermask_jax.models.convolution import resolved
@@ -41,15 +41,25 @@ from supermask_jax.training.workdir import Workdir
 _log = logging.getLogger("supermask_jax")
 
 # Options of methods that are functions: made from the entries that the config holds for them.
-_MAKERS = {"score_init": initializers.get, "threshold": thresholds.get}
+_MAKERS = {
+    "score_init": (initializers.get, "distribution"), "threshold": (thresholds.get, "rule"),
+}  # fmt: skip
 
 
 def method_from_config(config: Mapping[str, Any]) -> Method:
     """Makes a method; nested entries become the functions that they name."""
-    options = {
-        name: _MAKERS[name](**value) if name in _MAKERS else value for name, value in config.items()
-    }
+    options = {name: _made(name, value) for name, value in config.items()}
     return methods.get(**options)
+
+
+def _made(name: str, value: Any) -> Any:
+    if name not in _MAKERS:
+        return value
+    make, key = _MAKERS[name]
+    entries = isinstance(value, (Mapping, ConfigDict))
+    if not entries or not isinstance(value.get(key), str):
+        raise UserError(f"config.method.{name} must say its {key}, got {one_line(str(value))}")
+    return make(**value)
 
 
 def build(config: ConfigDict) -> Job:
@@ -128,7 +138,7 @@ def _traced(job: Job, config: ConfigDict) -> tuple[Any, Any]:
     """
     try:
         return jax.make_jaxpr(job.create, return_shape=True)(jax.random.key(0))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
         size = " x ".join(map(str, DATASETS[config.data.name].image_shape))
         raise UserError(
             f"model {config.model.name!r} of width {config.model.width} cannot be built for "

@@ -25,7 +25,7 @@ from supermask_jax.core import stats
 from supermask_jax.core.levels import Level, unpruned
 from supermask_jax.core.recipes import MODES, Recipe, check_recipe, last_level
 from supermask_jax.core.trees import mask_kernels, named_leaves, partition
-from supermask_jax.errors import UserError
+from supermask_jax.errors import UserError, expanded
 from supermask_jax.finish import finish
 from supermask_jax.training.job import Job, Trained
 from supermask_jax.training.rounds import (
@@ -150,7 +150,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike[str], *, quiet: bool = Fa
     """
     job, cells = build(config)
     settings, section = split_config(config)
-    root = Path(workdir).expanduser().resolve()
+    root = expanded(workdir).resolve()
     if root.is_dir() and any(root.iterdir()) and not level_folder(root, 0).path.is_dir():
         raise UserError(f"work folder {root} is not empty and holds no level 0: choose another")
     rounds = _rounds(settings, section, job, quiet)

@@ -164,6 +164,8 @@ class Case:
 
     def try_one(self, command: str, file: Path | None, way: str, seed: int) -> tuple[str, Said]:
         """Damages `file` in a copy, runs the command and says what is wrong with what it does."""
+        if file is not None:
+            self.whole(command)  # Before the copy is damaged: it takes the same place.
         a, b = self.root / "a", self.root / "b"
         for place in (a, b):
             shutil.rmtree(place, ignore_errors=True)

@@ -26,7 +26,7 @@ import jax
 import numpy as np
 
 from supermask_jax.entries import flat
-from supermask_jax.errors import UserError, one_line
+from supermask_jax.errors import UserError, expanded, one_line
 from supermask_jax.run_files import CONFIG, PART, SUMMARY, parse, read, read_lines
 from supermask_jax.training.processes import is_main, wait_for_all
 from supermask_jax.versions import versions
@@ -103,7 +103,7 @@ class Workdir:
     """One run's folder. Constructing it reads and writes nothing."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser().resolve()
+        self.path = expanded(path).resolve()
         self.config = self.path / "config.json"
         self.env = self.path / "env.json"
         self.metrics = self.path / "metrics.jsonl"

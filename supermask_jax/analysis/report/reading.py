@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from supermask_jax.entries import flat
-from supermask_jax.errors import UserError
+from supermask_jax.errors import UserError, expanded
 from supermask_jax.run_files import (
     CONFIG,
     ENV,
@@ -99,7 +99,7 @@ def read_folders(folders: Sequence[Path]) -> list[Run]:
         of several, all do.
       UserError: a file is damaged.
     """
-    folders = [Path(folder).expanduser().resolve() for folder in folders]
+    folders = [expanded(folder).resolve() for folder in folders]
     if len(folders) == 1:
         return _read(folders[0])
     found: list[Run] = []
