@@ -39,7 +39,8 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> UserError:
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return UserError(f"unknown {kind} {name!r}: {hint}known: {', '.join(names)}")
+    shown = one_line(repr(name), 60)
+    return UserError(f"unknown {kind} {shown}: {hint}known: {', '.join(names)}")
 
 
 def one_line(error: BaseException | str, limit: int = 200) -> str:

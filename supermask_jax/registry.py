@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from supermask_jax.errors import UserError, unknown_name
+from supermask_jax.errors import UserError, one_line, unknown_name
 
 T = TypeVar("T")
 
@@ -41,7 +41,8 @@ def make(kind: str, registry: Mapping[str, Callable[..., T]], name: str, /, **op
         wanted = getattr(parameters.get(option), "annotation", None)
         if not _fits(value, getattr(wanted, "__name__", wanted)):
             raise UserError(
-                f"option {option!r} of {kind} {name!r} must be of type {wanted}, got {value!r}"
+                f"option {option!r} of {kind} {name!r} must be of type {wanted}, got "
+                f"{one_line(repr(value), 60)}"
             )
     try:
         return factory(**options)
