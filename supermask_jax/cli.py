@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from supermask_jax.commands.doorway import COMMANDS, EXIT_STATUS, entered_as
+from supermask_jax.commands.doorway import COMMANDS, EXIT_STATUS, entered_as, whole_streams
 from supermask_jax.errors import UserError, unknown_name
 
 _USAGE = "usage: supermask [--help] [--version] COMMAND ..."
@@ -69,6 +69,7 @@ def _dispatch(words: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (default: the process's) and returns the exit status."""
+    whole_streams()
     try:
         return _dispatch(sys.argv[1:] if argv is None else argv)
     except UserError as error:

@@ -22,8 +22,8 @@ from supermask_jax.core import initializers, thresholds
 from supermask_jax.data import DATASETS, Dataset, load
 from supermask_jax.data.pipeline import hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
-from supermask_jax.errors import Diverged, UserError
-from supermask_jax.finish import finish
+from supermask_jax.errors import Diverged, UserError, one_line
+from supermask_jax.finish import check_left, finish
 from supermask_jax.methods import Method
 from supermask_jax.models.convolution import resolved
 from supermask_jax.training import optimizers, schedules
@@ -42,15 +42,25 @@ from supermask_jax.training.workdir import Workdir
 _log = logging.getLogger("supermask_jax")
 
 # Options of methods that are functions: made from the entries that the config holds for them.
-_MAKERS = {"score_init": initializers.get, "threshold": thresholds.get}
+_MAKERS = {
+    "score_init": (initializers.get, "distribution"), "threshold": (thresholds.get, "rule"),
+}  # fmt: skip
 
 
 def method_from_config(config: Mapping[str, Any]) -> Method:
     """Makes a method; nested entries become the functions that they name."""
-    options = {
-        name: _MAKERS[name](**value) if name in _MAKERS else value for name, value in config.items()
-    }
+    options = {name: _made(name, value) for name, value in config.items()}
     return methods.get(**options)
+
+
+def _made(name: str, value: Any) -> Any:
+    if name not in _MAKERS:
+        return value
+    make, key = _MAKERS[name]
+    entries = isinstance(value, (Mapping, ConfigDict))
+    if not entries or not isinstance(value.get(key), str):
+        raise UserError(f"config.method.{name} must say its {key}, got {one_line(str(value))}")
+    return make(**value)
 
 
 @fixed_settings()
@@ -131,7 +141,7 @@ def _traced(job: Job, config: ConfigDict) -> tuple[Any, Any]:
     """
     try:
         return jax.make_jaxpr(job.create, return_shape=True)(seed_key(0))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
         size = " x ".join(map(str, DATASETS[config.data.name].image_shape))
         raise UserError(
             f"model {config.model.name!r} of width {config.model.width} cannot be built for "
@@ -237,6 +247,7 @@ def run(
     with folder.locked():
         folder.check(identity(config), default_identity())
         if (summary := folder.finished_summary()) is not None:
+            check_left(folder, summary)
             _log.info("%s holds this run, finished: nothing to do", folder.path)
             return summary
         jobs = programs(config, job, folder)
@@ -264,6 +275,7 @@ def _train_all(
             folder.write_json(part.summary, _train(job, data, config, folder, quiet))
             wait_for_all("part written")
         runs += part.summaries().values()
+    check_left(folder, {"runs": runs})  # Also what a part that was there before has left.
     return _set_summary(config, runs, DivergedSeeds(folder).read())
 
 

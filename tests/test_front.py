@@ -38,8 +38,11 @@ def result(name, remaining, accuracy, dense=False, paper=None):
         "remaining_weights": found.remaining._asdict(),
         "accuracy": found.accuracy._asdict(),
         "paper": paper or {},
-        "runs": [{"layer_densities": {} if dense else {"dense1/kernel": remaining}}],
-    }
+        "command": "", "config": {}, "n": 3, "seconds": 1.0, "mask_bytes": 9,
+        "env": {"versions": {}, "backend": "cpu", "device": "cpu", "cpu_count": 2},
+        "runs": [{"seed": 0, "test_accuracy": accuracy, "remaining_weights": remaining,
+                  "layer_densities": {} if dense else {"dense1/kernel": remaining}}],
+    }  # fmt: skip
 
 
 @pytest.fixture

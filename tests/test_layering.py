@@ -11,12 +11,13 @@ from helpers import ROOT
 PACKAGE = ROOT / "supermask_jax"
 
 # Rows from the bottom: what each part of the package may import of the package, and of the stack.
-BASE = {"entries", "errors", "files", "registry", "versions"}
+BASE = {"entries", "errors", "files", "registry", "run_files", "versions"}
 ALLOWED = {
     "entries": set(),
     "errors": set(),
     "files": {"errors"},
     "registry": {"errors"},
+    "run_files": {"errors"},
     "versions": set(),
     "core": BASE | {"core"},
     "methods": BASE | {"core", "methods"},
@@ -30,7 +31,7 @@ ALLOWED = {
     "overrides": BASE | {"config_files"},
     "tickets": BASE | {"core", "models", "tickets"},
     "run_ticket": BASE | {"methods", "data", "tickets"},
-    "finish": BASE | {"core", "training", "run_ticket"},
+    "finish": BASE | {"core", "training", "tickets", "run_ticket"},
     "analysis": BASE | {"analysis"},
     "experiment": BASE
     | {

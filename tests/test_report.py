@@ -35,8 +35,9 @@ def runs(tmp_path_factory):
         {k: v for k, v in line.items() if not k.startswith("layer_")} | {"remaining_weights": 1}
         for line in folder.read_metrics()
     ]
-    summary = {"runs": [{"seed": i, "test_accuracy": 0.5 + i, "remaining_weights": 1}
-                        for i in (0, 1)]}  # fmt: skip
+    summary = folder.finished_summary()
+    for i, run in enumerate(summary["runs"]):
+        run |= {"test_accuracy": 0.25 + i / 2, "remaining_weights": 1, "layers": {}}
     (root / "dense").mkdir()
     (root / "dense" / "config.json").write_text(json.dumps(dense))
     (root / "dense" / "summary.json").write_text(json.dumps(summary))

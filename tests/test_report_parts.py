@@ -26,20 +26,32 @@ from supermask_jax.analysis.report.lines import Line, line_chart
 from supermask_jax.analysis.report.markup import Markup, significant, tag
 from supermask_jax.analysis.report.scatter import Cloud, front_chart
 from supermask_jax.analysis.report.style import DARK, LIGHT
+from supermask_jax.config_files import default_identity
 from supermask_jax.core import stats
 from supermask_jax.errors import UserError
 
 LINE = {"train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 1.1, "val_accuracy": 0.4,
         "remaining_weights": 0.3, "seconds": 2.0}  # fmt: skip
 
+RUN = {"remaining_weights": 0.3, "test_loss": 1.0, "seconds": 2.0, "num_weights": 9, "layers": {}}
+MEAN = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 2}
+SET = {"test_accuracy": MEAN, "remaining_weights": MEAN, "num_weights": 9, "seconds": 4.0}
+
 
 def folder(path, lines, config=None, summary=None, **files):
     path.mkdir()
-    config = {"name": "a", "epochs": 3, "seed": 0, "num_seeds": 1, "method": {"name": "signed"},
-              "protocol": "validation"} | (config or {})  # fmt: skip
+    known = default_identity() | {"name": "a", "epochs": 3, "method": {"name": "signed"}}
+    config = known | (config or {})
     (path / "config.json").write_text(json.dumps(config))
     text = lines if isinstance(lines, str) else "".join(json.dumps(x) + "\n" for x in lines)
     (path / "metrics.jsonl").write_text(text)
+    for part in [summary, *files.values()]:
+        for run in part if isinstance(part, list) else (part or {}).get("runs", [part or {}]):
+            if "test_accuracy" in run:
+                own = [line["epoch"] for line in lines if line["seed"] == run["seed"]]
+                run |= RUN | {"epoch": max(own)} | run
+    if "runs" in (summary or {}):
+        summary |= SET | {"num_seeds": config["num_seeds"]}
     for name, value in {"summary": summary, **files}.items():
         if value is not None:
             (path / f"{name}.json").write_text(json.dumps(value))
@@ -83,7 +95,7 @@ def test_a_line_that_a_kill_tore_is_left_out_and_any_other_damage_is_an_error(tm
     torn = folder(tmp_path / "torn", whole + '{"seed": 0, "epo')
     assert len(reading.read_folders([torn])[0].lines) == 2
     bad = folder(tmp_path / "bad", '{"seed": 0, "epo\n' + whole)
-    with pytest.raises(UserError, match="metrics.jsonl is damaged: line 1 has no JSON"):
+    with pytest.raises(UserError, match="metrics.jsonl is damaged: line 1: "):
         reading.read_folders([bad])
     lacks = folder(tmp_path / "lacks", whole + '{"seed": 0, "epoch": 3}\n')
     with pytest.raises(UserError, match="line 3 has no train_loss"):

@@ -11,6 +11,7 @@ import gc
 import hashlib
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -23,8 +24,14 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from absl import logging as absl_logging
 
-from supermask_jax.commands.doorway import EXIT_STATUS, program
-from supermask_jax.errors import UserError
+from supermask_jax.commands.doorway import (
+    EXIT_STATUS,
+    no_backend,
+    plain_jax,
+    program,
+    whole_streams,
+)
+from supermask_jax.errors import UserError, expanded
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -99,6 +106,28 @@ def seed_list(text: str) -> list[int]:
     if len(set(seeds)) < len(seeds):
         raise argparse.ArgumentTypeError(f"a seed twice is one run, got {text!r}")
     return seeds
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Makes the parser of a flag's value: a whole number, at least so much."""
+
+    def whole(text: str) -> int:
+        if not text.strip().lstrip("+-").isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {text!r}")
+        return int(text)
+
+    return whole
+
+
+def minutes(text: str) -> float:
+    """Parses the value of a flag: a time, and not NaN, which would never be over."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if math.isnan(found):
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}")
+    return found
 
 
 def config_parser(script: str, description: str) -> Parser:
@@ -176,6 +205,7 @@ def check_out(path: Path | None) -> None:
     """Raises UserError, before anything is computed, unless the file `path` can be written."""
     if path is None:
         return
+    expanded(path)  # Refuses what no path can hold.
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -186,11 +216,17 @@ def check_out(path: Path | None) -> None:
 
 def guarded(action: Callable[[Sequence[str]], None], argv: Sequence[str] | None) -> int:
     """Runs `action` on the command line `argv` (None: the process's); returns the exit status."""
-    with _plain_output():
+    whole_streams()
+    with _plain_output(), plain_jax():
         try:
             action(sys.argv[1:] if argv is None else argv)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
+            return 1
+        except (RuntimeError, AssertionError):
+            if not (why := no_backend()):
+                raise
+            print(f"error: {why}", file=sys.stderr)
             return 1
         except BrokenPipeError:  # The reader of our output has gone: nobody to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,7 +16,8 @@ from supermask_jax import experiment, tickets
 from supermask_jax.commands.common import Parser, check_out, guarded
 from supermask_jax.config import default_config
 from supermask_jax.core.trees import named_leaves
-from supermask_jax.errors import UserError
+from supermask_jax.errors import UserError, one_line
+from supermask_jax.run_files import read_masks
 from supermask_jax.run_ticket import accuracy_on, describe, make_ticket
 from supermask_jax.tickets.files import VALUES
 from supermask_jax.tickets.layers import CHAINS
@@ -64,13 +65,20 @@ def _parser() -> Parser:
 
 
 def full_config(saved: dict[str, Any]) -> ConfigDict:
-    """Returns a config of what a work folder's ``config.json`` holds."""
+    """Returns a config of what a work folder's ``config.json`` holds.
+
+    Raises:
+      UserError: an entry is of the wrong type.
+    """
     config = default_config()
     for name, value in copy.deepcopy(saved).items():
-        if name == "data":
-            config.data.update(value)
-        elif name in config:
-            config[name] = ConfigDict(value) if isinstance(value, dict) else value
+        try:
+            if name == "data":
+                config.data.update(value)
+            elif name in config:
+                config[name] = ConfigDict(value) if isinstance(value, dict) else value
+        except (TypeError, ValueError) as error:  # ml_collections' own.
+            raise UserError(f"config.{name}: {one_line(error)}") from error
     return config
 
 
@@ -107,12 +115,15 @@ def restore(path: Path, seed: int | None = None) -> Restored:
     """
     folder = Workdir(path)
     saved = folder.read_config()
-    config = full_config(saved)
     diverged = DivergedSeeds(folder).read()
     if seed is None:
-        seeds = range(config.seed, config.seed + config.num_seeds)
-        seed = next((seed for seed in seeds if seed not in diverged), config.seed)
-    programs = experiment.programs(config, experiment.build(config), folder)
+        seeds = range(saved["seed"], saved["seed"] + saved.get("num_seeds", 1))
+        seed = next((seed for seed in seeds if seed not in diverged), saved["seed"])
+    try:
+        config = full_config(saved)
+        programs = experiment.programs(config, experiment.build(config), folder)
+    except UserError as error:
+        raise UserError(f"{folder.config}: {error}") from error
     job = next((job for job in programs if seed in job.seeds), None)
     if job is None:
         raise UserError(f"{folder.path} holds no run of seed {seed}")
@@ -159,8 +170,7 @@ def _ticket_of_level(folder: Workdir, saved: dict[str, Any]) -> tickets.Ticket:
     summary = folder.finished_summary()
     if summary is None:
         raise UserError(f"the level in {folder.path} is not finished: run its command again")
-    with np.load(folder.masks) as file:
-        masks = nested({name: file[name] for name in file.files})
+    masks = nested(read_masks(folder.masks))
     params = nested(read_arrays(folder.path / "weights_final.npz"))
     accuracy = accuracy_on(saved["data"], summary["test_accuracy"])
     return describe(saved, params, masks, {}, accuracy=accuracy)

@@ -11,7 +11,7 @@ import numpy as np
 from supermask_jax import tickets
 from supermask_jax.analysis.intervals import Interval, percent, share_interval
 from supermask_jax.commands.common import Parser
-from supermask_jax.errors import UserError
+from supermask_jax.errors import UserError, expanded
 
 _SHOWN = 3
 
@@ -51,7 +51,7 @@ def check_place(place: str) -> Path:
     Raises:
       UserError: nothing is there, or a folder that is no run's; runs below it are named.
     """
-    path = Path(place).expanduser()
+    path = expanded(place)
     if path.is_file() or (path / "config.json").is_file():
         return path
     if not path.is_dir():

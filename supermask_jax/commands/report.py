@@ -13,7 +13,7 @@ from supermask_jax.commands.checkout import Checkout, find
 from supermask_jax.commands.common import Parser, check_out, guarded
 from supermask_jax.commands.doorway import program
 from supermask_jax.config_files import default_identity
-from supermask_jax.errors import UserError
+from supermask_jax.errors import UserError, expanded
 
 _EPILOG = """\
 Runs that differ in their seed alone are one curve with a band; others are compared. The file needs
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None, checkout: Checkout | None = None) ->
 
 def _first(folders: Sequence[Path]) -> Path:
     """Returns the first that is a folder: of several, files are left out."""
-    return next(filter(Path.is_dir, (folder.expanduser() for folder in folders)))
+    return next(filter(Path.is_dir, map(expanded, folders)))
 
 
 def _count(groups: Sequence[reading.Group]) -> str:

@@ -25,6 +25,7 @@ from supermask_jax.commands.export import full_config, restore
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.errors import UserError
 from supermask_jax.overrides import load_with_overrides
+from supermask_jax.run_files import read_masks
 from supermask_jax.training.job import Job
 from supermask_jax.training.programs import Examples
 from supermask_jax.training.settings import fixed_settings
@@ -65,11 +66,7 @@ def _stored_masks(run: Run) -> dict[str, np.ndarray]:
     folder = Workdir(run.folder)
     for path in (folder.of_seed(folder.masks, run.seed), folder.masks):
         if run.summary and path.is_file():
-            try:
-                with np.load(path) as file:
-                    return {name: file[name] for name in file.files}
-            except (OSError, ValueError, EOFError) as error:
-                raise UserError(f"{path} is damaged: {error}") from error
+            return read_masks(path)
     return {}
 
 

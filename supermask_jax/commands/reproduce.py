@@ -10,7 +10,7 @@ from supermask_jax import reproduce
 from supermask_jax.analysis.page import table
 from supermask_jax.analysis.rows import Row, select
 from supermask_jax.commands.checkout import Checkout, find
-from supermask_jax.commands.common import Parser, guarded, seed_list
+from supermask_jax.commands.common import Parser, guarded, minutes, seed_list
 
 _log = logging.getLogger("supermask_jax")
 
@@ -33,7 +33,7 @@ def _parser() -> Parser:
         metavar="NUMBERS",
         help="one run each (default: 0,1,2)",
     )
-    add("--budget_minutes", type=float, default=float("inf"), help="start no run after this time")
+    add("--budget_minutes", type=minutes, default=float("inf"), help="start no run after this time")
     add("--runs", type=Path, metavar="FOLDER", help="work folders of the runs (default: "
         "runs/reproduce/ of the repository)")  # fmt: skip
     add("--results", type=Path, metavar="FOLDER", help="where <row>.json is written (default: "

@@ -10,7 +10,14 @@ from typing import Any
 
 from supermask_jax.analysis.front import best_under, front_table, search_points
 from supermask_jax.analysis.intervals import percent
-from supermask_jax.commands.common import check_out, config_parser, guarded, seed_list
+from supermask_jax.commands.common import (
+    at_least,
+    check_out,
+    config_parser,
+    guarded,
+    minutes,
+    seed_list,
+)
 from supermask_jax.config_files import changes_nothing
 from supermask_jax.errors import UserError
 
@@ -30,19 +37,27 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", type=seed_list, default="0", metavar="NUMBERS", help="one run each (default: 0)")
     add("--out", type=Path, required=True, metavar="FILE", help="the log, read to go on")
     add("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
-    add("--random", type=int, metavar="N", help="only N points of the grid, drawn at random")
-    add("--random_seed", type=int, default=0, metavar="NUMBER", help="draws them (default: 0)")
-    add("--budget_minutes", type=float, default=float("inf"), help="start no run after this time")
+    add(
+        "--random", type=at_least(1), metavar="N", help="only N points of the grid, drawn at random"
+    )
+    add(
+        "--random_seed",
+        type=at_least(0),
+        default=0,
+        metavar="NUMBER",
+        help="draws them (default: 0)",
+    )
+    add("--budget_minutes", type=minutes, default=float("inf"), help="start no run after this time")
     add("--at_most", type=float, metavar="FRACTION", help="name the best point with so few weights")
     return parser
 
 
 def _act(argv: Sequence[str]) -> None:
     args, flags = _parser().parse_known_args(argv)
-    if args.jobs < 1:
-        raise UserError(f"--jobs must be at least 1, got {args.jobs}")
     if args.at_most is not None and not 0 < args.at_most <= 1:
         raise UserError(f"--at_most is a fraction of the weights, in (0, 1], got {args.at_most}")
+    if args.jobs < 1:
+        raise UserError(f"--jobs must be at least 1, got {args.jobs}")
     from supermask_jax.search import grid, log
 
     axes = [grid.parse_axis(text) for text in args.grid]

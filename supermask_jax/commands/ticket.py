@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from supermask_jax import tickets
-from supermask_jax.commands.common import Parser, guarded
+from supermask_jax.commands.common import Parser, at_least, guarded
 from supermask_jax.errors import UserError
 from supermask_jax.tickets.sets import Overlap
 
@@ -40,9 +40,9 @@ def _parser() -> Parser:
     add("--data", metavar="NAME", help="verify: the data set to measure the accuracy on")
     add("--data_dir", metavar="FOLDER", help="verify: where prepared data sets lie")
     add("--batches", type=_numbers, default=(1, 128), help="latency: batch sizes (1,128)")
-    add("--rounds", type=int, default=21, help="latency: turns that are timed (21)")
-    add("--count", type=int, default=10_000, help="fuzz: damaged files (10,000)")
-    add("--seed", type=int, default=0, help="fuzz: of the damage")
+    add("--rounds", type=at_least(1), default=21, help="latency: turns that are timed (21)")
+    add("--count", type=at_least(1), default=10_000, help="fuzz: damaged files (10,000)")
+    add("--seed", type=at_least(0), default=0, help="fuzz: of the damage")
     return parser
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from supermask_jax.errors import Diverged, UserError, one_line
+from supermask_jax.run_files import check_lines, read_lines
 
 # Of the last epoch; the test set is not among what a search sees.
 KEPT = ("epoch", "train_accuracy", "val_accuracy", "remaining_weights")
@@ -48,10 +49,12 @@ def run_one(config: ConfigDict, folder: Path) -> dict[str, Any]:
     from supermask_jax.training.workdir import Workdir
 
     try:
-        experiment.run(config, folder, quiet=True)
+        summary = experiment.run(config, folder, quiet=True)
     except Diverged as error:
         return {"failed": one_line(error)}
-    lines = Workdir(folder).read_metrics()
+    path = Workdir(folder).metrics
+    lines, _ = read_lines(path)
+    check_lines(path, lines, summary["epoch"])
     seconds = round(sum(line["seconds"] for line in lines), 1)
     return {name: lines[-1][name] for name in KEPT} | {"seconds": seconds}
 

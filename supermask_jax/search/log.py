@@ -14,6 +14,7 @@ from supermask_jax import files
 from supermask_jax.analysis.results import write_result
 from supermask_jax.config_files import default_identity
 from supermask_jax.errors import UserError
+from supermask_jax.run_files import SEARCH, read
 from supermask_jax.search.grid import Trial, plain_config
 from supermask_jax.search.jobs import Task, outcomes
 
@@ -45,13 +46,9 @@ def read_log(path: Path, shared: dict[str, Any]) -> dict[str, Any]:
     """
     from supermask_jax.training.workdir import config_difference
 
-    try:
-        log = json.loads(path.read_text())
-        old = log["config"]
-        assert isinstance(log["commands"], list) and isinstance(log["runs"], list)
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise UserError(f"{path} is not the log of a search: give another --out") from error
-    if difference := config_difference(old, json.loads(json.dumps(shared)), default_identity()):
+    log = read(path, SEARCH, "it is not the log of a search: give another --out")
+    new = json.loads(json.dumps(shared))
+    if difference := config_difference(log["config"], new, default_identity()):
         raise UserError(
             f"{path} is the log of a search over another config ({difference}): give another --out"
         )

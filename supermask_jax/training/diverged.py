@@ -7,10 +7,9 @@ of every step before it that the seeds without a note were well.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
-from supermask_jax.errors import UserError
+from supermask_jax.run_files import read_diverged
 from supermask_jax.training.workdir import Workdir
 
 
@@ -28,10 +27,7 @@ class DivergedSeeds:
         """
         if not self._path.exists():
             return {}
-        try:
-            return {int(seed): step for seed, step in json.loads(self._path.read_text()).items()}
-        except (ValueError, AttributeError) as error:
-            raise UserError(f"{self._path} is damaged: start again in another folder") from error
+        return read_diverged(self._path)
 
     def note(self, seed: int, step: int) -> None:
         """Notes that `seed` had diverged by `step`: its loss or its state was not finite."""

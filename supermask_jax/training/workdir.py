@@ -26,7 +26,8 @@ import numpy as np
 
 from supermask_jax import files
 from supermask_jax.entries import flat
-from supermask_jax.errors import UserError, one_line
+from supermask_jax.errors import UserError, expanded, one_line
+from supermask_jax.run_files import CONFIG, PART, SUMMARY, parse, read, read_lines
 from supermask_jax.training.processes import in_any, is_main, wait_for_all
 from supermask_jax.training.settings import settings
 from supermask_jax.versions import versions
@@ -106,7 +107,7 @@ class Workdir:
     """One run's folder. Constructing it reads and writes nothing."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser().resolve()
+        self.path = expanded(path).resolve()
         self.config = self.path / "config.json"
         self.env = self.path / "env.json"
         self.metrics = self.path / "metrics.jsonl"
@@ -178,7 +179,7 @@ class Workdir:
           UserError: there is none, or it cannot be read.
         """
         try:
-            return json.loads(self.config.read_text())
+            return parse(self.config.read_bytes(), CONFIG)
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.path} holds no run: cannot read {self.config.name}: "
@@ -200,13 +201,7 @@ class Workdir:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Returns the whole lines of ``metrics.jsonl``; a line torn by a kill is left out."""
-        lines = []
-        for text in self.metrics.read_text().splitlines() if self.metrics.exists() else []:
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                continue
-        return lines
+        return read_lines(self.metrics)[0]
 
     def keep_metrics(self, last: int, seeds: Sequence[int], diverged: Container[int] = ()) -> None:
         """Drops the lines of `seeds` after epoch `last`: resumed runs write them again.
@@ -290,10 +285,8 @@ class Workdir:
 def _read_summary(path: Path) -> Any:
     if not path.exists():
         return None
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: delete it to finish the run") from error
+    schema = PART if path.name.startswith("seeds_") else SUMMARY
+    return read(path, schema, "delete it to finish the run")
 
 
 def _replace(path: Path, content: bytes) -> None:
