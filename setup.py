@@ -28,6 +28,7 @@ setup(
         "jax>=0.10",
         "jaxlib>=0.10",
         "ml-collections>=1.0",
+        "ml_dtypes>=0.4",
         "numpy>=2.0",
         "optax>=0.2.4",
         # 1.0 replaces the API used here.

@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import json
+import sys
 import xml.etree.ElementTree as ElementTree
 from typing import NamedTuple
 from unittest.mock import Mock
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 from flax import nnx
 from helpers import ROOT, assert_trees_equal
+from ticket_helpers import SMALL_CONV, random_ticket
 
 import supermask_jax as sm
+from supermask_jax import models, tickets
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.data import load
 
@@ -216,6 +219,18 @@ def test_timed_convolutions_are_cases(example):
     kernel = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3, 3, 5)), jnp.float32)
     for way in module.WAYS.values():
         np.testing.assert_allclose(way(x, kernel), module.xla(x, kernel), atol=1e-4)
+
+
+def test_dense_layers_are_timed_as_the_network_that_they_are(example, monkeypatch):
+    module = example("time_tickets")
+    tail = module.dense_layers(random_ticket(SMALL_CONV, 0.3))
+    assert list(tail.layers) == ["dense1/kernel", "dense2/kernel", "dense3/kernel"]
+    images = np.random.default_rng(0).normal(size=(2, 1, 1, 96)).astype("f4")
+    logits = models.get(**tail.model, num_classes=10).apply(tickets.to_variables(tail), images)
+    np.testing.assert_allclose(tickets.predict(tail, images), logits, atol=1e-4)
+    assert module.dense_layers(random_ticket()) is None
+    monkeypatch.setitem(sys.modules, "jax", None)  # As where it is not installed.
+    assert module.ways(tail, images).keys() == {"dense, NumPy", "ticket", "all sparse"}
 
 
 def test_timed_tickets_are_result_files(example, tmp_path):

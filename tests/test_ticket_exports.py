@@ -13,7 +13,7 @@ from ticket_helpers import SMALL, SMALL_CONV, random_ticket
 from supermask_jax import tickets
 from supermask_jax.commands import export as cli
 from supermask_jax.tickets import exports
-from supermask_jax.tickets.layers import standardize
+from supermask_jax.tickets.chain import standardize
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
 BN = {"mean": np.linspace(-1, 1, 6, dtype="f4"), "var": np.linspace(0.5, 2, 6, dtype="f4")}
@@ -44,9 +44,8 @@ def ticket(request):
     return ticket_of(*request.param)
 
 
-def test_stablehlo_takes_any_batch(ticket, tmp_path):
-    exports.write_stablehlo(tmp_path / "net", ticket)
-    loaded = jax.export.deserialize(bytearray((tmp_path / "net").read_bytes()))
+def test_stablehlo_takes_any_batch(ticket):
+    loaded = jax.export.deserialize(bytearray(exports.stablehlo(ticket)))
     assert loaded.platforms == ("cpu", "cuda", "tpu")
     for images in (IMAGES, IMAGES[:2]):
         np.testing.assert_allclose(loaded.call(images), tickets.predict(ticket, images), atol=1e-4)
@@ -64,11 +63,10 @@ def test_an_export_has_convolutions_for_every_machine():
     assert module.count("stablehlo.dot_general") == 3 * 3
 
 
-def test_onnx(ticket, tmp_path):
+def test_onnx(ticket):
     pytest.importorskip("jax2onnx", reason="the extra 'onnx' is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
-    exports.write_onnx(tmp_path / "net.onnx", ticket)
-    session = runtime.InferenceSession(str(tmp_path / "net.onnx"))
+    session = runtime.InferenceSession(exports.to_bytes(ticket, "onnx"))
     for images in (IMAGES, IMAGES[:2]):
         x = standardize(images.astype("f4"))
         (found,) = session.run(None, {session.get_inputs()[0].name: x})

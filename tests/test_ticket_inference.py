@@ -14,9 +14,9 @@ from supermask_jax import models, tickets
 from supermask_jax.data import DATASETS
 from supermask_jax.data.transforms import PREPROCESSES, standardize
 from supermask_jax.errors import UserError
-from supermask_jax.tickets.inference import Network, without_dead
-from supermask_jax.tickets.layers import ACTIVATIONS, chain, preprocess
-from supermask_jax.tickets.making import flat
+from supermask_jax.tickets.chain import ACTIVATIONS, chain, preprocess
+from supermask_jax.tickets.numpy_model import Network, without_dead
+from supermask_jax.tickets.ticket import flat
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (7, 8, 8, 1), np.uint8)
@@ -111,7 +111,7 @@ def test_preprocessing_is_that_of_training(name):
 def test_batches_and_chunks_are_the_same_images(monkeypatch):
     ticket = random_ticket(SMALL_CONV, 0.3)
     whole = tickets.predict(ticket, IMAGES)
-    monkeypatch.setattr("supermask_jax.tickets.inference._CHUNK", 10_000)
+    monkeypatch.setattr("supermask_jax.tickets.numpy_model._CHUNK", 10_000)
     assert Network(ticket)._unfolded * 3 > 10_000
     np.testing.assert_allclose(tickets.predict(ticket, IMAGES), whole, atol=1e-6)
     np.testing.assert_allclose(tickets.predict(ticket, IMAGES[2:3]), whole[2:3], atol=1e-6)

@@ -15,7 +15,6 @@ from supermask_jax import files
 from supermask_jax.benchmark.suite import PARTS, Options, model_config, run
 from supermask_jax.benchmark.table import table
 from supermask_jax.commands.common import Parser, check_out, guarded
-from supermask_jax.commands.ticket import report_latency
 from supermask_jax.config_files import load_config
 from supermask_jax.errors import UserError
 from supermask_jax.training.workdir import Workdir
@@ -66,13 +65,6 @@ def _parser() -> Parser:
         help="float32 or bfloat16 (default: the config's)",
     )
     add(
-        "--inference",
-        action="append",
-        default=[],
-        metavar="TICKET",
-        help="time this ticket against its dense network, and nothing else; may be given again",
-    )
-    add(
         "--peer",
         metavar="NAME",
         help="time the step against the same one in another framework, checked to be the same, "
@@ -105,10 +97,6 @@ def _configs(args: argparse.Namespace) -> dict[str, ConfigDict]:
 
 def _measure(argv: Sequence[str]) -> None:
     args = _parser().parse_args(argv)
-    if args.inference:
-        for path in args.inference:
-            report_latency(path)
-        return
     configs = _configs(args)
     parts = ("peer",) if args.peer else args.only
     options = Options(

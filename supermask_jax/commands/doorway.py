@@ -21,7 +21,7 @@ COMMANDS = {
     "inspect": "show a run or a ticket layer by layer: signs, flips, dead units",
     "compare": "set two runs or tickets side by side, and their masks against chance",
     "export": "make tickets of runs, and StableHLO, ONNX and PyTorch files of tickets",
-    "ticket": "verify, size, time and fuzz tickets, without JAX",
+    "ticket": "verify, inspect, size and compare tickets, without JAX",
     "report": "write a run as a page: curves, masks, layers",
     "front": "draw accuracy against remaining weights",
     "reproduce": "run rows of the results table",

@@ -20,8 +20,8 @@ from supermask_jax.commands.ticket import TOLERATED
 from supermask_jax.config import default_config
 from supermask_jax.data import DATASETS
 from supermask_jax.errors import UserError, unknown_name
-from supermask_jax.tickets.flax import forward
-from supermask_jax.tickets.layers import CHAINS
+from supermask_jax.tickets.chain import CHAINS
+from supermask_jax.tickets.exports import forward
 from supermask_jax.training.layout import Layout, one_device
 from supermask_jax.training.programs import Examples
 from supermask_jax.training.settings import fixed_settings

@@ -19,10 +19,10 @@ from supermask_jax.core.trees import named_leaves
 from supermask_jax.errors import UserError, one_line
 from supermask_jax.run_files import read_masks
 from supermask_jax.run_ticket import accuracy_on, describe, make_ticket
-from supermask_jax.tickets.files import VALUES
-from supermask_jax.tickets.layers import CHAINS
-from supermask_jax.tickets.making import without_values
-from supermask_jax.tickets.ticket import nested
+from supermask_jax.tickets.chain import CHAINS
+from supermask_jax.tickets.exports import KINDS, to_bytes
+from supermask_jax.tickets.file import VALUES, write
+from supermask_jax.tickets.ticket import nested, without_values
 from supermask_jax.training.arrays import read_arrays
 from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.diverged import DivergedSeeds
@@ -186,7 +186,7 @@ def with_accuracy(ticket: tickets.Ticket) -> tickets.Ticket:
 
 def _export(argv: Sequence[str]) -> None:
     args = _parser().parse_args(argv)
-    others = {name: getattr(args, name) for name in ("stablehlo", "onnx", "safetensors")}
+    others = {name: getattr(args, name) for name in KINDS}
     if args.out is None and not any(others.values()):
         raise UserError("nothing to write: give --out, --stablehlo, --onnx or --safetensors")
     for path in (args.out, *others.values()):
@@ -202,10 +202,7 @@ def _export(argv: Sequence[str]) -> None:
         stored = with_accuracy(stored)
     for name, path in others.items():
         if path is not None:
-            # Here and not at the top: ONNX needs more than JAX.
-            from supermask_jax.tickets import exports
-
-            exports.WRITERS[name](path, stored)
+            write(path, to_bytes(stored, name))
             print(f"{path}: {path.stat().st_size:,} bytes")
     if args.out is not None:
         if args.values == "seed":

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from supermask_jax.commands import places
 from supermask_jax.commands.common import guarded
 from supermask_jax.commands.ticket import align
-from supermask_jax.tickets.counts import Counts, count_layers, total
+from supermask_jax.tickets.comparison import Counts, count_layers, total
 
 _EPILOG = """\
 positive, hidden and negative count the signs of the effective weights: the ternary network.

@@ -135,15 +135,18 @@ def chain(ticket: Ticket) -> list[Block]:
         )
     if (activation := str(ticket.model.get("activation", "elu"))) not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
+    if (norm := ticket.model.get("norm", "none")) not in ("none", "stem", "all"):
+        raise unknown_name("norm", norm, ("none", "stem", "all"))
     kernels = _kernels(ticket)
     leaves = ("/kernel", "/bias", "_norm/bn/scale", "_norm/bn/bias")
     used = {layer + leaf for layer in kernels for leaf in leaves}
     if unknown := (ticket.layers.keys() | ticket.params.keys()) - used:
         raise UserError(f"{min(unknown)!r} is no array of model {name!r}: it does not run here")
-    last = list(kernels)[-1]
+    first, *_, last = [*kernels, *kernels]
     blocks = []
     for layer, kernel in kernels.items():
-        scale, shift = _affine(ticket, layer, kernel.shape[-1], _has_norm(ticket, kernels, layer))
+        normed = layer != last and norm in (("stem", "all") if layer == first else ("all",))
+        scale, shift = _affine(ticket, layer, kernel.shape[-1], normed)
         pool = layer.startswith("conv") and int(layer[4:]) % 2 == 0
         blocks.append(Block(layer, kernel, scale, shift, pool, layer != last))
     _check_shapes(ticket, blocks)
@@ -152,30 +155,17 @@ def chain(ticket: Ticket) -> list[Block]:
 
 def _kernels(ticket: Ticket) -> dict[str, np.ndarray]:
     """Returns {layer: kernel}, convolutions first, each kind by number."""
-    dense = {name: layer.dense for name, layer in ticket.layers.items()}
-    getters = dense | {name: lambda a=array: a for name, array in ticket.params.items()}
-    order = in_order(getters)
+    order = in_order([*ticket.layers, *ticket.params])
     if not any(name.startswith("dense") for name in order):
         raise UserError("the ticket holds no dense layer: it does not run")
-    return {name.removesuffix("/kernel"): getters[name]() for name in order}
+    found = ticket.params | {n: ticket.layers[n].dense() for n in order if n in ticket.layers}
+    return {name.removesuffix("/kernel"): found[name] for name in order}
 
 
 def in_order(names: Iterable[str]) -> list[str]:
     """Returns those of `names` that are kernels of a chain, in the order in which they run."""
-    found = []
-    for name in names:
-        if match := re.fullmatch(r"(conv|dense)([1-9]\d?)/kernel", name):
-            found.append((match[1], int(match[2]), name))
-    return [name for _, _, name in sorted(found)]
-
-
-def _has_norm(ticket: Ticket, layers: Iterable[str], layer: str) -> bool:
-    """Whether batch norm follows a layer: see `supermask_jax.models.layers.Network`."""
-    names = list(layers)
-    norm = ticket.model.get("norm", "none")
-    if norm not in ("none", "stem", "all"):
-        raise unknown_name("norm", norm, ("none", "stem", "all"))
-    return layer != names[-1] and (norm == "all" or (norm == "stem" and layer == names[0]))
+    matches = [re.fullmatch(r"(conv|dense)([1-9]\d?)/kernel", name) for name in names]
+    return [m[0] for m in sorted(filter(None, matches), key=lambda m: (m[1], int(m[2])))]
 
 
 def _affine(

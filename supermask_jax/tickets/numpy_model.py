@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from supermask_jax.errors import UserError, unknown_name
-from supermask_jax.tickets.layers import ACTIVATIONS, Block, chain, max_pool_2x2, preprocess
+from supermask_jax.tickets.chain import ACTIVATIONS, Block, chain, max_pool_2x2, preprocess
 from supermask_jax.tickets.ticket import Ticket
 
 ROUTES = ("auto", "sparse", "dense")
@@ -34,7 +34,7 @@ class Network:
         """Prepares a ticket.
 
         Args:
-          ticket: of a model in `layers.CHAINS`.
+          ticket: of a model in `chain.CHAINS`.
           route: "sparse" or "dense" for every layer, or "auto" for the one expected to be faster.
           drop_dead: drop units that nothing reaches, and those that nothing reads.
 
@@ -122,7 +122,7 @@ def predict(ticket: Ticket, images: np.ndarray) -> np.ndarray:
     """Returns the logits of images, float32 [B, K]. To call it often, keep a `Network`.
 
     Args:
-      ticket: of a model in `layers.CHAINS`.
+      ticket: of a model in `chain.CHAINS`.
       images: [B, H, W, C], integers from 0 to 255, or floats that are preprocessed already.
 
     Raises:
@@ -135,7 +135,7 @@ def accuracy(ticket: Ticket, images: np.ndarray, labels: np.ndarray) -> float:
     """Returns the share of images whose largest logit is that of their label, in [0, 1].
 
     Args:
-      ticket: of a model in `layers.CHAINS`.
+      ticket: of a model in `chain.CHAINS`.
       images: as for `predict`.
       labels: integers [B], from 0.
 
