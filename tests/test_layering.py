@@ -47,7 +47,6 @@ BELOW = set(ALLOWED)
 for part in (
     "dry_run",
     "lottery",
-    "benchmark",
     "reproduce",
     "search",
 ):  # Side by side, on one experiment.
@@ -69,7 +68,6 @@ HEAVY = {
         "overrides",
         "dry_run",
         "lottery",
-        "benchmark",
         "reproduce",
         "search",
         "commands",

@@ -22,7 +22,6 @@ COMMANDS = {
     "report": "write a run as a page: curves, masks, layers",
     "front": "draw accuracy against remaining weights",
     "reproduce": "run rows of the results table",
-    "benchmark": "measure steps, epochs, memory and inference",
     "data": "say which sources of data sets are in reach, and prepare one",
     "completion": "print the completion script of a shell",
 }
