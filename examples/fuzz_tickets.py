@@ -2,7 +2,7 @@
 
 Needs `pip install 'supermask-jax[fuzz]'`. It starts from the tickets of the repository; what breaks
 the reader, or takes it more than half a gigabyte, is left in a file, as libFuzzer does it.
-`python experiments/ticket.py fuzz FILE` damages a ticket knowing its format, which finds more.
+`supermask ticket fuzz FILE` damages a ticket knowing its format, which finds more.
 """
 
 import shutil

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import shtab
 from ml_collections import ConfigDict
 
+from supermask_jax.commands import COMMANDS
 from supermask_jax.commands.common import Parser, guarded, parser_of
-from supermask_jax.commands.doorway import COMMANDS
 from supermask_jax.config import default_config, lottery
 
 _EPILOG = """\
@@ -54,7 +54,7 @@ def _add_entries(parser: argparse.ArgumentParser, config: ConfigDict, prefix: st
 
 
 def _act(argv: Sequence[str]) -> None:
-    parser = Parser("", "Prints the completion script of a shell.", _EPILOG)
+    parser = Parser("completion", "Prints the completion script of a shell.", _EPILOG)
     parser.add_argument("shell", choices=shtab.SUPPORTED_SHELLS, help="for which it is")
     args = parser.parse_args(argv)
     print(shtab.complete(_root(), args.shell))
