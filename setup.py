@@ -38,6 +38,7 @@ setup(
         "safetensors>=0.4",
         "scikit-learn>=1.5",
         "scipy>=1.13",
+        "shtab>=1.13",
         "tensorflow-datasets>=4.9.7",
         "threadpoolctl>=3",
     ],

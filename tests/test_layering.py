@@ -49,7 +49,6 @@ BELOW = set(ALLOWED)
 for part in (
     "dry_run",
     "lottery",
-    "benchmark",
     "reproduce",
     "search",
 ):  # Side by side, on one experiment.
@@ -71,7 +70,6 @@ HEAVY = {
         "overrides",
         "dry_run",
         "lottery",
-        "benchmark",
         "reproduce",
         "search",
         "commands",

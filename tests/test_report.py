@@ -91,7 +91,7 @@ def test_one_file_says_what_the_summary_says(runs, tmp_path, capsys):
     assert not re.search(r"(src|href)=\"(?!data:image/png|#)", text)
     assert "http" not in text.replace("http-equiv", "")
     assert out.stat().st_size < 400_000
-    assert f"<code>python experiments/report.py {runs / 'set'} " in text
+    assert f"<code>supermask report {runs / 'set'} " in text
     command = json.loads((runs / "set" / "env.json").read_text())["command"]
     assert command and html.escape(command.split()[-1]) in text
 

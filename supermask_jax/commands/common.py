@@ -24,13 +24,8 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from absl import logging as absl_logging
 
-from supermask_jax.commands.doorway import (
-    EXIT_STATUS,
-    no_backend,
-    plain_jax,
-    program,
-    whole_streams,
-)
+from supermask_jax.commands import EXIT_STATUS
+from supermask_jax.commands.process import no_backend, plain_jax, whole_streams
 from supermask_jax.errors import UserError, expanded
 
 if TYPE_CHECKING:
@@ -56,13 +51,12 @@ class _Paragraphs(argparse.HelpFormatter):
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are UserErrors, and which takes no abbreviations.
 
-    Its help ends with what the exit status says. `script` is the command's file in
-    ``experiments/``, which the usage names unless the command was reached as ``supermask COMMAND``.
+    Its help ends with what the exit status says.
     """
 
-    def __init__(self, script: str, description: str, epilog: str) -> None:
+    def __init__(self, command: str, description: str, epilog: str) -> None:
         super().__init__(
-            prog=program(script),
+            prog=f"supermask {command}",
             description=description,
             epilog=f"{epilog}\n\n{EXIT_STATUS}",
             formatter_class=_Paragraphs,
@@ -130,9 +124,9 @@ def minutes(text: str) -> float:
     return found
 
 
-def config_parser(script: str, description: str) -> Parser:
+def config_parser(command: str, description: str) -> Parser:
     """Makes the parser of a command that works on one config."""
-    parser = Parser(script, description, _EPILOG)
+    parser = Parser(command, description, _EPILOG)
     add = parser.add_argument
     add(
         "--config",

@@ -129,7 +129,7 @@ def _accuracy(ticket: tickets.Ticket, images: np.ndarray, labels: np.ndarray) ->
 
 
 def _act(argv: Sequence[str]) -> None:
-    parser = places.place_parser("evaluate.py", "Measures the accuracy of a network.", _EPILOG)
+    parser = places.place_parser("evaluate", "Measures the accuracy of a network.", _EPILOG)
     add = parser.add_argument
     add("--data", metavar="NAME", help="data set (default: the run's)")
     add("--split", choices=SPLITS, default="test", help="which part of it (default: test)")

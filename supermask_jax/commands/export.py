@@ -1,4 +1,4 @@
-"""The command line of `experiments/export.py`: tickets of runs, and other formats of tickets."""
+"""``supermask export``: tickets of runs, and other formats of tickets."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _log = logging.getLogger("supermask_jax")
 
 
 def _parser() -> Parser:
-    parser = Parser("export.py", "Makes a ticket of a run, and other files of tickets.", _EPILOG)
+    parser = Parser("export", "Makes a ticket of a run, and other files of tickets.", _EPILOG)
     add = parser.add_argument
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--workdir", type=Path, metavar="FOLDER", help="work folder of a run")

@@ -1,4 +1,4 @@
-"""The command line of `experiments/front.py`: accuracy against remaining weights, as a drawing."""
+"""``supermask front``: accuracy against remaining weights, as a drawing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ those of the rows, and a dense row is the band. Nothing is trained.
 
 
 def _parser() -> Parser:
-    parser = Parser("front.py", "Draws accuracy against remaining weights.", _EPILOG)
+    parser = Parser("front", "Draws accuracy against remaining weights.", _EPILOG)
     add = parser.add_argument
     add("--rows", required=True, metavar="NAMES", help="e.g. 'fcn-*', with its dense baseline")
     add("--out", type=Path, metavar="FILE", help="an .svg file; default: print the table only")

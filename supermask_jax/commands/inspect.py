@@ -41,9 +41,7 @@ def table(found: places.Found, counts: Mapping[str, Counts]) -> str:
 
 
 def _act(argv: Sequence[str]) -> None:
-    parser = places.place_parser(
-        "inspect_masks.py", "Shows a run or a ticket layer by layer.", _EPILOG
-    )
+    parser = places.place_parser("inspect", "Shows a run or a ticket layer by layer.", _EPILOG)
     args = parser.parse_args(argv)
     found = places.find(*args.places, args.seed)
     ticket, counts = found.ticket, count_layers(*found)

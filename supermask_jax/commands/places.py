@@ -28,9 +28,9 @@ class Found(NamedTuple):
     start: Mapping[str, np.ndarray]
 
 
-def place_parser(script: str, description: str, epilog: str, *, number: int = 1) -> Parser:
+def place_parser(command: str, description: str, epilog: str, *, number: int = 1) -> Parser:
     """Makes the parser of a command that takes places, as ``args.places``."""
-    parser = Parser(script, description, f"{_EPILOG}\n\n{epilog}")
+    parser = Parser(command, description, f"{_EPILOG}\n\n{epilog}")
     add = parser.add_argument
     add("places", nargs=number, metavar="PLACE", help="work folder of a run, or file of a ticket")
     add("--seed", type=int, help="which run, where a folder holds several (default: the first that "

@@ -1,4 +1,4 @@
-"""The command line of `experiments/report.py`: one HTML file about runs, finished or not."""
+"""``supermask report``: one HTML file about runs, finished or not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from supermask_jax import files
 from supermask_jax.analysis.report import page, reading
 from supermask_jax.commands.checkout import Checkout, find
 from supermask_jax.commands.common import Parser, check_out, guarded
-from supermask_jax.commands.doorway import program
 from supermask_jax.config_files import default_identity
 from supermask_jax.errors import UserError, expanded
 
@@ -23,7 +22,7 @@ mistakes) is of the first seed, and left out with its reason where there is none
 
 
 def _parser() -> Parser:
-    parser = Parser("report.py", "Writes one HTML file about runs.", _EPILOG)
+    parser = Parser("report", "Writes one HTML file about runs.", _EPILOG)
     add = parser.add_argument
     add("folders", nargs="+", type=Path, metavar="WORKDIR", help="work folders, of any "
         "configs; of several, those without a run are searched for some, or left out")  # fmt: skip
@@ -59,7 +58,7 @@ def main(argv: Sequence[str] | None = None, checkout: Checkout | None = None) ->
         place = checkout or _checkout()
         papers = [] if place is None else report_arrays.paper_points(
             groups, place.rows, place.root)  # fmt: skip
-        command = f"{program('report.py')} {shlex.join(argv)}"
+        command = f"supermask report {shlex.join(argv)}"
         origin = page.Origin(command, time.strftime("%Y-%m-%d %H:%M %Z"))
         text = page.report(groups, details, papers, origin)
         files.write(out, text.encode())

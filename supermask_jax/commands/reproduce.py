@@ -1,4 +1,4 @@
-"""The command line of `experiments/reproduce.py`."""
+"""``supermask reproduce``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ the most valuable first.
 
 
 def _parser() -> Parser:
-    parser = Parser("reproduce.py", "Runs rows of the results table.", _EPILOG)
+    parser = Parser("reproduce", "Runs rows of the results table.", _EPILOG)
     add = parser.add_argument
     add("--rows", default="", metavar="NAMES", help="e.g. fcn-published,conv*; default: all that "
         "this machine can run")  # fmt: skip

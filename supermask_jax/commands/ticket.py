@@ -1,4 +1,4 @@
-"""The command line of `experiments/ticket.py`: what can be done with tickets, without JAX."""
+"""``supermask ticket``: what can be done with tickets, without JAX."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ network; compare sets the overlap of two masks against chance; table writes Mark
 
 
 def _parser() -> Parser:
-    parser = Parser("ticket.py", "Checks, inspects and compares tickets.", _EPILOG)
+    parser = Parser("ticket", "Checks, inspects and compares tickets.", _EPILOG)
     parser.add_argument("action", choices=sorted(_ACTIONS), help="what to do")
     add = parser.add_argument
     add("files", nargs="+", metavar="FILE", help="tickets; compare takes two, table any number")
@@ -56,7 +56,7 @@ def _verify(args: argparse.Namespace, path: str) -> None:
     if args.data is None:
         return
     if not ticket.accuracy:
-        raise UserError(f"{path} stores no accuracy: see export.py --measure")
+        raise UserError(f"{path} stores no accuracy: see supermask export --measure")
     stored, split = ticket.accuracy["value"], ticket.accuracy["split"]
     if args.data != ticket.accuracy["data"]:
         raise UserError(f"the accuracy stored is that on {ticket.accuracy['data']!r}")
@@ -137,7 +137,7 @@ def table(paths: Sequence[str | Path]) -> str:
             f"{100 * ticket.density:.2f} | {accuracy} | {size:,} | 1/{dense / size:,.0f} |"
         )
         data = f" --data={measured['data']}" if measured else ""
-        commands.append(f"python experiments/ticket.py verify tickets/{path.name}{data}")
+        commands.append(f"supermask ticket verify tickets/{path.name}{data}")
     return "\n".join([*lines, "", "```sh", *commands, "```"])
 
 

@@ -1,4 +1,4 @@
-"""The command line of `experiments/main.py`: trains one network."""
+"""``supermask train``: trains one network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _act(argv: Sequence[str]) -> None:
-    parser = config_parser("main.py", "Trains one network, or one for each of some seeds.")
+    parser = config_parser("train", "Trains one network, or one for each of some seeds.")
     add_plain(parser)
     parser.add_argument(
         "--distributed",

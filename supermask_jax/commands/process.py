@@ -1,4 +1,4 @@
-"""How a command was called, what the commands are, and what their exit status says.
+"""The process that a command runs in: its streams, and what its environment asks of JAX.
 
 Imports nothing but the standard library: ``supermask --help`` answers at once.
 """
@@ -10,33 +10,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-
-# Command -> what it does. Each is the module of its name in this package, with a `main(argv)`.
-COMMANDS = {
-    "train": "train one network, or one for each of some seeds",
-    "lottery": "train, prune and train again in levels, over a grid of ways to prune",
-    "search": "compare settings on the validation split",
-    "evaluate": "measure the accuracy of a run or a ticket",
-    "inspect": "show a run or a ticket layer by layer: signs, flips, dead units",
-    "compare": "set two runs or tickets side by side, and their masks against chance",
-    "export": "make tickets of runs, and StableHLO, ONNX and PyTorch files of tickets",
-    "ticket": "verify, inspect, size and compare tickets, without JAX",
-    "report": "write a run as a page: curves, masks, layers",
-    "front": "draw accuracy against remaining weights",
-    "reproduce": "run rows of the results table",
-    "benchmark": "measure steps, epochs, memory and inference",
-    "data": "say which sources of data sets are in reach, and prepare one",
-    "completion": "print the completion script of a shell",
-}
-
-EXIT_STATUS = """\
-exit status: 0 done, or already done; 1 bad input, or it failed (data, disk, divergence), with one \
-line on stderr that says what to change; 128 + n stopped by signal n (Ctrl-C: 130), with the work \
-saved.
-"""
-
-_PROG: ContextVar[str | None] = ContextVar("prog", default=None)
 
 
 def whole_streams() -> None:
@@ -47,21 +20,6 @@ def whole_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-@contextmanager
-def entered_as(prog: str) -> Iterator[None]:
-    """Makes the parsers within call themselves `prog`, e.g. ``supermask train``."""
-    token = _PROG.set(prog)
-    try:
-        yield
-    finally:
-        _PROG.reset(token)
-
-
-def program(script: str) -> str:
-    """Returns what the user typed to get here: a file in ``experiments/`` unless `entered_as`."""
-    return _PROG.get() or f"python experiments/{script}"
 
 
 def no_backend() -> str:
