@@ -31,7 +31,7 @@ from supermask_jax.core import stats
 from supermask_jax.errors import UserError
 
 LINE = {"train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 1.1, "val_accuracy": 0.4,
-        "remaining_weights": 0.3, "seconds": 2.0}  # fmt: skip
+        "remaining_weights": 0.3, "seconds": 2.0, "step": 7}  # fmt: skip
 
 RUN = {"remaining_weights": 0.3, "test_loss": 1.0, "seconds": 2.0, "num_weights": 9, "layers": {}}
 MEAN = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 2}
