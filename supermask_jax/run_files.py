@@ -60,7 +60,7 @@ PART = [_RUN]
 
 _LINE = {
     "seed": COUNT, "epoch": COUNT, "train_loss": float, "train_accuracy": SHARE,
-    "remaining_weights": SHARE, "seconds": float, "step?": COUNT, "layer_density?": {str: SHARE},
+    "remaining_weights": SHARE, "seconds": float, "step": COUNT, "layer_density?": {str: SHARE},
     "layer_inverted?": {str: SHARE},
 }  # fmt: skip
 LINE = (_LINE | _VAL, _LINE | _TEST)
@@ -191,11 +191,19 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], str]:
     texts = path.read_bytes().split(b"\n") if path.exists() else []
     for number, text in enumerate(texts, start=1):
         try:
-            lines += [parse(text, LINE)] if text else []
+            if text:
+                lines.append(_same_layers(parse(text, LINE)))
         except ValueError as error:
             if number < len(texts):
                 wrong = wrong or f"line {number}: {one_line(error)}"
     return lines, wrong
+
+
+def _same_layers(line: dict[str, Any]) -> dict[str, Any]:
+    density, inverted = (line.get(name, {}).keys() for name in ("layer_density", "layer_inverted"))
+    if lost := density ^ inverted:
+        raise ValueError(f"layer {min(lost)} has no share in layer_density or layer_inverted")
+    return line
 
 
 def check_lines(

@@ -31,7 +31,7 @@ from supermask_jax.core import stats
 from supermask_jax.errors import UserError
 
 LINE = {"train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 1.1, "val_accuracy": 0.4,
-        "remaining_weights": 0.3, "seconds": 2.0}  # fmt: skip
+        "remaining_weights": 0.3, "seconds": 2.0, "step": 7}  # fmt: skip
 
 RUN = {"remaining_weights": 0.3, "test_loss": 1.0, "seconds": 2.0, "num_weights": 9, "layers": {}}
 MEAN = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 2}
@@ -98,7 +98,7 @@ def test_a_line_that_a_kill_tore_is_left_out_and_any_other_damage_is_an_error(tm
     with pytest.raises(UserError, match="metrics.jsonl is damaged: line 1: "):
         reading.read_folders([bad])
     lacks = folder(tmp_path / "lacks", whole + '{"seed": 0, "epoch": 3}\n')
-    with pytest.raises(UserError, match="line 3 has no train_loss"):
+    with pytest.raises(UserError, match="line 3: it has no train_loss"):
         reading.read_folders([lacks])
     summary = folder(tmp_path / "summary", whole)
     (summary / "summary.json").write_text("{")
