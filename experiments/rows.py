@@ -2,6 +2,7 @@
 
 from supermask_jax.analysis.rows import Row, Section
 
+KOSTER = "Koster et al., 2022"
 PAPER_PROTOCOL = ("--config.protocol=paper",)
 
 FCN = Section(
@@ -9,17 +10,22 @@ FCN = Section(
     "784-300-100-10, 266,200 weights. Paper: Koster et al., 2022, table 1. `best` and `sparse` are "
     "ours, chosen on the validation split.",
     figure="docs/front-fcn.svg",
+    paper=KOSTER,
 )
 METHODS = Section(
     "Every method on MNIST",
     "The same network with ReLU, for the methods that the signed supermask is compared with. "
     "Paper: Zhou et al., 2019.",
+    paper="Zhou et al., 2019",
 )
-CONV = Section("Convolutional networks on CIFAR-10", "Paper: Koster et al., 2022, table 1.")
+CONV = Section(
+    "Convolutional networks on CIFAR-10", "Paper: Koster et al., 2022, table 1.", paper=KOSTER
+)
 RESNET = Section(
     "ResNets on CIFAR",
     "The originals' architecture. Paper: Koster et al., 2022, table 1; ResNet56 and ResNet110 on "
     "CIFAR-100.",
+    paper=KOSTER,
 )
 
 
