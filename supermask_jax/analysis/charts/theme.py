@@ -47,8 +47,9 @@ THEME: Spec = {
              "domainColor": "@rule", "tickColor": "@rule", "titleFontWeight": "normal",
              "labelFontSize": 11, "titleFontSize": 12, "labelLimit": 130},
     "legend": {"labelColor": "@ink", "titleColor": "@muted", "titleFontWeight": "normal",
-               "orient": "bottom", "direction": "horizontal", "columns": 3, "labelLimit": 220,
-               "labelFontSize": 11, "symbolStrokeWidth": 2},
+               "orient": "bottom", "direction": "horizontal", "columns": 2, "labelLimit": 200,
+               "labelFontSize": 11, "symbolStrokeWidth": 2,
+               "layout": {"bottom": {"anchor": "start", "direction": "vertical"}}},
     "title": {"color": "@ink", "anchor": "start", "fontSize": 13, "fontWeight": 600},
     "range": {"ordinal": {"scheme": ["@low", "@s0", "@s5"]}},
     "text": {"color": "@ink"},
@@ -89,6 +90,8 @@ def save(spec: Spec, path: Path, *, width: int = _COLUMN, height: int | None = N
     painted["config"]["aria"] = False
     svg = vl_convert.vegalite_to_svg(painted, vl_version=vega_lite_version())
     svg = re.sub(r'<path[^>]* opacity="0"[^>]*>(</path>)?', "", svg)  # There to be pointed at.
+    clips = list(dict.fromkeys(re.findall(r"\bclip\d+", svg)))  # Vega counts on in a process.
+    svg = re.sub(r"\bclip\d+", lambda match: f"clip{clips.index(match[0])}", svg)
     if path.suffix == ".svg":
         path.write_text(svg, encoding="utf-8")
     else:  # Where a pixel is a point.

@@ -94,10 +94,12 @@ def layer_curves(group: Group, share: str) -> dict[str, Curve]:
     }  # fmt: skip
 
 
-def ladders(groups: Sequence[Group]) -> tuple[list[Ladder], list[Group]]:
-    """Returns the levels of pruning put together by cell, and the groups that are none.
+def ladders(groups: Sequence[Group]) -> tuple[list[Ladder], list[Group], list[Group]]:
+    """Puts the levels of pruning together, by cell.
 
-    The labels of levels say cell and level.
+    Returns:
+      Ladders; the groups that are no level; and all groups in their order, where the labels of
+      levels say cell and level.
     """
 
     def of(config: Mapping[str, Any], *apart: str) -> str:
@@ -109,23 +111,22 @@ def ladders(groups: Sequence[Group]) -> tuple[list[Ladder], list[Group]]:
         if "level" in group.config:
             cells.setdefault(of(group.config, "level"), []).append(group)
     dense = {of(g.config): g for g in groups if "level" not in g.config}
-    found, used = [], set()
+    found, labels, names = [], {}, []
     for members in cells.values():
         config = members[0].config
-        label = "-".join(str(config[f"recipe.{part}"]) for part in ("criterion", "mask1", "mask0"))
-        levels = [g._replace(label=f"{label}, level {g.config['level']}") for g in members]
-        levels.sort(key=lambda group: group.config["level"])
-        if (start := of(config, *_OF_LEVEL)) in dense:
-            used.add(start)
-            levels.insert(0, dense[start]._replace(label="level 0"))
-        found.append(Ladder(label, levels))
-    names = [ladder.label for ladder in found]
-    found = [
-        ladder if names.count(ladder.label) == 1
-        else ladder._replace(label=f"{ladder.label} ({names[:i].count(ladder.label) + 1})")
-        for i, ladder in enumerate(found)
-    ]  # fmt: skip
-    return found, [group for key, group in dense.items() if key not in used]
+        name = "-".join(str(config[f"recipe.{part}"]) for part in ("criterion", "mask1", "mask0"))
+        names.append(name)
+        name += f" ({names.count(name)})" if names.count(name) > 1 else ""
+        levels = sorted(members, key=lambda group: group.config["level"])
+        labels |= {id(g.runs): f"{name}, level {g.config['level']}" for g in levels}
+        if start := dense.get(of(config, *_OF_LEVEL)):
+            labels[id(start.runs)] = f"{start.label}, level 0"
+            levels.insert(0, start)
+        found.append((name, levels))
+    alone = [g for g in groups if id(g.runs) not in labels]
+    named = {id(g.runs): g._replace(label=labels.get(id(g.runs), g.label)) for g in groups}
+    made = [Ladder(name, [named[id(g.runs)] for g in levels]) for name, levels in found]
+    return made, alone, list(named.values())
 
 
 def final(run: Run, name: str) -> float | None:

@@ -37,16 +37,16 @@ def sections(
       details: of one run of each group.
       papers: the papers' points for these networks, methods, data sets and protocols.
     """
-    ladders, alone = numbers.ladders(groups)
-    found = [_result(alone, ladders, papers)]
-    found.append(_section("training", "Training", _training(alone, ladders)))
-    labels = {id(g.runs): g.label for ladder in ladders for g in ladder.levels}
+    ladders, alone, groups = numbers.ladders(groups)
+    found = [
+        _section("result", "Result", _result(groups, alone, ladders, papers)),
+        _section("training", "Training", _training(groups, alone, ladders)),
+    ]
     several = len(groups) > 1
     for i, (group, of_it) in enumerate(zip(groups, details, strict=True)):
-        label = labels.get(id(group.runs), group.label)
-        of_seeds = [tables.seeds_table(group._replace(label=label), named=True)] if several else []
-        title = label if several else "Inside the network"
-        blocks = [*of_seeds, *inside.blocks(group, of_it, f"group-{i}")]
+        title = group.label if several else "Inside the network"
+        seeds = [tables.seeds_table(group, named=True)] if several else []
+        blocks = [*seeds, *inside.blocks(group, of_it, f"group-{i}")]
         found.append(_section(f"group-{i}", title, blocks, folded=several))
     found.append(_section("settings", "Settings", _settings(groups)))
     return [section for section in found if section["blocks"]]
@@ -62,6 +62,7 @@ def report(groups: Sequence[Group], found: Sequence[dict[str, Any]], origin: Ori
 
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     env = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True)
+    groups = numbers.ladders(groups)[2]
     title, several = ", ".join(group.label for group in groups), len(groups) > 1
     waiting = [group for group in groups if not group.finished and not group.lost]
     return env.get_template("report.html").render(
@@ -152,16 +153,15 @@ def _numbers(group: Group) -> list[tuple[str, str, str | None]]:
     ]
 
 
-def _result(alone: Sequence[Group], ladders: Sequence[Ladder], papers: Sequence[Point]) -> Any:
-    groups = [*alone, *(g for ladder in ladders for g in ladder.levels)]
-    compared = tables.groups_table(list({id(g.runs): g for g in groups}.values()))
-    beside = [
-        compared if len(groups) > 1 else None,
-        tables.papers_table(groups, papers),
-        tables.seeds_table(groups[0], named=False) if len(groups) == 1 else None,
-    ]
+def _result(
+    groups: Sequence[Group], alone: Sequence[Group], ladders: Sequence[Ladder],
+    papers: Sequence[Point],
+) -> list[Block | None]:  # fmt: skip
+    several = len(groups) > 1
+    table = tables.groups_table(groups) if several else tables.seeds_table(groups[0], named=False)
+    beside = [None if several else table, tables.papers_table(groups, papers)]
     if all(group.dense for group in alone) and not ladders:
-        return _section("result", "Result", beside)
+        return [table]
     colours = dict(zip([g.label for g in alone] + [x.label for x in ladders], _cycle(),
                        strict=False))  # fmt: skip
     rows = [row for group in alone for row in _point_rows(group)]
@@ -175,7 +175,7 @@ def _result(alone: Sequence[Group], ladders: Sequence[Ladder], papers: Sequence[
     text += "Diamonds: the paper, as printed there." if papers else (
         "No paper has a row for this network, method, data set and protocol.")  # fmt: skip
     drawn = [chart("front", "Accuracy against remaining weights", spec, text)]
-    return _section("result", "Result", [grid(drawn, beside, least=440)])
+    return [table if several else None, grid(drawn, beside if any(beside) else None, least=440)]
 
 
 def _cycle() -> Iterator[str]:
@@ -203,7 +203,9 @@ def _point_rows(group: Group) -> list[dict[str, Any]]:
     return [*rows, point_row(found, label, "runs")]
 
 
-def _training(alone: Sequence[Group], ladders: Sequence[Ladder]) -> list[Block | None]:
+def _training(
+    groups: Sequence[Group], alone: Sequence[Group], ladders: Sequence[Ladder]
+) -> list[Block | None]:
     found: list[Block | None] = []
     if alone:
         names = [group.label for group in alone]
@@ -212,8 +214,7 @@ def _training(alone: Sequence[Group], ladders: Sequence[Ladder]) -> list[Block |
         names = [f"level {group.config.get('level', 0)}" for group in ladder.levels]
         found.append(inside.heading(f"{ladder.label}, level by level"))
         found += _curves(ladder.levels, names, names, f"ladder-{i}-")
-    every = [*alone, *(g for ladder in ladders for g in ladder.levels)]
-    if any(len(group.runs) > 1 for group in every):
+    if any(len(group.runs) > 1 for group in groups):
         found.append(note("Bands are 95 % intervals of the mean over seeds; of fewer than five "
                           "seeds the thin lines are the seeds themselves."))  # fmt: skip
     return found
