@@ -44,7 +44,7 @@ def front(
     half = max((row["order"] for row in placed if row["kind"] == "way"), default=0) / 2
     shown = [r["accuracy"] for r in placed if r["kind"] != "way" or r["order"] > half]
     y_low, y_high = padded(shown, False, 0.15)
-    x_high = min(x_high, 130.0)
+    x_high = min(x_high * (1.4 if labelled else 1), 130.0)  # Room for the last label.
     pick = alt.selection_point(fields=["series"], bind="legend")
     y_scale = alt.Scale(domain=[max(y_low, 0), min(y_high, 100)], zero=False, nice=False)
     y = alt.Y("accuracy:Q", title=y_title, scale=y_scale)
@@ -124,11 +124,13 @@ def front_of_rows(found: Front, title: str) -> Spec:
     for point in found.ours:  # Runs of equal settings share their label.
         places.setdefault((point.remaining.mean, point.accuracy.mean), []).append(point)
     rows = [point_row(point, "ours", "front", i) for i, point in enumerate(line)]
-    for i, same in enumerate(places.values()):
+    beaten = 0
+    for same in sorted(places.values(), key=lambda same: same[0].remaining.mean):
         point = same[0]._replace(label=", ".join(p.label for p in same))
-        side = ("left", "above")[i % 2]
         if same[0] in line:
             side = ("below", "above")[line.index(same[0]) % 2]
+        else:
+            beaten, side = beaten + 1, ("left", "above")[beaten % 2]
         rows.append(point_row(point, "ours", "runs", side=side))
     rows += [point_row(p, p.label, "paper", side="below") for p in found.papers]
     for p in found.dense:
