@@ -279,13 +279,7 @@ def test_pointing_at_a_curve_tells_its_numbers(runs, tmp_path, browser):
     script = "return document.getElementById('vg-tooltip-element').textContent"
     told = shown(browser, script, bool)
     assert re.search(r"epoch\s*\d.*series.*split\s*(validation|training).*value\s*[\d.]+", told)
-
-
-def test_the_theme_changes_with_the_page(runs, tmp_path, browser):
-    page = tmp_path / "report.html"
-    written(runs / "set", out=page, flags=["--quick"])
-    opened(browser, page, 1280)
-    browser.look(1280, dark=True)
+    browser.look(1280, dark=True)  # And the theme follows, on the page as it is.
     ground = "return document.querySelector('.vega svg rect').getAttribute('fill')"
     wanted = theme.DARK["panel"]
     assert shown(browser, ground, lambda found: found == wanted) == wanted

@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None, checkout: Checkout | None = None) ->
         groups = reading.group_runs(reading.read_folders(args.folders), default_identity())
         out = args.out or _first(args.folders) / "report.html"
         check_out(out)
+        check_out(args.figures and args.figures / "front.svg")
         from supermask_jax.commands import report_arrays  # JAX: not for --help.
 
         details = [report_arrays.details_of(group, quick=args.quick) for group in groups]

@@ -43,7 +43,10 @@ def curves(
     import altair as alt
 
     rows = [row for row in rows if math.isfinite(row["value"]) and (row["value"] > 0 or not log)]
-    low, high = padded([r["value"] for r in rows if r["seed"] == "mean" and _late(r, rows)], log)
+    means = [row for row in rows if row["seed"] == "mean"]
+    ends = {row["series"]: row["epoch"] for row in means}  # Early epochs leave no room for others.
+    late = [r for r in means if r["epoch"] > min(0.1 * ends[r["series"]], ends[r["series"]] - 1)]
+    low, high = padded([r["value"] for r in late], log)
     low, high = (max(low, 0.0), min(high, 1.0)) if unit == 100 else (low, high)
     rows = [
         row | {k: clipped(row[k], unit, low if log else 0.0) for k in ("value", "low", "high")}
@@ -115,9 +118,3 @@ def curve_rows(
             for seed, curve in seeds.items() for epoch, value in curve
         ]  # fmt: skip
     return rows
-
-
-def _late(row: Mapping[str, Any], rows: Rows) -> bool:
-    """Whether an axis must show a value: early epochs leave no room for the others."""
-    last = max(r["epoch"] for r in rows)
-    return row["epoch"] > 0.1 * last or row["epoch"] == last
