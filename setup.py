@@ -23,7 +23,7 @@ setup(
     entry_points={"console_scripts": ["supermask = supermask_jax.cli:main"]},
     install_requires=[
         "absl-py>=2.0",
-        "altair>=5.5",  # with the next two: charts of reports
+        "altair>=6,<7",  # charts; of the major version of Vega-Lite that vl-convert draws
         "array_record>=0.5",
         "flatbuffers>=23",  # for jax.export
         "flax>=0.10",
@@ -42,7 +42,7 @@ setup(
         "scipy>=1.13",
         "tensorflow-datasets>=4.9.7",
         "threadpoolctl>=3",
-        "vl-convert-python>=1.7",
+        "vl-convert-python>=1.9",
     ],
     extras_require={
         "test": [

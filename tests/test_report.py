@@ -219,6 +219,11 @@ return [...document.querySelectorAll('.vega svg text')]
 _DRAWN = """
 return [...document.querySelectorAll('.chart')].filter(e => e.querySelector('.vega svg')).length
 """
+_GROUND = "return document.querySelector('.vega svg.marks').style.backgroundColor"
+
+
+def rgb(colour):
+    return f"rgb({', '.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))})"
 
 
 def shown(browser, script, wanted):
@@ -256,9 +261,8 @@ def test_the_page_works_in_a_browser(runs, tmp_path, browser):
             assert browser.run(_TOO_WIDE.replace("WIDTH", str(width))) == []
             assert browser.run("return document.documentElement.scrollWidth") == width
             assert min(browser.run(_TEXTS)) > 8  # Small, but read.
-        ground = "return document.querySelector('.vega svg rect').getAttribute('fill')"
-        grounds[dark] = browser.run(ground)
-    assert grounds == {False: theme.LIGHT["panel"], True: theme.DARK["panel"]}
+        grounds[dark] = browser.run(_GROUND)
+    assert grounds == {False: rgb(theme.LIGHT["panel"]), True: rgb(theme.DARK["panel"])}
     pictures = "return [...document.images].every(i => i.complete && i.naturalWidth > 0)"
     assert browser.run(pictures) and browser.run("return document.images.length") > 20
     unnamed = "return document.querySelectorAll('.vega:not([aria-label]), img:not([alt])').length"
@@ -272,17 +276,17 @@ def test_pointing_at_a_curve_tells_its_numbers(runs, tmp_path, browser):
     page = tmp_path / "report.html"
     written(runs / "set", out=page, flags=["--quick"])
     opened(browser, page, 1280)
-    middle = "const b = document.querySelector('#training .vega svg').getBoundingClientRect();"
-    x, y = browser.run(f"{middle} return [b.left + b.width / 2, b.top + b.height / 3]")
+    dots = "[...document.querySelectorAll('#training .vega .mark-symbol.role-mark path')]"
+    middle = "return [b.left + b.width / 2, b.top + b.height / 2]"
+    x, y = browser.run(f"const b = {dots}[1].getBoundingClientRect(); {middle}")
     for step in range(3):
         browser.tell("Input.dispatchMouseEvent", type="mouseMoved", x=x + step, y=y)
     script = "return document.getElementById('vg-tooltip-element').textContent"
     told = shown(browser, script, bool)
     assert re.search(r"epoch\s*\d.*series.*split\s*(validation|training).*value\s*[\d.]+", told)
     browser.look(1280, dark=True)  # And the theme follows, on the page as it is.
-    ground = "return document.querySelector('.vega svg rect').getAttribute('fill')"
-    wanted = theme.DARK["panel"]
-    assert shown(browser, ground, lambda found: found == wanted) == wanted
+    wanted = rgb(theme.DARK["panel"])
+    assert shown(browser, _GROUND, lambda found: found == wanted) == wanted
 
 
 def test_paper_has_what_is_folded_away(runs, tmp_path, browser):

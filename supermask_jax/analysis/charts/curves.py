@@ -53,8 +53,7 @@ def curves(
         for row in rows
     ]
     pick = alt.selection_point(fields=["series"], bind="legend")
-    near = alt.selection_point(fields=["epoch"], nearest=True, on="pointerover", empty=False,
-                               clear="pointerout")  # fmt: skip
+    near = alt.selection_point(fields=["epoch"], on="pointerover", empty=False, clear="pointerout")
     first = min((row["epoch"] for row in rows), default=1)
     scale = alt.Scale(type="log" if log else "linear", domain=[low * unit, high * unit],
                       nice=False, **({} if log else {"zero": False}))  # fmt: skip
@@ -84,7 +83,7 @@ def curves(
     seeds = base.transform_filter("datum.seed != 'mean'").encode(y, detail=["split:N", "seed:N"])
     seeds = seeds.mark_line(strokeWidth=0.8, opacity=0.45, clip=True)
     line = mean.mark_line(strokeWidth=2, clip=True, point=len({r["epoch"] for r in rows}) == 1)
-    dots = mean.mark_circle(size=55, clip=True).encode(
+    dots = mean.mark_circle(size=90, clip=True).encode(
         opacity=alt.when(near).then(alt.value(1)).otherwise(alt.value(0)))  # fmt: skip
     rule = base.mark_rule().encode(color=alt.value("@muted"),
         opacity=alt.when(near).then(alt.value(0.5)).otherwise(alt.value(0)))  # fmt: skip

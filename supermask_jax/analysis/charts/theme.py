@@ -66,13 +66,6 @@ def paint(spec: Spec, palette: Mapping[str, str]) -> Spec:
     return json.loads(re.sub(r'"@(\w+)"', lambda match: f'"{palette[match[1]]}"', text))
 
 
-def vega_lite_version() -> str:
-    """Returns the version that the specifications are of, as vl-convert takes it."""
-    import altair
-
-    return altair.SCHEMA_VERSION.lstrip("v").rpartition(".")[0]
-
-
 def save(spec: Spec, path: Path, *, width: int = _COLUMN, height: int | None = None) -> None:
     """Writes a chart as SVG or PDF, by the path's ending, or its data as CSV.
 
@@ -88,7 +81,7 @@ def save(spec: Spec, path: Path, *, width: int = _COLUMN, height: int | None = N
     fit = {"type": "fit", "contains": "padding"}
     painted = paint(spec | {"width": width, "height": height, "autosize": fit}, LIGHT)
     painted["config"]["aria"] = False
-    svg = vl_convert.vegalite_to_svg(painted, vl_version=vega_lite_version())
+    svg = vl_convert.vegalite_to_svg(painted)
     svg = re.sub(r'<path[^>]* opacity="0"[^>]*>(</path>)?', "", svg)  # There to be pointed at.
     clips = list(dict.fromkeys(re.findall(r"\bclip\d+", svg)))  # Vega counts on in a process.
     svg = re.sub(r"\bclip\d+", lambda match: f"clip{clips.index(match[0])}", svg)

@@ -85,8 +85,7 @@ def _bundle() -> str:
     """The JavaScript of Vega; made from what is installed, in about two seconds."""
     import vl_convert
 
-    snippet = "window.vegaEmbed = vegaEmbed;"
-    return vl_convert.javascript_bundle(snippet, vl_version=theme.vega_lite_version())
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def charts_of(blocks: Sequence[Any]) -> Iterator[Block]:
