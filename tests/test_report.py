@@ -117,8 +117,7 @@ def test_charts_hold_the_numbers_of_the_metrics(runs, tmp_path):
 
 def test_figures_are_files_for_a_paper(runs, tmp_path, capsys):
     text = written(runs / "set", out=tmp_path / "a.html", flags=[f"--figures={tmp_path / 'f'}"])
-    names = charts_in(text).keys()
-    found = {path.name for path in (tmp_path / "f").iterdir()}
+    names, found = charts_in(text).keys(), {path.name for path in (tmp_path / "f").iterdir()}
     assert found == {f"{name}.{end}" for name in names for end in ("svg", "pdf", "csv")}
     assert f"{len(names)} charts as SVG, PDF and CSV" in capsys.readouterr().out
     for path in (tmp_path / "f").glob("*.svg"):
@@ -126,8 +125,8 @@ def test_figures_are_files_for_a_paper(runs, tmp_path, capsys):
         assert width / 96 * 25.4 == pytest.approx(84, abs=0.2)
         box = re.search(rb"/MediaBox \[0 0 ([\d.]+)", path.with_suffix(".pdf").read_bytes())
         assert float(box[1]) / 72 * 25.4 == pytest.approx(84, abs=0.2)
-    first = (tmp_path / "f" / "loss.csv").read_text().splitlines()[0]
-    assert first == "series,split,seed,epoch,value,low,high,n"
+    table = (tmp_path / "f" / "loss.csv").read_text()
+    assert table.startswith("series,split,seed,epoch,value,low,high,n\n")
 
 
 def test_quick_reads_no_checkpoint_and_says_so(runs, tmp_path, monkeypatch):
@@ -227,11 +226,9 @@ def rgb(colour):
 
 
 def shown(browser, script, wanted):
-    """What a script returns, once it is `wanted` or half a minute is over."""
-    for _ in range(300):
-        found = browser.run(script)
-        if wanted(found):
-            break
+    """What a script returns, once it is `wanted` or a minute is over."""
+    end = time.monotonic() + 60
+    while not wanted(found := browser.run(script)) and time.monotonic() < end:
         time.sleep(0.1)
     return found
 
@@ -265,8 +262,8 @@ def test_the_page_works_in_a_browser(runs, tmp_path, browser):
     assert grounds == {False: rgb(theme.LIGHT["panel"]), True: rgb(theme.DARK["panel"])}
     pictures = "return [...document.images].every(i => i.complete && i.naturalWidth > 0)"
     assert browser.run(pictures) and browser.run("return document.images.length") > 20
-    unnamed = "return document.querySelectorAll('.vega:not([aria-label]), img:not([alt])').length"
-    assert browser.run(unnamed) == 0
+    unnamed = ".vega:not([aria-label]), img:not([alt])"
+    assert browser.run(f"return document.querySelectorAll('{unnamed}').length") == 0
     asked = [url for url in browser.requests() if not url.startswith(("data:", "chrome"))]
     assert asked == [page.as_uri()] * 4
     assert browser.log("browser") == []
