@@ -2,6 +2,7 @@
 
 from supermask_jax.analysis.rows import Row, Section
 
+KOSTER = "Koster et al., 2022"
 PAPER_PROTOCOL = ("--config.protocol=paper",)
 
 FCN = Section(
@@ -9,21 +10,25 @@ FCN = Section(
     "784-300-100-10, 266,200 weights. Paper: Koster et al., 2022, by the READMEs of its code. "
     "`best` and `sparse` are ours, chosen on the validation split.",
     figure="docs/front-fcn.svg",
+    paper=KOSTER,
 )
 METHODS = Section(
     "Every method on MNIST",
     "The same network with ReLU, for the methods that the signed supermask is compared with. "
     "Paper: Zhou et al., 2019. Images are standardised one by one, but for the learned supermask; "
     "multicoat has edge-popup's gradient, scores and constants.",
+    paper="Zhou et al., 2019",
 )
 CONV = Section(
     "Convolutional networks on CIFAR-10",
     "Paper: Koster et al., 2022, by the READMEs of its code.",
+    paper=KOSTER,
 )
 RESNET = Section(
     "ResNets on CIFAR",
     "The originals' architecture. Paper: Koster et al., 2022, by the README of its code; ResNet56 "
     "and ResNet110 on CIFAR-100.",
+    paper=KOSTER,
 )
 
 

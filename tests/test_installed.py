@@ -39,6 +39,7 @@ def test_configs_come_along_by_name(installed, tmp_path):
         "error: there is no config file configs/conv8.py; did you mean conv8, which comes with the "
         "package?\n"
     )
+    assert (installed / "supermask_jax" / "analysis" / "report" / "report.html").is_file()
     names = {path.stem for path in (installed / "supermask_jax" / "configs").glob("*.py")}
     assert names == shipped_configs().keys() and not list(tmp_path.iterdir())
 

@@ -62,6 +62,8 @@ HEAVY = {
     "optax": {"training"},
     "orbax": {"training/checkpoint"},
     "tensorflow_datasets": {"data/sources"},
+    "altair": {"analysis/charts"},
+    "vl_convert": {"analysis/charts", "analysis/report/page"},
     "ml_collections": {
         "config",
         "config_koster",

@@ -115,7 +115,7 @@ def test_two_searches_into_one_log_lose_no_run(no_runs, tmp_path, monkeypatch, c
     found = sorted(run["point"]["method.threshold.value"] for run in log["runs"])
     assert found == [0.01, 0.02, 0.05]
     assert len(log["commands"]) == 2
-    assert [file.name for file in tmp_path.iterdir()] == ["log.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["log.json", "work"]
 
 
 def test_a_search_over_another_config_is_refused_while_the_first_run_trains(

@@ -21,7 +21,7 @@ from supermask_jax.run_files import (
     read_lines,
 )
 
-_NOT_GROUP = ("seed", "num_seeds")
+_NOT_GROUP = ("seed", "num_seeds", "level_sha256")
 _WITH_DEFAULTS = ("data", "model")
 
 _log = logging.getLogger("supermask_jax")
@@ -91,20 +91,18 @@ class Group(NamedTuple):
 def read_folders(folders: Sequence[Path]) -> list[Run]:
     """Returns the runs of work folders, a set of seeds as one run each but those that diverged.
 
-    Of several folders (``runs/*``) those that hold no run are searched for some further down, and
-    left out with a warning where nothing is to report.
+    Folders that are none (``runs``) are searched for some further down; of several, those with
+    nothing to report are left out with a warning.
 
     Raises:
-      NothingToReport: the folder holds no run, or none with a finished epoch that did not diverge;
-        of several, all do.
+      NothingToReport: no folder holds a run, or none with a finished epoch that did not diverge.
       UserError: a file is damaged.
     """
     folders = [expanded(folder).resolve() for folder in folders]
-    if len(folders) == 1:
-        return _read(folders[0])
+    places = [place for folder in folders for place in _runs_in(folder)]
     found: list[Run] = []
     nothing: list[NothingToReport] = []
-    for place in [place for folder in folders for place in _runs_in(folder)]:
+    for place in places:
         try:
             found += _read(place)
         except NothingToReport as error:
@@ -125,9 +123,7 @@ def _runs_in(folder: Path) -> list[Path]:
 
 def _read(folder: Path) -> list[Run]:
     if not (folder / "config.json").is_file():
-        inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
-        hint = f": give what is in it, {', '.join(inside[:3])} ..." if inside else ""
-        raise NothingToReport(f"{folder} holds no run{hint}")
+        raise NothingToReport(f"{folder} holds no run")
     config, env = _json(folder / "config.json", CONFIG), _json(folder / "env.json", ENV)
     summary = _json(folder / "summary.json", SUMMARY)
     diverged = _diverged(folder, summary)
