@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from supermask_jax import files
+
 if TYPE_CHECKING:
     import altair as alt
 
@@ -73,9 +75,8 @@ def save(spec: Spec, path: Path, *, width: int = _COLUMN, height: int | None = N
     """
     import vl_convert
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".csv":
-        path.write_text(table_of(spec), encoding="utf-8")
+        files.write(path, table_of(spec).encode())
         return
     height = height or min(spec["height"], width)
     fit = {"type": "fit", "contains": "padding"}
@@ -86,11 +87,11 @@ def save(spec: Spec, path: Path, *, width: int = _COLUMN, height: int | None = N
     clips = list(dict.fromkeys(re.findall(r"\bclip\d+", svg)))  # Vega counts on in a process.
     svg = re.sub(r"\bclip\d+", lambda match: f"clip{clips.index(match[0])}", svg)
     if path.suffix == ".svg":
-        path.write_text(svg, encoding="utf-8")
+        files.write(path, svg.encode())
     else:  # Where a pixel is a point.
         size = f'width="{0.75 * width:g}" height="{0.75 * height:g}"'
         svg = svg.replace(f'width="{width}" height="{height}"', size, 1)
-        path.write_bytes(vl_convert.svg_to_pdf(svg))
+        files.write(path, vl_convert.svg_to_pdf(svg))
 
 
 def table_of(spec: Spec) -> str:
