@@ -19,15 +19,19 @@ setup(
     ],
     # The config files stand at the top of the repository, and inside the package once installed.
     package_dir={"supermask_jax.configs": "configs"},
+    package_data={"supermask_jax.analysis.report": ["report.html"]},
     entry_points={"console_scripts": ["supermask = supermask_jax.cli:main"]},
     install_requires=[
         "absl-py>=2.0",
+        "altair>=6,<7",  # charts; of the major version of Vega-Lite that vl-convert draws
         "array_record>=0.5",
         "flatbuffers>=23",  # for jax.export
         "flax>=0.10",
         "jax>=0.10",
         "jaxlib>=0.10",
+        "jinja2>=3",
         "ml-collections>=1.0",
+        "ml_dtypes>=0.4",
         "numpy>=2.0",
         "optax>=0.2.4",
         # 1.0 replaces the API used here.
@@ -37,8 +41,10 @@ setup(
         "safetensors>=0.4",
         "scikit-learn>=1.5",
         "scipy>=1.13",
+        "shtab>=1.13",
         "tensorflow-datasets>=4.9.7",
         "threadpoolctl>=3",
+        "vl-convert-python>=1.9",
     ],
     extras_require={
         "test": [
@@ -62,9 +68,9 @@ setup(
             "nbclient>=0.10",
         ],
         "fuzz": ["atheris>=2.3"],
-        "onnx": ["jax2onnx>=0.17", "onnxruntime>=1.20"],
+        # jax2onnx 0.17 fails with JAX 0.12.
+        "onnx": ["jax<0.12", "jax2onnx>=0.17,<0.18", "onnxruntime>=1.20"],
         "peer": ["torch>=2.5"],
-        "plots": ["matplotlib>=3.8"],
         "tensorboard": ["tensorboardX>=2.6"],
         # importlib_resources: TFDS needs it to prepare, and does not install it.
         "tfds": ["tensorflow>=2.18", "importlib_resources>=6"],

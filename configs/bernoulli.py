@@ -10,7 +10,7 @@ Conv2 66.0 %, Conv4 72.5 %, Conv6 76.5 %; 11 to 93 % of the weights remain. The 
 
 from ml_collections import ConfigDict
 
-from supermask_jax.config import relu_network, sgd, weight_init
+from supermask_jax.config import RESNETS, relu_network, sgd, weight_init
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
@@ -18,6 +18,8 @@ def get_config(network: str = "fcn") -> ConfigDict:
     config.epochs = 200
     config.batch_size = 250
     config.data.preprocess = "unit"
+    if network not in RESNETS:
+        config.data.augment = "none"
     config.weight_init = weight_init("signed_constant", "xavier")
     config.method = {
         "name": "bernoulli",

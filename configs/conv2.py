@@ -2,7 +2,7 @@
 
   python experiments/main.py --config=configs/conv2.py --config.protocol=paper
 
-Source: Koster et al., 2022, table 1: 68.37 % [67.7, 69.0] at 0.60 % [0.58, 0.62] remaining
+Source: READMEs of Koster et al., 2022: 68.37 % [67.7, 69.0] at 0.60 % [0.58, 0.62] remaining
 weights; dense baseline 68.79 % [68.4, 69.2].
 
 Variants (`--config=configs/conv2.py:released`): published, the default; released, baseline,

@@ -2,7 +2,7 @@
 
   python experiments/main.py --config=configs/conv4.py --config.protocol=paper
 
-Source: Koster et al., 2022, table 1: 77.40 % [76.7, 78.3] at 2.91 % [2.9, 3.0] remaining
+Source: READMEs of Koster et al., 2022: 77.40 % [76.7, 78.3] at 2.91 % [2.9, 3.0] remaining
 weights; dense baseline 74.50 %.
 
 Variants (`--config=configs/conv4.py:released`): published, the default; released, baseline,

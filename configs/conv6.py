@@ -2,7 +2,7 @@
 
   python experiments/main.py --config=configs/conv6.py --config.protocol=paper
 
-Source: Koster et al., 2022, table 1: 79.17 % [78.1, 80.5] at 2.36 % [1.9, 2.6] remaining
+Source: READMEs of Koster et al., 2022: 79.17 % [78.1, 80.5] at 2.36 % [1.9, 2.6] remaining
 weights; dense baseline 75.91 % [75.4, 76.4].
 
 Variants (`--config=configs/conv6.py:released`): published, the default; released, baseline,

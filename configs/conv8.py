@@ -2,7 +2,7 @@
 
   python experiments/main.py --config=configs/conv8.py --config.protocol=paper
 
-Source: Koster et al., 2022, table 1: 80.91 % [79.9, 81.7] at 1.17 % [1.1, 1.2] remaining
+Source: READMEs of Koster et al., 2022: 80.91 % [79.9, 81.7] at 1.17 % [1.1, 1.2] remaining
 weights; dense baseline 72.24 % [71.4, 73.0].
 
 Variants (`--config=configs/conv8.py:released`): published, the default; released, baseline,

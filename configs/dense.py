@@ -2,9 +2,9 @@
 
   python experiments/main.py --config=configs/dense.py:fcn
 
-Source: the dense baselines of edge-popup's released code: SGD with a cosine schedule, coupled decay
-1e-4, learning rate 0.1 (FCN) or 0.01 (Conv2 to Conv8). The residual networks take the rate, decay
-and batch size of their masked twins.
+Source: the dense baselines of edge-popup's released code, on its data: SGD with a cosine schedule,
+coupled decay 1e-4, learning rate 0.1 (FCN) or 0.01 (Conv2 to Conv8). The residual networks take the
+rate, decay and batch size of their masked twins.
 """
 
 from ml_collections import ConfigDict

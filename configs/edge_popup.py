@@ -3,7 +3,8 @@
   python experiments/main.py --config=configs/edge_popup.py:fcn --config.method.density=0.3
 
 Source: the released code's small-scale configs: SGD 0.1, coupled decay 1e-4, cosine by epoch, 100
-epochs, signed Kaiming constants. At density 0.1 Koster et al., 2022, quote 65 % (Conv2), 74 %
+epochs, signed Kaiming constants; images by the data set's mean and deviation, those of CIFAR-10
+cropped and flipped. At density 0.1 a README of Koster et al., 2022, quotes 65 % (Conv2), 74 %
 (Conv4), 77 % (Conv6), 70 % (Conv8). `:resnet18` is their residual network on CIFAR-10. Scaled fans:
 `--config.weight_init.gain=G`, where G is 1/sqrt(density) in the paper and 1/sqrt(1 - density) in
 its code (`core.initializers.scaled_fan_gain`).

@@ -2,7 +2,7 @@
 
   python experiments/main.py --config=configs/fcn.py --config.protocol=paper
 
-Source: Koster et al., 2022, table 1: 97.48 % [97.3, 97.7] at 3.77 % [3.7, 3.8] remaining weights;
+Source: READMEs of Koster et al., 2022: 97.48 % [97.3, 97.7] at 3.77 % [3.7, 3.8] remaining weights;
 dense baseline 97.42 %.
 
 Variants (`--config=configs/fcn.py:released`):

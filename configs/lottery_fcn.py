@@ -17,6 +17,7 @@ norm), the network has no biases, and weights are normal and not truncated norma
 
 Variants (`--config=configs/lottery_fcn.py:frankle`):
   zhou     Adam, batches of 60, 55 epochs, 5,000 images for validation, 24 levels. The default.
+           Their Adam is TensorFlow's: --config.optimizer.eps_before_correction=true.
   frankle  SGD at 0.1, batches of 64, 50,000 steps, 30 levels. Their code prunes one weight more a
            layer and level: --config.lottery.counting=frankle.
   global   As zhou, but all layers are ranked together, as in open_lth.
@@ -35,7 +36,7 @@ def get_config(variant: str = "zhou") -> ConfigDict:
     config.weight_init = weight_init("normal", "xavier")
     config.method = dense()
     config.schedule = ConfigDict({"name": "constant"})
-    adam = ConfigDict({"name": "adam", "learning_rate": 1.2e-3})
+    adam = ConfigDict({"name": "adam", "learning_rate": 1.2e-3, "eps_before_correction": False})
     # The papers prune the output layer half as fast.
     last_layer = {"dense3": 0.9}
     return use_variant(

@@ -2,7 +2,7 @@
 
   python experiments/main.py --config=configs/resnet110.py --config.protocol=paper
 
-Source: Koster et al., 2022, table 1: 46.42 % at 20.64 % remaining weights; dense baseline 62.70 %,
+Source: README of Koster et al., 2022: 46.42 % at 20.64 % remaining weights; dense baseline 62.70 %,
 of another network: the masked one halves the resolution twice more. Settings of the originals' runs
 on CIFAR-100, kept in the history of the released code.
 

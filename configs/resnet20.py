@@ -6,7 +6,7 @@
 Not the standard ResNet20, which is in configs/resnet_he.py (`models.KosterResNet` says how it
 differs). Widths in the paper: 1, 1.5, 2, 2.5, 3, 3.5.
 
-Source: Koster et al., 2022, table 1, means of 50 runs, accuracy at remaining weights:
+Source: README of Koster et al., 2022, means of 50 runs, accuracy at remaining weights:
   width 1    81.68 % at 21.13 %    dense baseline 84.91 %
   width 2    84.42 % at  7.69 %    dense baseline 86.80 %
   width 3    84.89 % at  4.06 %    dense baseline 87.32 %

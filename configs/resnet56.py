@@ -2,7 +2,7 @@
 
   python experiments/main.py --config=configs/resnet56.py --config.protocol=paper
 
-Source: Koster et al., 2022, table 1: 60.01 % at 29.39 % remaining weights; dense baseline 68.04 %.
+Source: README of Koster et al., 2022: 60.01 % at 29.39 % remaining weights; dense baseline 68.04 %.
 Settings of the originals' runs on CIFAR-100, kept in the history of the released code.
 
 Variants (`--config=configs/resnet56.py:baseline`):

@@ -8,12 +8,14 @@ and decay fall together by a cosine.
 
 from ml_collections import ConfigDict
 
-from supermask_jax.config import relu_network, score_init, sgdw, weight_init
+from supermask_jax.config import RESNETS, relu_network, score_init, sgdw, weight_init
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
     config = relu_network("signed_topk", network)
     config.model.activation = "elu"
+    if network not in RESNETS:  # As the signed supermask's.
+        config.data.preprocess, config.data.augment = "standardize", "none"
     config.weight_init = weight_init(
         "signed_constant", "elus_sqrt6" if network == "fcn" else "elus_sqrt3"
     )

@@ -2,7 +2,7 @@
 
 Needs `pip install 'supermask-jax[fuzz]'`. It starts from the tickets of the repository; what breaks
 the reader, or takes it more than half a gigabyte, is left in a file, as libFuzzer does it.
-`python experiments/ticket.py fuzz FILE` damages a ticket knowing its format, which finds more.
+`tests/test_ticket_fuzz.py` damages tickets knowing their format.
 """
 
 import shutil
@@ -14,7 +14,7 @@ import atheris
 
 with atheris.instrument_imports(include=["supermask_jax"]):
     from supermask_jax.errors import UserError
-    from supermask_jax.tickets.files import decode_ticket
+    from supermask_jax.tickets.file import decode_ticket
     from supermask_jax.tickets.ticket import digest
 
 TICKETS = Path(__file__).resolve().parent.parent / "tickets"

@@ -30,7 +30,8 @@ def main(steps: int = 200) -> Found:
     model = CNN(rngs=nnx.Rngs(0))
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
     found = train(
-        apply_fn=lambda params, images: nnx.merge(graphdef, params, rest)(images),
+        # A copy, since batch norm and dropout write to what is in `rest`.
+        apply_fn=lambda params, images: nnx.merge(graphdef, params, rest, copy=True)(images),
         params=params,
         method=(method := sm.signed_topk(density=0.3)),
         tx=optax.adam(3e-3),

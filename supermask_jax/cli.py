@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from supermask_jax.commands.doorway import COMMANDS, EXIT_STATUS, entered_as
+from supermask_jax.commands import COMMANDS, EXIT_STATUS
+from supermask_jax.commands.process import whole_streams
 from supermask_jax.errors import UserError, unknown_name
 
 _USAGE = "usage: supermask [--help] [--version] COMMAND ..."
@@ -62,13 +63,13 @@ def _dispatch(words: Sequence[str]) -> int:
         raise UserError(f"unknown flag {name!r} before the command; see supermask --help")
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
-    with entered_as(f"supermask {name}"):
-        # Only the one that is wanted: many import JAX.
-        return importlib.import_module(f"supermask_jax.commands.{name}").main(rest)
+    # Only the one that is wanted: many import JAX.
+    return importlib.import_module(f"supermask_jax.commands.{name}").main(rest)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (default: the process's) and returns the exit status."""
+    whole_streams()
     try:
         return _dispatch(sys.argv[1:] if argv is None else argv)
     except UserError as error:

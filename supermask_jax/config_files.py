@@ -6,6 +6,9 @@ import difflib
 import importlib.util
 import inspect
 import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,13 @@ _CHOICES = {
     "compute_dtype": ("float32", "bfloat16"),
     "convolution": ("auto", "xla", "products"),
 }
+
+
+# What each section names its factory by.
+_NAMED_BY = {
+    "model": "name", "weight_init": "distribution", "method": "name", "optimizer": "name",
+    "schedule": "name",
+}  # fmt: skip
 
 
 def changes_nothing(flag: str) -> bool:
@@ -97,15 +107,30 @@ def load_config(spec: str) -> ConfigDict:
         raise UserError(f"config file {path} is not a Python file")
     module = importlib.util.module_from_spec(module_spec)
     try:
-        module_spec.loader.exec_module(module)
-        if variant and not inspect.signature(module.get_config).parameters:
-            raise UserError(f"it has no variants, so not {variant!r}")
-        config = module.get_config(variant) if variant else module.get_config()
+        with _neighbours(Path(path).resolve().parent):
+            module_spec.loader.exec_module(module)
+            if variant and not inspect.signature(module.get_config).parameters:
+                raise UserError(f"it has no variants, so not {variant!r}")
+            config = module.get_config(variant) if variant else module.get_config()
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:
         raise UserError(f"config file {path}: {type(error).__name__}: {error}") from error
     return config
+
+
+@contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    """Lets a config file import those beside it, as a script may, and forgets them after."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in sys.modules.keys() - before:
+            if Path(getattr(sys.modules[name], "__file__", None) or "").parent == folder:
+                del sys.modules[name]
 
 
 def _config_file(path: str) -> str:
@@ -135,6 +160,11 @@ def check_config(config: ConfigDict) -> None:
     """
     check_entries(config, default_config(), "")
     _check_name(config.name)
+    for section, key in _NAMED_BY.items():
+        if not isinstance(config[section].get(key), str):
+            raise UserError(
+                f"config.{section} must say its {key}, got {config[section].to_dict()!r}"
+            )
     for name in _AT_LEAST_1:
         if config[name] < 1:
             raise UserError(f"config.{name} must be at least 1, got {config[name]}")
@@ -166,8 +196,9 @@ def check_config(config: ConfigDict) -> None:
             "config.validation_fraction must be one in a whole number, such as "
             f"{1 / round(parts):.6g}, got {config.validation_fraction}"
         )
-    if config.model.width <= 0:
-        raise UserError(f"config.model.width must be positive, got {config.model.width}")
+    width = config.model.get("width", 1.0)
+    if isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 < width < 1e6:
+        raise UserError(f"config.model.width must be positive and below 1e6, got {width!r}")
     if config.data.subset < 0:
         raise UserError(f"config.data.subset must be at least 0, got {config.data.subset}")
     if config.protocol == "validation" and 0 < config.data.subset < round(parts):
@@ -220,7 +251,7 @@ _FACTORIES = ("model", "weight_init", "method", "optimizer", "schedule", "keep_l
 def check_entries(config: ConfigDict, default: ConfigDict, prefix: str) -> None:
     """Raises a UserError unless `config` has exactly the entries of `default`, of their types."""
     for key in config:
-        if key not in default:
+        if not isinstance(key, str) or key not in default:
             near = difflib.get_close_matches(key, default.keys(), n=1)
             hint = f": did you mean config.{prefix}{near[0]}?" if near else ""
             raise UserError(f"unknown config entry config.{prefix}{key}{hint}")

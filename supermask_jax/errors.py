@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -26,12 +29,37 @@ class Interrupted(KeyboardInterrupt):
         self.signum = signum
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Returns a path with its ``~`` replaced by the home folder.
+
+    Raises:
+      UserError: there is no such home, or the path holds a NUL character.
+    """
+    if "\0" in os.fspath(path):
+        raise UserError(f"a path holds no NUL character, got {os.fspath(path)!r}")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"there is no home folder for {path}: set HOME, or give a path") from error
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> UserError:
     """Returns the error for a `name` that is not among the `known` ones, with the nearest first."""
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return UserError(f"unknown {kind} {name!r}: {hint}known: {', '.join(names)}")
+    shown = one_line(repr(name), 60)
+    return UserError(f"unknown {kind} {shown}: {hint}known: {', '.join(names)}")
+
+
+@contextmanager
+def about(what: str) -> Iterator[None]:
+    """Puts `what`, such as the name of a leaf, before the message of an error from within."""
+    try:
+        yield
+    except (UserError, ValueError) as error:
+        kind = UserError if isinstance(error, UserError) else ValueError
+        raise kind(f"{what}: {error}") from error
 
 
 def one_line(error: BaseException | str, limit: int = 200) -> str:

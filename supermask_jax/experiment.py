@@ -23,7 +23,7 @@ from supermask_jax.core import initializers, thresholds
 from supermask_jax.data import DATASETS, Dataset, load
 from supermask_jax.data.pipeline import hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
-from supermask_jax.errors import Diverged, UserError
+from supermask_jax.errors import Diverged, UserError, one_line
 from supermask_jax.methods import Method
 from supermask_jax.models.convolution import resolved
 from supermask_jax.training import optimizers, schedules
@@ -35,7 +35,7 @@ from supermask_jax.training.loop import train
 from supermask_jax.training.memory import seeds_per_program
 from supermask_jax.training.sharding import Layout, choose_layout, one_device
 from supermask_jax.training.state import create_state
-from supermask_jax.training.summary import finish
+from supermask_jax.training.summary import check_left, finish
 from supermask_jax.training.tensorboard import require_tensorboard
 from supermask_jax.training.trainer import Plan, Splits, Trainer
 from supermask_jax.training.workdir import Workdir
@@ -44,15 +44,25 @@ from supermask_jax.training.xla_cpu import steps_in_dispatch
 _log = logging.getLogger("supermask_jax")
 
 # Options of methods that are functions: made from the entries that the config holds for them.
-_MAKERS = {"score_init": initializers.get, "threshold": thresholds.get}
+_MAKERS = {
+    "score_init": (initializers.get, "distribution"), "threshold": (thresholds.get, "rule"),
+}  # fmt: skip
 
 
 def method_from_config(config: Mapping[str, Any]) -> Method:
     """Makes a method; nested entries become the functions that they name."""
-    options = {
-        name: _MAKERS[name](**value) if name in _MAKERS else value for name, value in config.items()
-    }
+    options = {name: _made(name, value) for name, value in config.items()}
     return methods.get(**options)
+
+
+def _made(name: str, value: Any) -> Any:
+    if name not in _MAKERS:
+        return value
+    make, key = _MAKERS[name]
+    entries = isinstance(value, (Mapping, ConfigDict))
+    if not entries or not isinstance(value.get(key), str):
+        raise UserError(f"config.method.{name} must say its {key}, got {one_line(str(value))}")
+    return make(**value)
 
 
 @fixed_settings()
@@ -162,7 +172,7 @@ def _traced(config: ConfigDict, create: Callable[[jax.Array], Any]) -> tuple[Any
         traced, shapes = jax.make_jaxpr(create, return_shape=True)(seed_key(0))
     except UserError:
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, MemoryError) as error:
         size = " x ".join(map(str, DATASETS[config.data.name].image_shape))
         raise UserError(
             f"model {config.model.name!r} of width {config.model.width} cannot be built for "
@@ -236,6 +246,7 @@ def run(
     with folder.locked():
         folder.check(identity(config), default_identity())
         if (summary := folder.finished_summary()) is not None:
+            check_left(folder, summary)
             _log.info("%s holds this run, finished: nothing to do", folder.path)
             return summary
         trainers = programs(config, folder)
@@ -257,11 +268,15 @@ def run(
                 folder.write_json(part.summary, found)
                 wait_for_all("part written")
             runs += found
-        alone = config.num_seeds == 1
+        if trainers[0].in_set:
+            check_left(folder, {"runs": runs})  # Also what a part that was there before has left.
+            found = _set_summary(config, runs, DivergedSeeds(folder).read())
+        else:
+            (found,) = runs
         summary = {
             "name": config.name,
             "protocol": config.protocol,
-            **(runs[0] if alone else _set_summary(config, runs, DivergedSeeds(folder).read())),
+            **found,
             "data": {"name": data.name, "source": data.source, "digest": data.digest},
         }
         summary = config_files.with_warnings(summary, config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shlex
 import time
@@ -20,6 +19,7 @@ from supermask_jax.analysis.rows import Row
 from supermask_jax.config_files import changes_nothing
 from supermask_jax.errors import Diverged, UserError, one_line
 from supermask_jax.overrides import load_with_overrides
+from supermask_jax.run_files import LOTTERY, RESULT, SEARCH, read
 
 _SEEDS = ("--config.seed=", "--config.num_seeds=")
 
@@ -156,11 +156,8 @@ def _agree(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): delete it, or restore it") from error
+def _read(path: Path, schema: Any = RESULT) -> dict[str, Any]:
+    return read(path, schema, "delete it, or restore it")
 
 
 def load_results(results: Path, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -187,10 +184,10 @@ def results_page(results: Path, rows: Sequence[Row]) -> str:
 
 def _other_sections(results: Path) -> Iterator[str]:
     """Yields the sections of result files that are no rows of the table."""
-    tickets = [_read(path) for path in sorted(results.glob("lottery-*.json"))]
+    tickets = [_read(path, LOTTERY) for path in sorted(results.glob("lottery-*.json"))]
     if tickets:
         yield "\n\n".join(["## Lottery tickets", _LOTTERY_NOTE, *map(_lottery_section, tickets)])
-    searches = [_read(path) for path in sorted(results.glob("search-*.json"))]
+    searches = [_read(path, SEARCH) for path in sorted(results.glob("search-*.json"))]
     if searches:
         yield "\n\n".join(["## Searches", page.SEARCH_NOTE, *map(page.search_lines, searches)])
 

@@ -71,7 +71,14 @@ METHODS_UNDER_TEST = {
     "signed_topk": Row(lambda: methods.signed_topk(density=0.3), straight),
     "signed_topk_layer": Row(lambda: methods.signed_topk(density=0.3, scope="layer"), straight),
     "multicoat": Row(
-        lambda: methods.multicoat(densities=(0.5, 0.2)), by_sign, polarities=(0, 1, 2)
+        lambda: methods.multicoat(densities=(0.5, 0.2)),
+        lambda weights, scores: 2 * by_sign(weights, scores),  # once for each coat
+        polarities=(0, 1, 2),
+    ),
+    "multicoat_once": Row(
+        lambda: methods.multicoat(densities=(0.5, 0.2), per_coat=False),
+        by_sign,
+        polarities=(0, 1, 2),
     ),
     "signed_top": Row(lambda: methods.signed(threshold=thresholds.top_fraction(0.2)), straight),
 }

@@ -7,7 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from supermask_jax import methods
 from supermask_jax.core import initializers, stats, trees
+from supermask_jax.core.levels import next_level, unpruned
+from supermask_jax.core.recipes import Recipe
 from supermask_jax.errors import UserError
 
 # (shape, std) by scale, from the table of the papers' networks, to the digits it gives.
@@ -126,3 +129,15 @@ def test_stats_count_exactly():
     after = {"a": jnp.array([[-1, -1, 1, 0]], jnp.int8), "b": jnp.array([0, -1], jnp.int8)}
     assert float(stats.sign_flips(masks, after)) == pytest.approx(2 / 6)
     assert float(stats.density({})) == 1.0
+
+
+def test_errors_about_a_leaf_name_it():
+    params = {"first": {"kernel": jnp.ones((2, 3))}, "norm": {"kernel": jnp.ones(3)}}
+    with pytest.raises(
+        ValueError, match="scores of 'norm/kernel': a kernel shape needs at least 2"
+    ):
+        methods.signed().init(jax.random.key(0), params)
+    w = {"a": np.ones(4, np.float32), "b": np.zeros(4, np.float32)}
+    recipe = Recipe("random", "signed_constant", keep=0.5, sigma=-1.0)
+    with pytest.raises(UserError, match="layer 'a': sigma of the signed constant is -1"):
+        next_level(recipe, w, unpruned(w), w, level=1, seed=0)

@@ -49,3 +49,15 @@ def test_no_array_is_made_before_its_size_is_checked():
     for array in (np.zeros(2, np.int64), np.array([None]), np.zeros(2, np.int8)):
         with pytest.raises(ValueError, match="not of unsigned bytes"):
             pickles.load(pickle.dumps(array, 2)).numpy()
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_every_protocol_is_read(protocol, order):
+    array = np.arange(6, dtype=np.uint8).reshape((2, 3), order=order)
+    found = pickles.load(pickle.dumps({"data": array, "labels": [1, 2]}, protocol))
+    (data,) = (value for value in found.values() if isinstance(value, pickles.Array))
+    np.testing.assert_array_equal(data.numpy(), array)
+    for wrong in (np.zeros(2, np.int64), np.zeros(2, np.int8)):
+        with pytest.raises(ValueError, match="not of unsigned bytes"):
+            pickles.load(pickle.dumps(wrong, protocol)).numpy()

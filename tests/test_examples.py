@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import json
+import sys
 import xml.etree.ElementTree as ElementTree
 from typing import NamedTuple
 from unittest.mock import Mock
@@ -11,9 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from helpers import ROOT, assert_trees_equal
+from ticket_helpers import SMALL_CONV, random_ticket
 
 import supermask_jax as sm
+from supermask_jax import models, tickets
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.data import load
 
@@ -109,6 +113,28 @@ def test_an_nnx_model_is_left_with_its_masked_weights(example, monkeypatch):
         assert 0 < np.mean(np.asarray(layer.kernel[...]) == 0) < 1
 
 
+def test_an_nnx_model_may_have_batch_norm_and_dropout(example, monkeypatch):
+    module, calls, cnn = example("nnx_adapter"), {}, example("nnx_adapter").CNN
+
+    class Normed(cnn):
+        def __init__(self, *, rngs):
+            super().__init__(rngs=rngs)
+            self.norm1 = nnx.BatchNorm(32, rngs=rngs)
+            self.dropout = nnx.Dropout(rate=0.1, rngs=rngs)
+
+    monkeypatch.setattr(module, "CNN", Normed)
+    monkeypatch.setattr(module, "train", lambda *, params, method, **kw: calls.update(
+        kw, params=params) or Found([], *method.init(jax.random.key(0), params)))  # fmt: skip
+    module.main()
+
+    @jax.jit
+    def loss(params):
+        return calls["apply_fn"](params, jnp.ones((2, 8, 8, 1))).sum()
+
+    grads = jax.grad(loss)(calls["params"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
 def test_an_own_method_runs_from_a_config(example, monkeypatch, tmp_path):
     monkeypatch.setitem(sm.METHODS, "flip", None)  # Taken out again at the end.
     summary = example("own_method").from_config(tmp_path / "run", epochs=1)
@@ -193,6 +219,18 @@ def test_timed_convolutions_are_cases(example):
     kernel = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3, 3, 5)), jnp.float32)
     for way in module.WAYS.values():
         np.testing.assert_allclose(way(x, kernel), module.xla(x, kernel), atol=1e-4)
+
+
+def test_dense_layers_are_timed_as_the_network_that_they_are(example, monkeypatch):
+    module = example("time_tickets")
+    tail = module.dense_layers(random_ticket(SMALL_CONV, 0.3))
+    assert list(tail.layers) == ["dense1/kernel", "dense2/kernel", "dense3/kernel"]
+    images = np.random.default_rng(0).normal(size=(2, 1, 1, 96)).astype("f4")
+    logits = models.get(**tail.model, num_classes=10).apply(tickets.to_variables(tail), images)
+    np.testing.assert_allclose(tickets.predict(tail, images), logits, atol=1e-4)
+    assert module.dense_layers(random_ticket()) is None
+    monkeypatch.setitem(sys.modules, "jax", None)  # As where it is not installed.
+    assert module.ways(tail, images).keys() == {"dense, NumPy", "ticket", "all sparse"}
 
 
 def test_timed_tickets_are_result_files(example, tmp_path):

@@ -2,23 +2,23 @@
 
 import json
 import math
-import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from chart_helpers import rows_of
 from helpers import ROOT
 
 from supermask_jax.analysis import front
+from supermask_jax.analysis.charts import theme
+from supermask_jax.analysis.charts.front import front_of_rows
 from supermask_jax.analysis.front import Front, Point
 from supermask_jax.analysis.intervals import Interval
-from supermask_jax.analysis.plots import draw_front
 from supermask_jax.analysis.rows import Row, Section
 from supermask_jax.commands import front as command
 from supermask_jax.commands.checkout import Checkout
-from supermask_jax.errors import UserError
 
 ROWS = [
-    Row(f"net-{name}", "configs/fcn.py", section=Section("A network"))
+    Row(f"net-{name}", "configs/fcn.py", section=Section("A network", paper="Some paper"))
     for name in ("best", "published", "baseline", "never")
 ]
 
@@ -38,8 +38,11 @@ def result(name, remaining, accuracy, dense=False, paper=None):
         "remaining_weights": found.remaining._asdict(),
         "accuracy": found.accuracy._asdict(),
         "paper": paper or {},
-        "runs": [{"layer_densities": {} if dense else {"dense1/kernel": remaining}}],
-    }
+        "command": "", "config": {}, "n": 3, "seconds": 1.0, "mask_bytes": 9,
+        "env": {"versions": {}, "backend": "cpu", "device": "cpu", "cpu_count": 2},
+        "runs": [{"seed": 0, "test_accuracy": accuracy, "remaining_weights": remaining,
+                  "layer_densities": {} if dense else {"dense1/kernel": remaining}}],
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -105,31 +108,38 @@ def test_points_of_result_files():
     assert math.isnan(printed.remaining.low)
 
 
+def texts(svg):
+    return {"".join(node.itertext()).strip() for node in ElementTree.fromstring(svg).iter()}
+
+
 def test_the_drawing_shows_every_point_and_never_changes(tmp_path):
-    pytest.importorskip("matplotlib", reason="the extra for drawings is not installed")
     ours = [point("a", 0.02, 0.98, 0.001), point("b", 0.01, 0.97), point("beaten", 0.03, 0.96)]
     found = Front([*ours, ours[0]._replace(label="twin")], [point("paper", 0.0377, 0.975)],
                   [point("baseline", 1.0, 0.977, 0.001)])  # fmt: skip
+    spec = front_of_rows(found, "A network")
     for name in ("one.svg", "two.svg"):
-        draw_front(found, tmp_path / name, "A network")
+        theme.save(spec, tmp_path / name, width=690)
     one = (tmp_path / "one.svg").read_text()
     assert one == (tmp_path / "two.svg").read_text()
-    texts = {"".join(node.itertext()).strip() for node in ElementTree.fromstring(one).iter()}
-    assert {"A network", "a, twin", "b", "beaten", "paper", "baseline, dense: 97.70 %"} <= texts
+    wanted = {"A network", "a, twin", "b", "beaten", "paper", "baseline, dense: 97.70 %"}
+    assert wanted <= texts(one)
     assert "date" not in one
-    assert "#ffffff" in one  # Painted: it reads on a dark page.
+    assert f'fill="{theme.LIGHT["panel"]}"' in one  # Painted: it reads on a dark page.
+    joined = [row["label"] for row in rows_of(spec) if row["kind"] == "front"]
+    assert joined == ["b", "a", "twin"]
 
 
 def test_the_command_draws_and_prints(results, tmp_path, capsys):
-    pytest.importorskip("matplotlib", reason="the extra for drawings is not installed")
-    out = tmp_path / "docs" / "front.svg"
-    argv = ["--rows=net-*", f"--results={results}", f"--out={out}"]
-    assert command.main(argv, Checkout(ROOT, ROWS)) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["front", "2.40", "[2.38,", "2.42]", "98.20", "[98.00,", "98.40]",
-                                "3", "best"]  # fmt: skip
-    assert not lines[2].startswith("front")  # More weights, and less accurate.
-    assert ">A network<" in out.read_text()
+    for ending in ("svg", "pdf"):
+        out = tmp_path / "docs" / f"front.{ending}"
+        argv = ["--rows=net-*", f"--results={results}", f"--out={out}"]
+        assert command.main(argv, Checkout(ROOT, ROWS)) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[1].split() == ["front", "2.40", "[2.38,", "2.42]", "98.20", "[98.00,",
+                                    "98.40]", "3", "best"]  # fmt: skip
+        assert not lines[2].startswith("front")  # More weights, and less accurate.
+    assert {"A network", "Some paper"} <= texts((tmp_path / "docs" / "front.svg").read_text())
+    assert out.read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize(
@@ -149,10 +159,3 @@ def test_bad_input_is_one_line(argv, words, results, capsys, tmp_path, monkeypat
     assert line.startswith("error: ")
     assert words in line
     assert not list(tmp_path.glob("*.*"))
-
-
-def test_a_missing_extra_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UserError, match=r"pip install 'supermask-jax\[plots\]'"):
-        draw_front(Front([point("a", 0.1, 0.9)], [], []), tmp_path / "a.svg", "")
-    assert not list(tmp_path.iterdir())

@@ -39,6 +39,7 @@ def test_configs_come_along_by_name(installed, tmp_path):
         "error: there is no config file configs/conv8.py; did you mean conv8, which comes with the "
         "package?\n"
     )
+    assert (installed / "supermask_jax" / "analysis" / "report" / "report.html").is_file()
     names = {path.stem for path in (installed / "supermask_jax" / "configs").glob("*.py")}
     assert names == shipped_configs().keys() and not list(tmp_path.iterdir())
 
@@ -56,3 +57,22 @@ def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="config file fcn is not a Python file"):
         load_config("fcn")
+
+
+def test_a_config_may_import_its_neighbour(tmp_path):
+    # Two folders whose neighbours have one name, one of them imported when the config is made.
+    text = "{}def get_config():\n    {}return shared.config()\n"
+    for folder, late in (("a", False), ("b", True)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "shared.py").write_text(
+            "from supermask_jax.config import default_config\n\n\n"
+            "def config():\n    made = default_config()\n"
+            f"    made.name = '{folder}'\n    return made\n"
+        )
+        words = ("", "import shared\n    ") if late else ("import shared\n\n", "")
+        (tmp_path / folder / "mine.py").write_text(text.format(*words))
+    path, modules = list(sys.path), set(sys.modules)
+    for folder in ("a", "b"):
+        assert load_config(str(tmp_path / folder / "mine.py")).name == folder
+    assert sys.path == path
+    assert "shared" not in sys.modules.keys() - modules

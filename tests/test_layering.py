@@ -11,12 +11,13 @@ from helpers import ROOT
 PACKAGE = ROOT / "supermask_jax"
 
 # Rows from the bottom: what each part of the package may import of the package, and of the stack.
-BASE = {"entries", "errors", "files", "registry", "versions"}
+BASE = {"entries", "errors", "files", "registry", "run_files", "versions"}
 ALLOWED = {
     "entries": set(),
     "errors": set(),
     "files": {"errors"},
     "registry": {"errors"},
+    "run_files": {"errors"},
     "versions": set(),
     "core": BASE | {"core"},
     "methods": BASE | {"core", "methods"},
@@ -44,7 +45,6 @@ ALLOWED = {
 BELOW = set(ALLOWED)
 for part in (
     "lottery",
-    "benchmark",
     "reproduce",
     "search",
 ):  # Side by side, on one experiment.
@@ -58,6 +58,8 @@ HEAVY = {
     "optax": {"training"},
     "orbax": {"training/checkpoint"},
     "tensorflow_datasets": {"data/sources"},
+    "altair": {"analysis/charts"},
+    "vl_convert": {"analysis/charts", "analysis/report/page"},
     "ml_collections": {
         "config",
         "config_koster",
@@ -65,7 +67,6 @@ HEAVY = {
         "experiment",
         "overrides",
         "lottery",
-        "benchmark",
         "reproduce",
         "search",
         "commands",

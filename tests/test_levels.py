@@ -9,7 +9,7 @@ from lottery_helpers import SHAPES, SIZES, draw
 
 from supermask_jax.core.actions import MASK0_ACTIONS, MASK1_ACTIONS
 from supermask_jax.core.criteria import CRITERIA
-from supermask_jax.core.levels import next_level, unpruned
+from supermask_jax.core.levels import Level, next_level, unpruned
 from supermask_jax.core.pruning import num_kept, prune_global, prune_layers
 from supermask_jax.core.recipes import SIGN_MASKS, Recipe, level_shares
 
@@ -165,3 +165,39 @@ def test_choices_are_seeded_and_pairs_of_recipes_share_them():
     for name in SHAPES:
         np.testing.assert_array_equal(masks[0].masks[name], masks[1].masks[name])
         assert np.any(masks[0].masks[name] != other.masks[name])
+
+
+def test_variant_2_starts_from_0_for_good():
+    # Level 1 prunes 2 (0.5), which shrank: frozen at 0. Weights 0 and 5 shrank: they start from 0,
+    # and that is their w_i in level 2. It prunes 0 (4.5), which grew from 0: frozen at 0, not at
+    # 4. Weight 5 grew from 0 and stays there, 4 shrank now, 1 and 3 grew from what they were.
+    w, first, second = (
+        {"layer": np.float32(values)}
+        for values in ([4, 3, 2, 1, 5, 6], [3, 3.5, 0.5, 2, 5.5, 5], [4.5, 4.8, 0, 4.6, 4.7, 7])
+    )
+    for quirks in (False, True):
+        recipe = Recipe(mask0="variant_2", keep=5 / 6, original_quirks=quirks)
+        one = next_level(recipe, w, unpruned(w), first, level=1, seed=0)
+        np.testing.assert_array_equal(one.weights()["layer"], [0, 3, 0, 1, 5, 0])
+        two = next_level(recipe._replace(keep=4 / 5), w, one, second, level=2, seed=0)
+        np.testing.assert_array_equal(two.masks["layer"], [0, 1, 0, 1, 1, 1])
+        np.testing.assert_array_equal(two.weights()["layer"], [0, 3, 0, 1, 0, 0])
+
+
+def test_the_originals_control_draws_its_zeros_among_all_that_is_pruned():
+    w = {"layer": np.float32([1, 2, 3, 4, 5, 6, 7, 8])}
+    frozen = np.array([1, 1, 1, 1, 0, 0, 0, 0], np.int8)
+    before = Level({"layer": 1 - frozen}, {"layer": frozen * w["layer"]}, w, w)
+    final = {"layer": np.float32([1, 2, 3, 4, 0.2, 0.1, 7, 8])}  # 4 and 5 shrink, and are pruned.
+    drawn = set()
+    for seed, quirks in itertools.product(range(4), (False, True)):
+        recipe = Recipe(mask0="reshuffled", keep=0.5, original_quirks=quirks)
+        values = next_level(recipe, w, before, final, level=2, seed=seed).values["layer"][:6]
+        zeros = np.flatnonzero(values == 0)
+        assert len(zeros) == 2
+        np.testing.assert_array_equal(np.delete(values, zeros), np.delete(w["layer"][:6], zeros))
+        if quirks:
+            drawn |= set(zeros)
+        else:
+            np.testing.assert_array_equal(zeros, [4, 5])
+    assert drawn & {0, 1, 2, 3}

@@ -127,15 +127,27 @@ def test_max_pool_equals_flax_by_value_and_gradient(size):
         np.testing.assert_allclose(value, expected)
 
 
-def test_max_pool_shares_the_gradient_of_ties_and_has_forward_mode():
-    x = jnp.array([[3.0, 3.0], [1.0, 3.0]]).reshape(1, 2, 2, 1)
+def test_max_pool_gives_the_gradient_of_ties_to_the_first_and_has_forward_mode():
+    x = jnp.array([[1.0, 3.0], [3.0, 3.0]]).reshape(1, 2, 2, 1)
     (dx,) = jax.vjp(max_pool_2x2, x)[1](jnp.full((1, 1, 1, 1), 6.0))
-    np.testing.assert_array_equal(dx.ravel(), [2, 2, 0, 2])
+    np.testing.assert_array_equal(dx.ravel(), [0, 6, 0, 0])
     tangent = jnp.arange(1.0, 5).reshape(x.shape)
     value, forward = jax.jvp(max_pool_2x2, (x,), (tangent,))
-    np.testing.assert_allclose([value.item(), forward.item()], [3, (1 + 2 + 4) / 3], rtol=1e-6)
+    np.testing.assert_array_equal([value.item(), forward.item()], [3, 2])
     (dx,) = jax.vjp(max_pool_2x2, x.astype(jnp.bfloat16))[1](jnp.ones((1, 1, 1, 1), jnp.bfloat16))
     assert dx.dtype == jnp.bfloat16
+
+
+def test_ties_of_a_max_pool_go_where_those_of_flax_go():
+    # Values in 0, 1, 2, as after ReLU or a binary activation: most windows tie.
+    x = jax.random.randint(jax.random.key(0), (2, 6, 6, 3), 0, 3).astype(jnp.float32)
+    value, pullback = jax.vjp(max_pool_2x2, x)
+    expected, expected_pullback = jax.vjp(lambda x: nn.max_pool(x, (2, 2), (2, 2)), x)
+    np.testing.assert_array_equal(value, expected)
+    upstream = jax.random.normal(jax.random.key(1), value.shape)
+    np.testing.assert_allclose(
+        *pullback(upstream), *expected_pullback(upstream), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("size", [1, 4])

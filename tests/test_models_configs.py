@@ -9,6 +9,8 @@ from helpers import ROOT
 from supermask_jax import models
 from supermask_jax.config_files import load_config
 from supermask_jax.core.trees import named_leaves, num_params
+from supermask_jax.data import DATASETS
+from supermask_jax.data.transforms import make_prepare
 from supermask_jax.errors import UserError
 from supermask_jax.overrides import load_with_overrides
 
@@ -93,7 +95,26 @@ def test_residual_relu_networks_are_those_of_edge_popup():
     config = load("edge_popup.py:resnet18")
     assert (config.batch_size, config.optimizer.weight_decay) == (256, 5e-4)
     assert (config.data.augment, config.data.preprocess) == ("crop_flip", "mean_std")
-    assert load("edge_popup.py:conv2").data.augment == "none"
+
+
+@pytest.mark.parametrize("method", ["edge_popup", "biprop", "multicoat", "dense"])
+def test_relu_networks_have_the_data_of_edge_popup(method):
+    # (150 / 255 - 0.4914) / 0.2470 of a red pixel, and (150 / 255 - 0.1307) / 0.3081 of a grey one.
+    for network, augment, pixel in (("fcn", "none", 1.485), ("conv8", "crop_flip", 0.392)):
+        data = load(f"{method}.py:{network}").data
+        assert data.augment == augment
+        image = jnp.full((1, *DATASETS[data.name].image_shape), 150, jnp.uint8)
+        found = make_prepare(data.preprocess, data.augment, data.name, pad=data.pad)(None, image)
+        assert float(found[0, 0, 0, 0]) == pytest.approx(pixel, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("method", "preprocess"), [("bernoulli", "unit"), ("signed_topk", "standardize")]
+)
+def test_other_methods_keep_the_data_of_their_sources(method, preprocess):
+    for network in ("fcn", "conv8"):
+        data = load(f"{method}.py:{network}").data
+        assert (data.augment, data.preprocess) == ("none", preprocess)
 
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet56", "resnet110", "vgg16", "resnet_he"])

@@ -129,6 +129,20 @@ def test_adam_first_step_is_the_learning_rate():
     )
 
 
+def test_adam_of_tensorflow_adds_eps_before_the_correction():
+    # g = 1e-7: m = 1e-8, v = 1e-17. The original: sqrt(0.001) / 0.1 * 1e-8 / (3.16228e-9 + 1e-8)
+    # = 0.240253 of the rate; with eps after the correction 1e-7 / (1e-7 + 1e-8) = 0.909091.
+    for before, move in ((True, 0.240253), (False, 0.909091)):
+        tx = optimizers.get("adam", lambda t: 0.5, learning_rate=0.2, eps_before_correction=before)
+        np.testing.assert_allclose(run(tx, 0.0, [1e-7]), [-0.1 * move], rtol=1e-4)
+    # Then g = -2e-7: m = 0.9 * 1e-8 - 2e-8 = -1.1e-8, v = 0.999e-17 + 4e-17 = 4.999e-17;
+    # sqrt(1 - 0.998001) / 0.19 = 0.235315; 0.235315 * -1.1e-8 / (7.0704e-9 + 1e-8) = -0.151632.
+    tx = optimizers.get("adam", lambda t: 1.0, learning_rate=1.0, eps_before_correction=True)
+    np.testing.assert_allclose(
+        run(tx, 0.0, [1e-7, -2e-7]), [-0.240253, -0.240253 + 0.151632], rtol=1e-4
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "options", "epochs", "expected"),
     [

@@ -13,8 +13,8 @@ from supermask_jax.analysis.intervals import share_interval
 from supermask_jax.commands import evaluate, places
 from supermask_jax.errors import UserError
 from supermask_jax.methods import METHODS
-from supermask_jax.tickets.counts import count_layers, total
-from supermask_jax.tickets.making import without_values
+from supermask_jax.tickets.comparison import count_layers, total
+from supermask_jax.tickets.ticket import without_values
 from supermask_jax.training.arrays import write_arrays
 
 

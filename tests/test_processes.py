@@ -69,8 +69,10 @@ def test_a_process_dies_the_other_says_so_and_one_process_goes_on(tmp_path):
 
 def test_seeds_over_two_processes_are_seeds_in_one(tmp_path):
     argv = ("--config.epochs=2", "--config.num_seeds=2")
-    ended = [p.communicate(timeout=120) for p in start_two(*argv, f"--workdir={tmp_path / 'two'}")]
+    both = start_two(*argv, f"--workdir={tmp_path / 'two'}")
+    ended = [process.communicate(timeout=120) for process in both]
     assert "mean of 2 seeds" in ended[0][0], ended
+    assert [process.returncode for process in both] == [0, 0], ended
     single(tmp_path / "one", *argv)
     assert_same_runs(tmp_path / "two", tmp_path / "one")
     assert Workdir(tmp_path / "two").finished_summary()["test_accuracy"]["n"] == 2

@@ -4,16 +4,18 @@ import html
 import json
 import re
 import shutil
+import time
 
 import numpy as np
 import pytest
 from browser import missing, started
+from chart_helpers import charts_in, rows_of
 from helpers import ROOT, interrupted_run, tiny_config
-from PIL import Image
 
 from supermask_jax import cli, experiment
+from supermask_jax.analysis.charts import theme
 from supermask_jax.analysis.report import numbers, reading
-from supermask_jax.analysis.rows import Row
+from supermask_jax.analysis.rows import Row, Section
 from supermask_jax.commands import report_arrays
 from supermask_jax.commands.report import main
 from supermask_jax.config_files import default_identity
@@ -35,8 +37,9 @@ def runs(tmp_path_factory):
         {k: v for k, v in line.items() if not k.startswith("layer_")} | {"remaining_weights": 1}
         for line in folder.read_metrics()
     ]
-    summary = {"runs": [{"seed": i, "test_accuracy": 0.5 + i, "remaining_weights": 1}
-                        for i in (0, 1)]}  # fmt: skip
+    summary = folder.finished_summary()
+    for i, run in enumerate(summary["runs"]):
+        run |= {"test_accuracy": 0.25 + i / 2, "remaining_weights": 1, "layers": {}}
     (root / "dense").mkdir()
     (root / "dense" / "config.json").write_text(json.dumps(dense))
     (root / "dense" / "summary.json").write_text(json.dumps(summary))
@@ -85,14 +88,46 @@ def test_one_file_says_what_the_summary_says(runs, tmp_path, capsys):
     text = written(runs / "set", runs / "dense", out=out)
     assert "4 runs of 2 configs" in capsys.readouterr().out
     assert EVIL not in text and text.count("&lt;b&gt;&amp;") > 5
-    found = numbers.headline(group_of(runs / "set"))
+    group = group_of(runs / "set")
+    found = numbers.headline(group)
     assert f"{100 * found.accuracy.mean:.2f}" in text and f"{100 * found.accuracy.low:.2f}" in text
-    assert not re.search(r"(src|href)=\"(?!data:image/png|#)", text)
-    assert "http" not in text.replace("http-equiv", "")
-    assert out.stat().st_size < 400_000
-    assert f"<code>python experiments/report.py {runs / 'set'} " in text
+    own = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)  # What is not Vega's.
+    assert not re.search(r"(src|href)=\"(?!data:image/png|#)", own)
+    assert "http" not in own.replace("http-equiv", "").replace("https://vega.github.io/schema", "")
+    assert out.stat().st_size < 1_500_000
+    assert f"<code>supermask report {runs / 'set'} " in text
     command = json.loads((runs / "set" / "env.json").read_text())["command"]
-    assert command and html.escape(command.split()[-1]) in text
+    assert command and command in html.unescape(text)
+
+
+def test_charts_hold_the_numbers_of_the_metrics(runs, tmp_path):
+    charts = charts_in(written(runs / "set", runs / "dense", out=tmp_path / "a.html"))
+    lines = Workdir(runs / "set").read_metrics()
+    rows = [r for r in rows_of(charts["accuracy"])
+            if r["series"] == EVIL and r["split"] == "validation"]  # fmt: skip
+    for epoch in {line["epoch"] for line in lines}:
+        of_seeds = [100 * line["val_accuracy"] for line in lines if line["epoch"] == epoch]
+        shown = [row["value"] for row in rows if row["epoch"] == epoch and row["seed"] != "mean"]
+        np.testing.assert_allclose(shown, of_seeds, rtol=1e-4)
+        (mean,) = [r for r in rows if r["epoch"] == epoch and r["seed"] == "mean"]
+        assert mean["value"] == pytest.approx(np.mean(of_seeds), rel=1e-4)
+        assert 0 <= mean["low"] <= mean["high"] <= 100
+    kinds = {(row["series"], row["kind"]) for row in rows_of(charts["front"])}
+    assert kinds >= {(EVIL, "runs"), (EVIL, "seed"), ("dense", "dense")}
+
+
+def test_figures_are_files_for_a_paper(runs, tmp_path, capsys):
+    text = written(runs / "set", out=tmp_path / "a.html", flags=[f"--figures={tmp_path / 'f'}"])
+    names, found = charts_in(text).keys(), {path.name for path in (tmp_path / "f").iterdir()}
+    assert found == {f"{name}.{end}" for name in names for end in ("svg", "pdf", "csv")}
+    assert f"{len(names)} charts as SVG, PDF and CSV" in capsys.readouterr().out
+    for path in (tmp_path / "f").glob("*.svg"):
+        width = int(re.search(r'width="(\d+)"', path.read_text())[1])
+        assert width / 96 * 25.4 == pytest.approx(84, abs=0.2)
+        box = re.search(rb"/MediaBox \[0 0 ([\d.]+)", path.with_suffix(".pdf").read_bytes())
+        assert float(box[1]) / 72 * 25.4 == pytest.approx(84, abs=0.2)
+    table = (tmp_path / "f" / "loss.csv").read_text()
+    assert table.startswith("series,split,seed,epoch,value,low,high,n\n")
 
 
 def test_quick_reads_no_checkpoint_and_says_so(runs, tmp_path, monkeypatch):
@@ -142,17 +177,25 @@ def test_errors_are_one_line(tmp_path, capsys):
 
 def test_the_papers_points_are_those_of_the_network_and_its_data(runs):
     paper = {"accuracy": "97.48 [97.3, 97.7]", "remaining": "3.77"}
-    row = Row("fcn-published", "configs/fcn.py", paper=paper)
+    paper_rule = Section("FCN", paper="Koster et al., 2022")
+    row = Row("fcn-published", "configs/fcn.py", ("--config.protocol=paper",), paper,
+              section=paper_rule)  # fmt: skip
     group = group_of(runs / "set")
-    like = group._replace(config=group.config | {"data.name": "mnist", "model.width": 1.0})
+
+    def like(**entries):
+        known = {"data.name": "mnist", "model.width": 1.0, "protocol": "paper"}
+        return group._replace(config=group.config | known | entries)
+
     rows = [row, row._replace(name="fcn-again"), row._replace(paper={"accuracy": "1"})]
-    points = report_arrays.paper_points([like], rows, ROOT)
-    assert [(point.accuracy.mean, point.remaining.mean) for point in points] == [(0.9748, 0.0377)]
+    (point,) = report_arrays.paper_points([like()], rows, ROOT)
+    assert (point.accuracy.mean, point.remaining.mean) == (0.9748, 0.0377)
+    assert point.label == "Koster et al., 2022, signed"
+    others = {"protocol": "validation", "method.name": "edge_popup", "data.subset": 100}
+    for name, value in others.items():
+        assert report_arrays.paper_points([like(**{name: value})], rows, ROOT) == []
     assert report_arrays.paper_points([group], rows, ROOT) == []
-    other = like._replace(config=like.config | {"method.name": "edge_popup"})
-    assert report_arrays.paper_points([other], rows, ROOT) == []
-    wide = [row._replace(flags=("--config.model.width=2.0",))]
-    assert report_arrays.paper_points([like], wide, ROOT) == []
+    wide = [row._replace(flags=(*row.flags, "--config.model.width=2.0"))]
+    assert report_arrays.paper_points([like()], wide, ROOT) == []
 
 
 @pytest.fixture(scope="module")
@@ -170,73 +213,89 @@ return [...document.querySelectorAll('body *')]
   .map(e => e.tagName + '.' + e.className)
 """
 _TEXTS = """
-return [...document.querySelectorAll('svg.chart text')]
+return [...document.querySelectorAll('.vega svg text')]
   .map(e => e.getBoundingClientRect().height).filter(height => height > 0)
 """
+_DRAWN = """
+return [...document.querySelectorAll('.chart')].filter(e => e.querySelector('.vega svg')).length
+"""
+_GROUND = "return document.querySelector('.vega svg.marks').style.backgroundColor"
+
+
+def rgb(colour):
+    return f"rgb({', '.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))})"
+
+
+def shown(browser, script, wanted):
+    """What a script returns, once it is `wanted` or a minute is over."""
+    end = time.monotonic() + 60
+    while not wanted(found := browser.run(script)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return found
+
+
+def opened(browser, page, width, **look):
+    """A page with all its charts drawn, as on a window that is as high as the page."""
+    browser.look(width, **look)
+    browser.open(page)
+    browser.run("document.querySelectorAll('main details').forEach(d => { d.open = true; })")
+    height = browser.run("return document.documentElement.scrollHeight") + 3000
+    browser.tell("Emulation.setDeviceMetricsOverride", width=width, height=height,
+                 deviceScaleFactor=1, mobile=width < 600)  # fmt: skip
+    charts = len(charts_in(page.read_text()))
+    assert shown(browser, _DRAWN, lambda found: found == charts) == charts
+    return charts
 
 
 def test_the_page_works_in_a_browser(runs, tmp_path, browser):
     page = tmp_path / "report.html"
     written(runs / "set", runs / "dense", out=page)
     browser.requests(), browser.log("browser")
-    browser.open(page)
     grounds = {}
     for dark in (False, True):
         for width in (375, 1280):
-            browser.look(width, dark=dark)
+            # Front and three curves; two of layers, three of scores and one of mistakes.
+            assert opened(browser, page, width, dark=dark) == 4 + 6
             assert browser.run(_TOO_WIDE.replace("WIDTH", str(width))) == []
             assert browser.run("return document.documentElement.scrollWidth") == width
             assert min(browser.run(_TEXTS)) > 8  # Small, but read.
-        browser.screenshot(tmp_path / "page.png")
-        with Image.open(tmp_path / "page.png") as image:
-            grounds[dark] = image.convert("L").getpixel((2, 2))
-    assert grounds[False] > 230 and grounds[True] < 40
-    charts = browser.run("return document.querySelectorAll('svg.chart').length")
-    # Front and three curves; two of layers, three of scores and one of mistakes.
-    assert charts == 4 + 6
+        grounds[dark] = browser.run(_GROUND)
+    assert grounds == {False: rgb(theme.LIGHT["panel"]), True: rgb(theme.DARK["panel"])}
     pictures = "return [...document.images].every(i => i.complete && i.naturalWidth > 0)"
     assert browser.run(pictures) and browser.run("return document.images.length") > 20
-    unnamed = (
-        "return document.querySelectorAll('svg.chart:not([aria-label]), img:not([alt])').length"
-    )
-    assert browser.run(unnamed) == 0
+    unnamed = ".vega:not([aria-label]), img:not([alt])"
+    assert browser.run(f"return document.querySelectorAll('{unnamed}').length") == 0
     asked = [url for url in browser.requests() if not url.startswith(("data:", "chrome"))]
-    assert asked == [page.as_uri()]
+    assert asked == [page.as_uri()] * 4
     assert browser.log("browser") == []
 
 
 def test_pointing_at_a_curve_tells_its_numbers(runs, tmp_path, browser):
     page = tmp_path / "report.html"
     written(runs / "set", out=page, flags=["--quick"])
-    browser.open(page)
-    browser.look(1280)
-    told = browser.run(
-        """
-        const mark = document.querySelector('#training .hit rect');
-        const box = mark.getBoundingClientRect();
-        mark.dispatchEvent(new PointerEvent('pointermove',
-          {bubbles: true, clientX: box.left + 2, clientY: box.top + 2}));
-        return document.getElementById('tip').textContent;
-        """
-    )
-    assert re.match(r"epoch 1\nvalidation  [\d.]+ \[-?[\d.]+, [\d.]+\]\ntraining  ", told)
+    opened(browser, page, 1280)
+    dots = "[...document.querySelectorAll('#training .vega .mark-symbol.role-mark path')]"
+    middle = "return [b.left + b.width / 2, b.top + b.height / 2]"
+    x, y = browser.run(f"const b = {dots}[1].getBoundingClientRect(); {middle}")
+    for step in range(3):
+        browser.tell("Input.dispatchMouseEvent", type="mouseMoved", x=x + step, y=y)
+    script = "return document.getElementById('vg-tooltip-element').textContent"
+    told = shown(browser, script, bool)
+    assert re.search(r"epoch\s*\d.*series.*split\s*(validation|training).*value\s*[\d.]+", told)
+    browser.look(1280, dark=True)  # And the theme follows, on the page as it is.
+    wanted = rgb(theme.DARK["panel"])
+    assert shown(browser, _GROUND, lambda found: found == wanted) == wanted
 
 
 def test_paper_has_what_is_folded_away(runs, tmp_path, browser):
     page = tmp_path / "report.html"
     written(runs / "set", out=page, flags=["--quick"])
     browser.open(page)
-    folded = "return [...document.querySelectorAll('details')].filter(d => !d.open).length"
+    folded = (
+        "return [...document.querySelectorAll('main details')]"
+        ".filter(d => !d.open && !d.closest('.vega')).length"
+    )
     assert browser.run(folded) == 2
     browser.pdf(tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").stat().st_size > 20_000
     assert browser.run(folded) == 0
-
-
-def test_the_page_is_whole_without_its_script(runs, tmp_path, browser):
-    page = tmp_path / "report.html"
-    text = written(runs / "set", out=page, flags=["--quick"])
-    page.write_text(re.sub(r"<script>.*</script>", "", text, flags=re.DOTALL))
-    browser.open(page)
-    tips = browser.run("return document.querySelectorAll('#training .hit > title').length")
-    assert tips == 3 * 3  # an epoch and chart

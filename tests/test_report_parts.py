@@ -1,45 +1,49 @@
-"""The parts of the report that need no run: files, numbers, charts, colours."""
+"""The parts of the report that need no run: files, numbers, levels, names."""
 
 import json
-import math
-import xml.etree.ElementTree as ElementTree
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from chart_helpers import rows_of
 
-from supermask_jax.analysis.front import Point
-from supermask_jax.analysis.intervals import Interval, mean_interval
-from supermask_jax.analysis.report import images, numbers, reading, scales
+from supermask_jax.analysis.charts import grids
+from supermask_jax.analysis.intervals import mean_interval
+from supermask_jax.analysis.report import images, numbers, page, reading
 from supermask_jax.analysis.report.details import (
+    Details,
     bin_scores,
     class_means,
     confusion_matrix,
     dead_units,
 )
-from supermask_jax.analysis.report.heatmap import confusion_chart, layer_heatmap
-from supermask_jax.analysis.report.histogram import score_histogram
-from supermask_jax.analysis.report.lines import Line, line_chart
-from supermask_jax.analysis.report.markup import Markup, significant, tag
-from supermask_jax.analysis.report.scatter import Cloud, front_chart
-from supermask_jax.analysis.report.style import DARK, LIGHT
+from supermask_jax.config_files import default_identity
 from supermask_jax.core import stats
 from supermask_jax.errors import UserError
 
 LINE = {"train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 1.1, "val_accuracy": 0.4,
-        "remaining_weights": 0.3, "seconds": 2.0}  # fmt: skip
+        "remaining_weights": 0.3, "seconds": 2.0, "step": 7}  # fmt: skip
+
+RUN = {"remaining_weights": 0.3, "test_loss": 1.0, "seconds": 2.0, "num_weights": 9, "layers": {}}
+MEAN = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 2}
+SET = {"test_accuracy": MEAN, "remaining_weights": MEAN, "num_weights": 9, "seconds": 4.0}
 
 
 def folder(path, lines, config=None, summary=None, **files):
     path.mkdir()
-    config = {"name": "a", "epochs": 3, "seed": 0, "num_seeds": 1, "method": {"name": "signed"},
-              "protocol": "validation"} | (config or {})  # fmt: skip
+    known = default_identity() | {"name": "a", "epochs": 3, "method": {"name": "signed"}}
+    config = known | (config or {})
     (path / "config.json").write_text(json.dumps(config))
     text = lines if isinstance(lines, str) else "".join(json.dumps(x) + "\n" for x in lines)
     (path / "metrics.jsonl").write_text(text)
+    for part in [summary, *files.values()]:
+        for run in part if isinstance(part, list) else (part or {}).get("runs", [part or {}]):
+            if "test_accuracy" in run:
+                own = [line["epoch"] for line in lines if line["seed"] == run["seed"]]
+                run |= RUN | {"epoch": max(own)} | run
+    if "runs" in (summary or {}):
+        summary |= SET | {"num_seeds": config["num_seeds"]}
     for name, value in {"summary": summary, **files}.items():
         if value is not None:
             (path / f"{name}.json").write_text(json.dumps(value))
@@ -83,10 +87,10 @@ def test_a_line_that_a_kill_tore_is_left_out_and_any_other_damage_is_an_error(tm
     torn = folder(tmp_path / "torn", whole + '{"seed": 0, "epo')
     assert len(reading.read_folders([torn])[0].lines) == 2
     bad = folder(tmp_path / "bad", '{"seed": 0, "epo\n' + whole)
-    with pytest.raises(UserError, match="metrics.jsonl is damaged: line 1 has no JSON"):
+    with pytest.raises(UserError, match="metrics.jsonl is damaged: line 1: "):
         reading.read_folders([bad])
     lacks = folder(tmp_path / "lacks", whole + '{"seed": 0, "epoch": 3}\n')
-    with pytest.raises(UserError, match="line 3 has no train_loss"):
+    with pytest.raises(UserError, match="line 3: it has no train_loss"):
         reading.read_folders([lacks])
     summary = folder(tmp_path / "summary", whole)
     (summary / "summary.json").write_text("{")
@@ -107,42 +111,6 @@ def test_curves_are_means_over_the_seeds_that_have_the_epoch(tmp_path):
     assert numbers.layer_curves(group, "layer_density") == {}
 
 
-def test_texts_and_attributes_are_escaped_and_markup_is_not():
-    evil = "<script>&\"'"
-    found = tag("p", evil, tag("b", evil), title=evil, data_x=1.0, class_=None)
-    root = ElementTree.fromstring(found)
-    assert root.text == evil and root.find("b").text == evil
-    assert root.attrib == {"title": evil, "data-x": "1"}
-    assert tag("p", Markup("<i></i>")) == "<p><i></i></p>"
-
-
-@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
-def test_scales_hold_their_values_and_have_a_few_round_ticks(low, width):
-    scale = scales.linear([low, low + width], 0, 100)
-    assert scale.low <= low + 1e-6 * width and scale.high >= low + width * (1 - 1e-6)
-    assert 2 <= len(scale.ticks) <= 8
-    assert len({scale.label(tick) for tick in scale.ticks}) == len(scale.ticks)
-    step = scale.ticks[1] - scale.ticks[0]
-    assert round(step / 10 ** math.floor(math.log10(step) + 1e-9), 3) in (1, 2, 5)
-
-
-@given(st.floats(1e-4, 1e4), st.floats(1.0, 1e5))
-def test_logarithmic_scales_have_ticks_however_narrow(low, ratio):
-    scale = scales.logarithmic([low, 0.0, math.nan, low * ratio], 0, 100)
-    assert scale.low < low and scale.high > low * ratio
-    assert 2 <= len(scale.ticks) <= 11
-    assert 0 < scale(low) <= scale(low * ratio) < 100
-    assert scale(0.0) == 0
-
-
-@given(st.lists(st.floats(0, 100), min_size=1, max_size=7))
-def test_labels_are_moved_apart_in_their_order(places):
-    moved = scales.spread(places, 13, 0, 100)
-    order = sorted(range(len(places)), key=lambda i: places[i])
-    assert all(moved[b] - moved[a] > 13 - 1e-9 for a, b in zip(order, order[1:], strict=False))
-    assert min(moved) >= 0 and max(moved) <= 100
-
-
 def test_scores_are_counted_by_what_became_of_them():
     scores = np.float32([-2, -0.5, -0.01, 0, 0.01, 0.3, 0.5, np.nan])
     mask = np.int8([-1, -1, 0, 0, 0, 1, 1, 0])
@@ -155,8 +123,9 @@ def test_scores_are_counted_by_what_became_of_them():
     one_sided = bin_scores(np.float32([-3, -1, 2, 4]), np.int8([0, 0, 1, 1]))
     assert one_sided.cuts == (0.0,)  # The gap holds it: rather that than 0.5.
     assert bin_scores(scores, np.zeros(8, np.int8)).cuts == ()
-    shown = score_histogram("dense1", found)
-    assert "2 inverted" in shown and shown.count('class="cut"') == 2
+    bars = rows_of(grids.histogram(found.edges, found.counts, found.cuts))
+    assert sum(row["count"] for row in bars if row["fate"] == "inverted") == 2
+    assert [row["cut"] for row in bars if row["cut"] != ""] == [-0.02, 0.02]
 
 
 def test_confusion_means_and_dead_units():
@@ -166,8 +135,9 @@ def test_confusion_means_and_dead_units():
     pictures = np.uint8([[[[10]]], [[[20]]], [[[30]]], [[[255]]]])
     np.testing.assert_array_equal(class_means(pictures, labels, 4)[:, 0, 0, 0], [15, 30, 255, 0])
     assert dead_units(np.int8([[[0, 1], [0, 0]]])) == 1
-    shown = confusion_chart(matrix, ["cat", "dog", "frog"])
-    assert "1 of true cat\npredicted frog" in shown
+    cells = rows_of(grids.confusion(matrix, ["cat", "dog", "frog"]))
+    assert ("cat", "frog", 1) in {(c["true"], c["predicted"], c["images"]) for c in cells}
+    assert sum(cell["images"] for cell in cells) == 4
 
 
 def test_kernels_lie_on_a_sheet_in_their_order():
@@ -181,66 +151,49 @@ def test_kernels_lie_on_a_sheet_in_their_order():
     assert int((sheet[..., 3] == 255).sum()) == 2
 
 
-def test_charts_survive_numbers_that_cannot_be_drawn():
-    bad = Interval(math.nan, math.nan, math.nan, 1)
-    values = [Interval(0.5, 0.4, 0.6, 2), bad, Interval(0.0, math.nan, math.nan, 1)]
-    for log in (False, True):
-        text = line_chart(
-            [Line("a", [1, 2, 3], values, 0, end_label="a"), Line("b", [1], [bad], 7)],
-            title="t", show=significant, log=log,
-        )  # fmt: skip
-        ElementTree.fromstring(text)
-        assert 'nan"' not in text and "inf" not in text
-    nothing = Point("none", Interval(0.0, math.nan, math.nan, 1), values[0])
-    text = front_chart([Cloud(nothing, [], [(0.0, math.nan)], 0)], [nothing], "t")
-    ElementTree.fromstring(text)
-    assert "nan" not in text.replace("none", "")
-    names = [f"layer{i}" for i in range(110)]
-    grid = np.linspace(0, 1, 110)[:, None] * np.ones(400)
-    text = layer_heatmap(names, range(1, 401), grid, title="t", show=str, log=True)
-    assert len(text) < 60_000 and "layer109" in text
+def test_a_group_is_made_of_its_levels(tmp_path):
+    recipe = {"criterion": "large_final", "mask1": "rewind", "mask0": "zero"}
+
+    def level(number, seed):
+        config = {"seed": seed, "method": {"name": "dense"}}
+        if number:
+            config |= {"level": number, "recipe": recipe, "level_sha256": f"{number}{seed}"}
+        found = lines(seed=seed, remaining_weights=0.8**number)
+        summary = {"seed": seed, "test_accuracy": 0.9, "remaining_weights": 0.8**number}
+        return folder(tmp_path / f"{number}-{seed}", found, config, summary)
+
+    other = folder(tmp_path / "other", lines(), {"name": "b"})
+    groups = grouped(*(level(n, seed) for n in (2, 0, 1) for seed in (0, 1)), other)
+    (ladder,), alone, named = numbers.ladders(groups)
+    wanted = ["a, level 0", *(f"large_final-rewind-zero, level {n}" for n in (1, 2))]
+    assert [group.label for group in ladder.levels] == wanted
+    assert [group.label for group in alone] == ["b"]
+    assert [group.label for group in named] == [wanted[2], wanted[0], wanted[1], "b"]
+    assert [len(group.runs) for group in ladder.levels] == [2, 2, 2]  # Seeds, though masks differ.
+    found = page.sections(groups, [Details(0)] * 4, [])
+    charts = {chart["name"]: chart["spec"] for chart in page.charts_of(found)}
+    levels = [row for row in rows_of(charts["front"]) if row["kind"] == "level"]
+    assert [(row["order"], row["remaining"]) for row in levels] == [(0, 100), (1, 80), (2, 64)]
+    assert {row["series"] for row in levels} == {"large_final-rewind-zero"}
+    assert len({row["series"] for row in rows_of(charts["ladder-0-accuracy"])}) == 3
+    assert '"range": "ordinal"' in json.dumps(charts["ladder-0-accuracy"])  # One ramp.
+    folded = {section["id"]: section["folded"] for section in found}
+    assert list(folded.values()) == [False, False, *[True] * 4, False]
 
 
-def luminance(colour):
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return linear, float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-
-
-def contrast(a, b):
-    high, low = sorted((luminance(a)[1], luminance(b)[1]), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-# What is left of linear RGB without red, green and blue cones (Machado et al., 2009).
-BLIND = {
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
-                   [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
-                     [-0.011820, 0.042940, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
-                   [0.004733, 0.691367, 0.303900]],
-}  # fmt: skip
-
-
-def lab(colour, matrix):
-    rgb = np.clip(np.array(matrix) @ luminance(colour)[0], 0, 1)
-    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-    f = np.cbrt(np.array(to_xyz) @ rgb / (0.9505, 1, 1.089))
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
-
-
-@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
-def test_colours_are_read_and_told_apart(theme):
-    for ground in ("page", "panel"):
-        for text in ("ink", "muted", "s0", "s1", "s2", "s3", "s4", "s5"):
-            assert contrast(theme[text], theme[ground]) >= 4.5, (text, ground)
-    for fate in ("s0", "s1"):
-        assert contrast(theme["on"], theme[fate]) >= 4.5, fate
-    for kind, matrix in BLIND.items():
-        seen = {name: lab(theme[name], matrix) for name in ("s0", "s1", "s2", "s3", "s4", "s5")}
-        for a in seen:
-            for b in seen:
-                if a < b:
-                    assert np.linalg.norm(seen[a] - seen[b]) > 12, (kind, a, b)
-        assert np.linalg.norm(seen["s0"] - seen["s1"]) > 40 or kind == "tritanopia"
+def test_what_is_sampled_and_what_is_most_probable_have_names(tmp_path):
+    method = {"name": "bernoulli", "variant": "sampled", "evaluation": "sampled",
+              "eval_samples": 10}  # fmt: skip
+    config = {"method": method, "model": {"name": "fcn"}, "data": {"name": "digits"}}
+    summary = {"seed": 0, "test_accuracy": 0.9, "remaining_weights": 0.5}
+    groups = grouped(folder(tmp_path / "a", lines(), config, summary))
+    masks = {"dense1/kernel": np.int8([[0, 1], [1, 0]])}
+    details = Details(0, masks, confusion=np.array([[3, 1], [0, 4]]))
+    found = page.sections(groups, [details], [])
+    text = page.report(groups, found, page.Origin("c", "t"))
+    assert text.count("mean of 10 sampled masks") >= 4  # Verdict, both numbers, seeds.
+    assert "Most probable masks of seed 0" in text  # Layers.
+    assert "most probable masks of seed 0: 7 of 8 right" in text
+    once = dict(method, evaluation="rounded")
+    (group,) = grouped(folder(tmp_path / "b", lines(), config | {"method": once}, summary))
+    assert numbers.sampled(group) == ""

@@ -127,7 +127,7 @@ def test_order_on_the_page():
 
 
 def test_searches_and_tickets_have_their_place(tmp_path):
-    numbers = {"val_accuracy": 0.9, "remaining_weights": 0.1}
+    numbers = {"val_accuracy": 0.9, "remaining_weights": 0.1, "seconds": 1.0}
     runs = [
         {"point": {"gain": 1.0}, "digest": "a", "seed": 0, **numbers},
         {"point": {"gain": 2.0}, "digest": "b", "seed": 0, **numbers, "val_accuracy": 0.8},
@@ -136,7 +136,7 @@ def test_searches_and_tickets_have_their_place(tmp_path):
     (tmp_path / "search-net.json").write_text(json.dumps(log))
     value = {"mean": 0.97, "low": 0.96, "high": 0.98, "n": 3}
     head = {"criterion": "large_final", "mask1": "rewind", "mask0": "zero", "trained": True}
-    level = {**head, "level": 1, "density": 0.8, "test_accuracy": value}
+    level = {**head, "level": 1, "density": 0.8, "test_accuracy": value, "by_seed": {}}
     tickets = {"command": "python lottery", "config": {"lottery": {"untrained": False}}}
     (tmp_path / "lottery-net.json").write_text(json.dumps(tickets | {"rows": [level]}))
     text = reproduce.results_page(tmp_path, ROWS)
@@ -258,14 +258,17 @@ def test_the_seeds_of_a_set_that_diverged_are_kept(done, tmp_path):
     (folder / "masks.npz").rename(folder / "masks-s0.npz")
     lost = [{"seed": 1, "step": 7}]
     for diverged in (lost, []):
-        summary = {"runs": [summary.get("runs", [summary])[0]], "diverged": diverged}
+        runs = [summary.get("runs", [summary])[0]]
+        means = {name: mean_interval([runs[0][name]])._asdict()
+                 for name in ("test_accuracy", "remaining_weights")}  # fmt: skip
+        summary = {**runs[0], **means, "num_seeds": 2, "runs": runs, "diverged": diverged}
         (folder / "summary.json").write_text(json.dumps(summary))
         assert collect([folder]).get("diverged", []) == diverged
     assert "diverged" not in collect([folder])
 
 
 def test_collect_refuses_nothing_silently(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UserError, match="cannot read .*config.json: No such file"):
         collect([tmp_path])
 
 

@@ -1,16 +1,25 @@
 """Flags of the rows of the results table: seeds, and what changes nothing."""
 
 import argparse
+import json
+import runpy
 
 import pytest
 from helpers import ROOT
+from ml_collections import ConfigDict
 
 from supermask_jax import reproduce
 from supermask_jax.analysis.rows import Row
 from supermask_jax.commands.common import seed_list
+from supermask_jax.config import default_config
 from supermask_jax.config_files import changes_nothing
 from supermask_jax.errors import UserError
 
+SHIPPED = [
+    row
+    for row in runpy.run_path(str(ROOT / "experiments" / "rows.py"))["ROWS"]
+    if (ROOT / "results" / f"{row.name}.json").exists()
+]
 ROWS = [Row("masked", "configs/quickstart.py")]
 
 
@@ -32,3 +41,26 @@ def test_seeds_are_given_as_seeds(flag, tmp_path):
 def test_a_seed_twice_is_refused():
     with pytest.raises(argparse.ArgumentTypeError, match="a seed twice"):
         seed_list("0,1,0")
+
+
+@pytest.mark.parametrize("row", SHIPPED, ids=lambda row: row.name)
+def test_a_recorded_result_is_of_the_config_that_its_row_names_today(row):
+    recorded = json.loads((ROOT / "results" / f"{row.name}.json").read_text())["config"]
+    old = ConfigDict(default_config().to_dict(), type_safe=False)  # What older files lack.
+    for section in ("method", "optimizer", "schedule", "weight_init"):
+        old[section] = {}
+    old.update(recorded)
+    found = flat(reproduce.row_config(row, ROOT, 0).to_dict())
+    different = {name for name, value in flat(old.to_dict()).items() if found.get(name) != value}
+    assert different <= {"seed", "num_seeds", "name", "data.data_dir", "data.cache_dir"}
+
+
+def flat(tree, prefix=""):
+    found = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            found |= flat(value, f"{name}.")
+        else:
+            found[name] = tuple(value) if isinstance(value, list) else value
+    return found

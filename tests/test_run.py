@@ -144,6 +144,27 @@ def test_kill_9_and_resume_equals_never_stopped(finished, tmp_path):
     assert_same_results(finished, path)
 
 
+def test_a_run_that_goes_on_under_other_settings_of_jax_is_the_same(
+    finished, tmp_path, monkeypatch
+):
+    path = tmp_path / "run"
+    start_and_signal(path, signal.SIGKILL, 2)
+    for name, value in {
+        "JAX_ENABLE_X64": "1",
+        "JAX_DEFAULT_PRNG_IMPL": "rbg",
+        "JAX_THREEFRY_PARTITIONABLE": "0",
+        "JAX_RANDOM_SEED_OFFSET": "3",
+        "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+        "FLAX_FIX_RNG_SEPARATOR": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    done = run_main(*tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}"))
+    assert done.returncode == 0, done.stderr
+    assert_same_results(finished, path)
+    env = json.loads(Workdir(path).env.read_text())
+    assert (env["generator"], env["dtype"]) == ("threefry2x32", "float32")
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_signals_save_and_exit(finished, tmp_path, signum):
     path = tmp_path / "run"

@@ -108,6 +108,43 @@ def test_two_processes_in_one_folder_are_refused(tmp_path):
         experiment.run(tiny_config(), folder.path, quiet=True)
 
 
+def test_of_two_commands_at_once_the_folder_names_the_one_that_trains(tmp_path, monkeypatch):
+    config, other = tiny_config(epochs=1), tiny_config(epochs=2)
+    load, refused = experiment.load_data, []
+
+    def meanwhile(config):  # The other one starts while the first has written nothing yet.
+        if not refused:
+            refused.append("")
+            with pytest.raises(UserError, match="another process is training") as caught:
+                experiment.run(other, tmp_path / "run", quiet=True)
+            refused.append(str(caught.value))
+        return load(config)
+
+    monkeypatch.setattr(experiment, "load_data", meanwhile)
+    experiment.run(config, tmp_path / "run", quiet=True)
+    assert len(refused) == 2
+    assert Workdir(tmp_path / "run").read_config()["epochs"] == 1
+    assert not [file for file in (tmp_path / "run").iterdir() if file.name.startswith(".")]
+
+
+def test_what_fails_before_it_has_begun_leaves_no_folder(tmp_path, monkeypatch):
+    def fail(config):
+        raise UserError("no data")
+
+    monkeypatch.setattr(experiment, "load_data", fail)
+    with pytest.raises(UserError, match="no data"):
+        experiment.run(tiny_config(), tmp_path / "runs" / "run", quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_temporary_of_a_killed_start_is_cleared_and_does_not_stop_the_next(tmp_path):
+    stale = f".ticket-s1.safetensors.{'0' * 32}.tmp"
+    for name in (stale, ".lock"):
+        (tmp_path / name).touch()
+    experiment.run(tiny_config(epochs=1), tmp_path, quiet=True)
+    assert not [file for file in tmp_path.iterdir() if file.name.startswith(".")]
+
+
 def test_checkpoints_that_cannot_be_read_are_kept(tmp_path, monkeypatch):
     folder = interrupted_run(tmp_path / "run", monkeypatch)
     before = sorted(p.name for p in (folder.checkpoints / "steps").iterdir())
@@ -148,6 +185,15 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="not empty and holds no run"):
         experiment.run(tiny_config(), tmp_path, quiet=True)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_the_log_of_a_job_may_lie_in_a_new_folder(tmp_path):
+    for name in ("slurm-17.out", "job.err", "job.log"):
+        (tmp_path / name).write_text("srun: job 17 queued")
+        Workdir(tmp_path).check({"epochs": 1})
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="not empty and holds no run"):
+        Workdir(tmp_path).check({"epochs": 1})
 
 
 def test_an_unwritable_folder_is_one_error(tmp_path):

@@ -1,18 +1,16 @@
 """A search: its grid, what it refuses, its log, and going on from it."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+import shlex
+import shutil
 
 import pytest
-from helpers import ROOT, single_threaded
+from helpers import ROOT
 
+from supermask_jax import cli, experiment
 from supermask_jax.commands import search as command
 from supermask_jax.errors import UserError
-from supermask_jax.search import grid, jobs
+from supermask_jax.search import load_trial, load_trials
 
 QUICK = str(ROOT / "configs" / "quickstart.py")
 TINY = ["--config.model.width=0.1", "--config.epochs=2"]
@@ -21,6 +19,13 @@ THRESHOLDS = "--grid=method.threshold.value=0.01,0.05"
 
 def search(*argv, config=QUICK):
     return command.main([f"--config={config}", *TINY, "--workdir=work", "--out=log.json", *argv])
+
+
+def _lines(last):
+    """Two whole metrics lines, of which `last` says the second."""
+    shares = {"layer_density": {}, "layer_inverted": {}}
+    common = {"seed": 0, "step": 1, "train_loss": 1.0, "val_loss": 1.0, **shares}
+    return "".join(json.dumps({**common, **last, "epoch": epoch}) + "\n" for epoch in (1, 2))
 
 
 @pytest.fixture(autouse=True)
@@ -33,29 +38,22 @@ def no_runs(monkeypatch):
     """Runs that end at once; returns what was run, as (seed, threshold)."""
     seen = []
 
-    def run_one(config, folder):
+    def run(config, folder, quiet):
         threshold = config.method.threshold["value"]
         seen.append((config.seed, threshold))
-        return {"val_accuracy": 1 - threshold, "remaining_weights": 0.1 - threshold, "seconds": 1.0}
+        line = {"epoch": 2, "seconds": 1.0, "train_accuracy": 0, "val_accuracy": 1 - threshold}
+        line["remaining_weights"] = 0.1 - threshold
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "metrics.jsonl").write_text(_lines(line))
+        return {"epoch": 2}
 
-    monkeypatch.setattr(jobs, "run_one", run_one)
+    monkeypatch.setattr("supermask_jax.experiment.run", run)
     return seen
 
 
-def test_axes():
-    assert grid.parse_axis("a.b=1,2") == grid.Axis(("a.b",), (("1",), ("2",)))
-    assert grid.parse_axis("a,config.b=1:2,3:4") == grid.Axis(("a", "b"), (("1", "2"), ("3", "4")))
-    for text in ("a", "a=", "=1", "a,=1:2"):
-        with pytest.raises(UserError, match="an entry and its values"):
-            grid.parse_axis(text)
-    for text in ("a,b=1", "a,b=1:", "a,b=1:2:3", "a=1,"):
-        with pytest.raises(UserError, match="parts in every value"):
-            grid.parse_axis(text)
-
-
 def test_points_are_all_combinations_with_values_of_the_entries_types():
-    axes = ["method.threshold.value=0.01,0.02", "epochs,optimizer.learning_rate=1:1,2:0.5"]
-    trials = grid.load_trials(QUICK, TINY, [grid.parse_axis(text) for text in axes])
+    grid = ["method.threshold.value=0.01,0.02", "epochs,config.optimizer.learning_rate=1:1,2:0.5"]
+    trials = load_trials(QUICK, TINY, grid)
     assert [tuple(trial.point.values()) for trial in trials] == [
         (0.01, 1, 1.0), (0.01, 2, 0.5), (0.02, 1, 1.0), (0.02, 2, 0.5),
     ]  # fmt: skip
@@ -64,19 +62,11 @@ def test_points_are_all_combinations_with_values_of_the_entries_types():
 
 
 def test_the_digest_is_of_the_config_and_not_of_how_it_was_written():
-    a = grid.load_trial(QUICK, TINY, [("method.threshold.value", "0.02")])
-    b = grid.load_trial(QUICK, [*TINY, "--config.method.threshold.value=2e-2"])
-    c = grid.load_trial(QUICK, TINY)
+    a = load_trial(QUICK, TINY, [("method.threshold.value", "0.02")])
+    b = load_trial(QUICK, [*TINY, "--config.method.threshold.value=2e-2"])
+    c = load_trial(QUICK, TINY)
     assert a.digest == b.digest != c.digest
-    assert grid.load_trial(QUICK, [*TINY, "--config.seed=3"]).digest == c.digest
-
-
-def test_draws_are_of_the_seed():
-    trials = list(range(20))
-    assert grid.draw(trials, 5, 0) == grid.draw(trials, 5, 0) != grid.draw(trials, 5, 1)
-    assert len(set(grid.draw(trials, 20, 0))) == 20
-    with pytest.raises(UserError, match="from 1 to 20"):
-        grid.draw(trials, 21, 0)
+    assert load_trial(QUICK, [*TINY, "--config.seed=3"]).digest == c.digest
 
 
 @pytest.mark.parametrize(
@@ -93,8 +83,11 @@ def test_draws_are_of_the_seed():
         (["--grid=protocol=validation,paper"], "never on test"),
         ([THRESHOLDS, "--config.protocol=paper"], "never on test"),
         ([THRESHOLDS, "--seeds=a"], "whole numbers with commas"),
-        ([THRESHOLDS, "--random=3"], "--random must be from 1 to 2"),
-        ([THRESHOLDS, "--jobs=0"], "--jobs must be at least 1"),
+        (["--grid=epochs"], "an entry and its values"),
+        (["--grid=epochs,=1:2"], "an entry and its values"),
+        (["--grid=epochs,batch_size=1"], "needs 2 parts in every value"),
+        (["--grid=epochs,batch_size=1:2:3"], "needs 2 parts in every value"),
+        (["--grid=epochs=1,"], "needs 1 parts in every value"),
         ([THRESHOLDS, "--at_most=3.1"], "in (0, 1], got 3.1"),
         ([], "required: --grid"),
     ],
@@ -105,6 +98,39 @@ def test_bad_input_is_one_line_before_anything_runs(argv, words, capsys, tmp_pat
     assert line.startswith("error: ")
     assert words in line
     assert not list(tmp_path.iterdir())
+
+
+def test_two_searches_into_one_log_lose_no_run(no_runs, tmp_path, monkeypatch, capsys):
+    run, others = experiment.run, []
+
+    def meanwhile(config, folder, **options):
+        if not others:
+            others.append(True)
+            assert search("--grid=method.threshold.value=0.02,0.05") == 0
+        return run(config, folder, **options)
+
+    monkeypatch.setattr(experiment, "run", meanwhile)
+    assert search(THRESHOLDS) == 0
+    log = json.loads((tmp_path / "log.json").read_text())
+    found = sorted(run["point"]["method.threshold.value"] for run in log["runs"])
+    assert found == [0.01, 0.02, 0.05]
+    assert len(log["commands"]) == 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["log.json", "work"]
+
+
+def test_a_search_over_another_config_is_refused_while_the_first_run_trains(
+    no_runs, monkeypatch, capsys
+):
+    run = experiment.run
+
+    def meanwhile(config, folder, **options):
+        monkeypatch.setattr(experiment, "run", run)
+        assert search(THRESHOLDS, "--config.batch_size=16") == 1
+        return run(config, folder, **options)
+
+    monkeypatch.setattr(experiment, "run", meanwhile)
+    assert search(THRESHOLDS) == 0
+    assert "the log of a search over another config (batch_size: " in capsys.readouterr().err
 
 
 def test_the_log_holds_validation_alone_and_runs_that_diverge(tmp_path, capsys):
@@ -162,13 +188,28 @@ def test_the_best_point_under_a_bound(no_runs, capsys):
     assert "no point has at most 1.00% of the weights" in capsys.readouterr().out
 
 
-def test_other_errors_end_the_search(monkeypatch):
+def test_other_errors_end_the_search(monkeypatch, capsys):
     def run(*unused, **unused_too):
         raise UserError("no space")
 
     monkeypatch.setattr("supermask_jax.experiment.run", run)
-    with pytest.raises(UserError, match="no space"):
-        jobs.run_one(None, None)
+    assert search(THRESHOLDS) == 1
+    assert capsys.readouterr().err == "error: no space\n"
+
+
+def test_the_kept_log_is_read_and_its_commands_give_its_points(tmp_path, capsys):
+    """Those of `results/search-fcn.json`: recorded as experiments/search.py, which did the same."""
+    kept = json.loads((ROOT / "results" / "search-fcn.json").read_text())
+    shutil.copy(ROOT / "results" / "search-fcn.json", tmp_path / "log.json")
+    flags, points = ["--out=log.json"], set()
+    for recorded in kept["commands"]:
+        argv = shlex.split(recorded.replace("configs/", f"{ROOT}/configs/"))[2:]
+        assert cli.main(["search", *argv, *flags, "--dry_run"]) == 0
+        points |= {line.strip() for line in capsys.readouterr().out.splitlines()[1:]}
+    found = [" ".join(f"--config.{k}={v}" for k, v in r["point"].items()) for r in kept["runs"]]
+    assert points == set(found)
+    assert cli.main(["search", *argv, *flags, "--budget_minutes=-1"]) == 0
+    assert json.loads((tmp_path / "log.json").read_text())["runs"] == kept["runs"]
 
 
 def test_print_and_dry_run_write_nothing(tmp_path, capsys):
@@ -177,25 +218,3 @@ def test_print_and_dry_run_write_nothing(tmp_path, capsys):
     assert search(THRESHOLDS, "--print_config") == 0
     assert "epochs: 2" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
-
-
-def test_runs_side_by_side_are_saved_when_stopped(tmp_path):
-    argv = [
-        f"--config={QUICK}", "--config.model.width=0.1", "--config.epochs=3000", THRESHOLDS,
-        "--workdir=work", "--out=log.json", "--jobs=2",
-    ]  # fmt: skip
-    done = subprocess.Popen(
-        [sys.executable, str(ROOT / "experiments" / "search.py"), *argv],
-        stderr=subprocess.PIPE, text=True, env=single_threaded(), cwd=tmp_path,
-    )  # fmt: skip
-    deadline = time.monotonic() + 100
-    while len(list(tmp_path.glob("work/*/s0/metrics.jsonl"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.kill(done.pid, signal.SIGTERM)
-    try:
-        err = done.communicate(timeout=60)[1]
-    finally:
-        done.kill()
-    assert done.returncode == 128 + signal.SIGTERM, err
-    assert err.splitlines() == ["stopped by SIGTERM; saved: give the same command to go on"]
-    assert len(list(tmp_path.glob("work/*/s0/checkpoints/*/"))) >= 2

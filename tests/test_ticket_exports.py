@@ -1,6 +1,8 @@
 """Exported networks give the logits of the ticket, in JAX, onnxruntime and PyTorch."""
 
 import re
+import sys
+import types
 
 import jax
 import numpy as np
@@ -11,7 +13,7 @@ from ticket_helpers import SMALL, SMALL_CONV, random_ticket
 from supermask_jax import tickets
 from supermask_jax.commands import export as cli
 from supermask_jax.tickets import exports
-from supermask_jax.tickets.layers import standardize
+from supermask_jax.tickets.chain import standardize
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
 BN = {"mean": np.linspace(-1, 1, 6, dtype="f4"), "var": np.linspace(0.5, 2, 6, dtype="f4")}
@@ -42,9 +44,8 @@ def ticket(request):
     return ticket_of(*request.param)
 
 
-def test_stablehlo_takes_any_batch(ticket, tmp_path):
-    exports.write_stablehlo(tmp_path / "net", ticket)
-    loaded = jax.export.deserialize(bytearray((tmp_path / "net").read_bytes()))
+def test_stablehlo_takes_any_batch(ticket):
+    loaded = jax.export.deserialize(bytearray(exports.stablehlo(ticket)))
     assert loaded.platforms == ("cpu", "cuda", "tpu")
     for images in (IMAGES, IMAGES[:2]):
         np.testing.assert_allclose(loaded.call(images), tickets.predict(ticket, images), atol=1e-4)
@@ -62,11 +63,10 @@ def test_an_export_has_convolutions_for_every_machine():
     assert module.count("stablehlo.dot_general") == 3 * 3
 
 
-def test_onnx(ticket, tmp_path):
+def test_onnx(ticket):
     pytest.importorskip("jax2onnx", reason="the extra 'onnx' is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
-    exports.write_onnx(tmp_path / "net.onnx", ticket)
-    session = runtime.InferenceSession(str(tmp_path / "net.onnx"))
+    session = runtime.InferenceSession(exports.to_bytes(ticket, "onnx"))
     for images in (IMAGES, IMAGES[:2]):
         x = standardize(images.astype("f4"))
         (found,) = session.run(None, {session.get_inputs()[0].name: x})
@@ -74,10 +74,25 @@ def test_onnx(ticket, tmp_path):
 
 
 def test_onnx_that_is_not_installed_is_one_line(monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "jax2onnx", None)
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
     tickets.save_ticket(tmp_path / "a", ticket_of("fcn"))
     assert cli.main([f"--ticket={tmp_path / 'a'}", f"--onnx={tmp_path / 'b'}"]) == 1
     assert "pip install supermask-jax[onnx]" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+def test_onnx_that_does_not_go_with_this_jax_is_one_line(monkeypatch, tmp_path, capsys):
+    def to_onnx(*args, **options):
+        raise AttributeError("module 'jax' has\n no attribute 'thing'")
+
+    module = types.SimpleNamespace(to_onnx=to_onnx)
+    monkeypatch.setitem(sys.modules, "jax2onnx", module)
+    monkeypatch.setattr(exports, "versions", lambda names: dict.fromkeys(names, "9.9"))
+    tickets.save_ticket(tmp_path / "a", ticket_of("fcn"))
+    assert cli.main([f"--ticket={tmp_path / 'a'}", f"--onnx={tmp_path / 'b'}"]) == 1
+    error = capsys.readouterr().err
+    assert "with jax2onnx 9.9 and jax 9.9 (module 'jax' has no attribute" in error
+    assert "pip install supermask-jax[onnx]" in error and error.count("\n") == 1
     assert not (tmp_path / "b").exists()
 
 

@@ -14,9 +14,9 @@ from supermask_jax import models, tickets
 from supermask_jax.data import DATASETS
 from supermask_jax.data.transforms import PREPROCESSES, standardize
 from supermask_jax.errors import UserError
-from supermask_jax.tickets.inference import Network, without_dead
-from supermask_jax.tickets.layers import ACTIVATIONS, chain, preprocess
-from supermask_jax.tickets.making import flat
+from supermask_jax.tickets.chain import ACTIVATIONS, chain, preprocess
+from supermask_jax.tickets.numpy_model import Network, without_dead
+from supermask_jax.tickets.ticket import flat
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (7, 8, 8, 1), np.uint8)
@@ -111,7 +111,7 @@ def test_preprocessing_is_that_of_training(name):
 def test_batches_and_chunks_are_the_same_images(monkeypatch):
     ticket = random_ticket(SMALL_CONV, 0.3)
     whole = tickets.predict(ticket, IMAGES)
-    monkeypatch.setattr("supermask_jax.tickets.inference._CHUNK", 10_000)
+    monkeypatch.setattr("supermask_jax.tickets.numpy_model._CHUNK", 10_000)
     assert Network(ticket)._unfolded * 3 > 10_000
     np.testing.assert_allclose(tickets.predict(ticket, IMAGES), whole, atol=1e-6)
     np.testing.assert_allclose(tickets.predict(ticket, IMAGES[2:3]), whole[2:3], atol=1e-6)
@@ -200,3 +200,69 @@ assert error < 1e-4, error
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint16", "int16"])
+def test_integers_are_bytes_whatever_their_width(dtype):
+    ticket = random_ticket(SMALL)
+    expected = tickets.predict(ticket, IMAGES)
+    np.testing.assert_array_equal(tickets.predict(ticket, IMAGES.astype(dtype)), expected)
+    np.testing.assert_array_equal(tickets.predict(ticket, IMAGES.astype(dtype).tolist()), expected)
+    traced = preprocess(ticket, jnp.asarray(IMAGES.astype(dtype)), jnp)
+    np.testing.assert_allclose(traced, preprocess(ticket, IMAGES), atol=1e-5)
+    for name in PREPROCESSES:
+        of_width = PREPROCESSES[name](DATASETS["mnist"])
+        found = of_width(jnp.asarray(IMAGES.astype("int32")))
+        np.testing.assert_array_equal(found, of_width(jnp.asarray(IMAGES)))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_floats_are_preprocessed_already(dtype):
+    ticket = random_ticket(SMALL)
+    floats = preprocess(ticket, IMAGES).astype(dtype)
+    np.testing.assert_allclose(
+        tickets.predict(ticket, floats), tickets.predict(ticket, IMAGES), atol=2e-2
+    )
+    with pytest.raises(UserError, match=f"images are {dtype[:5]}.*as uint8"):
+        standardize(jnp.asarray(floats))
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (IMAGES.astype("int32") + 1, "images go from 1 to 256: give integers from 0 to 255"),
+        (IMAGES.astype("int8"), "images go from -1[0-9]+ to 1"),
+        (IMAGES > 0, "images are bool"),
+        (IMAGES.astype(str), "images are <U3"),
+        (IMAGES.astype(object), "images are object"),
+        (IMAGES.astype(complex), "images are complex128"),
+    ],
+)
+def test_images_of_other_types_are_refused(images, message):
+    with pytest.raises(UserError, match=message):
+        tickets.predict(random_ticket(SMALL), images)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros((7, 1), int), r"labels are of shape \(7, 1\), .*give one for each"),
+        (np.eye(10, dtype=int)[:7], r"of one-hot labels their argmax"),
+        (3, r"labels are of shape \(\)"),
+        ([1, 2], r"labels are of shape \(2,\), and images \(7,\)"),
+        (np.arange(7.0), "labels are float64: give integers"),
+        (["3"] * 7, "labels are <U1"),
+        (None, "labels are object"),
+        ([True] * 7, "labels are bool"),
+        ([0, 1, 2, 3, 4, 5, 10], "labels go from 0 to 10, and the classes from 0 to 9"),
+        ([-1, 1, 2, 3, 4, 5, 6], "labels go from -1"),
+    ],
+)
+def test_labels_are_one_integer_for_each_image(labels, message):
+    ticket = random_ticket(SMALL)
+    right = np.argmax(tickets.predict(ticket, IMAGES), -1)
+    assert tickets.accuracy(ticket, IMAGES, right.astype("uint8").tolist()) == 1
+    with pytest.raises(UserError, match=message):
+        tickets.accuracy(ticket, IMAGES, labels)
+    with pytest.raises(UserError, match="there are no images"):
+        tickets.accuracy(ticket, IMAGES[:0], right[:0])

@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from supermask_jax import methods
-from supermask_jax.core import order
+from supermask_jax.config_files import load_config
+from supermask_jax.core import initializers, order
 from supermask_jax.core.density import annealed_count, num_kept, ramp
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.errors import UserError
@@ -216,7 +218,35 @@ def test_multicoat(scores):
     coats = kept(12)(scores).astype(int) + kept(6)(scores)
     np.testing.assert_array_equal(mask, coats)
     np.testing.assert_array_equal(value, WEIGHTS * coats)
-    np.testing.assert_array_equal(grad, UPSTREAM * WEIGHTS * np.sign(scores))
+    np.testing.assert_allclose(grad, 2 * UPSTREAM * WEIGHTS * np.sign(scores), rtol=1e-6)
+
+
+def test_multicoat_as_released_worked_by_hand():
+    # Fan-in 2, fan-out 4. Coats of 4 and 2 of 8 weights: the largest two scores count twice. Of a
+    # gradient of 1 each coat passes w * sign(s). Constants: sqrt(2 / (2 * 0.3)) = 1.825742.
+    scores = np.float32([[4, -3, 2, -1], [0.4, 0.3, 0.2, 0.1]])
+    method = methods.multicoat(densities=(0.5, 0.25))
+    weights = {"layer": {"kernel": jnp.full((2, 4), 0.5)}}
+    trainable, frozen = method.init(jax.random.key(0), weights)
+
+    def total(scores):
+        tree = {"scores": {"layer": {"kernel": scores}}}
+        return method.apply(trainable | tree, frozen)["layer"]["kernel"].sum(), tree
+
+    (value, tree), grad = jax.value_and_grad(total, has_aux=True)(jnp.asarray(scores))
+    mask = method.masks(trainable | tree, frozen)["layer"]["kernel"]
+    np.testing.assert_array_equal(mask, [[2, 2, 1, 1], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(value, 0.5 * 6)
+    np.testing.assert_array_equal(grad, [[1, -1, 1, -1], [1, 1, 1, 1]])
+
+    config = load_config(str(ROOT / "configs" / "multicoat.py"))
+    constants = initializers.get(**config.weight_init)(jax.random.key(0), (2, 4))
+    np.testing.assert_allclose(np.abs(constants), 1.825742, rtol=1e-6)
+    for init in (None, initializers.get(**config.method.score_init)):  # N(0, 2 / 250)
+        large = {"layer": {"kernel": jnp.zeros((1000, 250))}}
+        trainable, _ = methods.multicoat(score_init=init).init(jax.random.key(1), large)
+        assert trainable["scores"]["layer"]["kernel"].std() == pytest.approx(0.0894427, rel=0.01)
+    assert (config.method.densities, config.method.per_coat) == ((0.3, 0.0788, 0.0315), True)
 
 
 def test_biprop_on_signed_constants_is_edge_popup():

@@ -88,11 +88,11 @@ class Front(NamedTuple):
     dense: list[Point]
 
 
-def row_points(results: Sequence[Mapping[str, Any]]) -> Front:
+def row_points(results: Sequence[Mapping[str, Any]], paper_label: str = "paper") -> Front:
     """Returns the points of result files, ``results/<row>.json``, and of the papers' values there.
 
     Labels are the rows' names from the first dash on; a paper's value that several rows share is
-    one point.
+    one point, named `paper_label`.
     """
     front = Front([], [], [])
     for result in results:
@@ -104,10 +104,15 @@ def row_points(results: Sequence[Mapping[str, Any]]) -> Front:
         (front.dense if dense else front.ours).append(point)
         paper = result.get("paper") or {}
         if {"accuracy", "remaining"} <= paper.keys():
-            point = Point("paper", *(_printed(paper[name]) for name in ("remaining", "accuracy")))
+            point = paper_point(paper, paper_label)
             if str(point) not in map(str, front.papers):  # As text: NaN is not equal to itself.
                 front.papers.append(point)
     return front
+
+
+def paper_point(paper: Mapping[str, str], label: str) -> Point:
+    """Returns a row's values of a paper, {"accuracy", "remaining"} as printed there."""
+    return Point(label, _printed(paper["remaining"]), _printed(paper["accuracy"]))
 
 
 def _printed(text: str) -> Interval:

@@ -82,7 +82,7 @@ def table(
     lines = [_not_run(row) if row.name not in found else _measured(row, found[row.name])
              for row in page_order(rows)]  # fmt: skip
     shown = [[line[i] for i in columns] for line in lines]
-    return _markdown([_COLUMNS[i] for i in columns], shown)
+    return markdown([_COLUMNS[i] for i in columns], shown)
 
 
 def readme_table(rows: Sequence[Row], results: Sequence[Result]) -> str:
@@ -157,9 +157,10 @@ def search_lines(log: Mapping[str, Any]) -> str:
     ]
     head = f"{log['config']['name']}: {len(log['runs'])} runs, {len(points)} points."
     columns = ("point", "remaining %", "validation accuracy %", "n")
-    return "\n\n".join([head, _markdown(columns, rows), "\n".join(lines)])
+    return "\n\n".join([head, markdown(columns, rows), "\n".join(lines)])
 
 
-def _markdown(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def markdown(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table."""
     rows = [columns, ["---"] * len(columns), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)

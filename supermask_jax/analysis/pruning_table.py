@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from supermask_jax.analysis.intervals import Interval, mean_interval, percent
+from supermask_jax.analysis.page import markdown
 
 Row = Mapping[str, Any]  # of `results.mean_rows`
 _NAMES = ("criterion", "mask1", "mask0")
@@ -61,7 +62,7 @@ def _level_table(dense: Sequence[Row], cells: Mapping[str, Sequence[Row]]) -> st
         first = next(found[name] for name in columns if name in found)
         shown = [_cell(found.get(name), first["density"]) for name in columns]
         lines.append([str(level), _density(first), *shown, str(first[_TEST]["n"])])
-    return _markdown(["level", "density %", *columns, "n"], lines)
+    return markdown(["level", "density %", *columns, "n"], lines)
 
 
 def _cell(row: Row | None, density: float) -> str:
@@ -80,7 +81,7 @@ def _best_table(cells: Mapping[str, Sequence[Row]]) -> str:
         best = max(rows, key=lambda row: row[_VAL]["mean"])
         shares = [percent(best[split]) for split in (_VAL, _TEST)]
         lines.append([name, str(best["level"]), _density(best), *shares, str(best[_TEST]["n"])])
-    return _markdown(
+    return markdown(
         ["without training", "best level", "density %", "validation %", "test %", "n"], lines
     )
 
@@ -174,7 +175,7 @@ def criteria_page(result: Mapping[str, Any], reference: str = "large_final") -> 
         for row in rows
     ]
     head = ["cell", "mean rank", "mean test %", f"less {reference}, paired", "levels", "n"]
-    return _markdown(head, lines)
+    return markdown(head, lines)
 
 
 def _plain(interval: Interval) -> str:
@@ -184,8 +185,3 @@ def _plain(interval: Interval) -> str:
 
 def _density(row: Row) -> str:
     return f"{100 * row['density']:.2f}"
-
-
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---"] * len(head)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))

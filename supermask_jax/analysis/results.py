@@ -13,10 +13,20 @@ import numpy as np
 
 from supermask_jax import files
 from supermask_jax.analysis.intervals import mask_bytes, mean_interval
+from supermask_jax.run_files import (
+    CONFIG,
+    ENV,
+    SUMMARY,
+    check_lines,
+    read,
+    read_lines,
+    read_masks,
+)
 
 ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy")
 KEEP = ("seed", "epoch", "test_accuracy", "test_loss", "remaining_weights", "mean_probability",
         "seconds")  # fmt: skip
+_AGAIN = "run its row again, in an empty folder"
 CURVES = ("train_loss", "train_accuracy", "val_accuracy", "test_accuracy", "remaining_weights")
 
 
@@ -33,10 +43,10 @@ def collect(folders: Sequence[Path], diverged: Sequence[Mapping[str, Any]] = ())
       seeds diverged it has also "diverged", [{"seed", ...}]: they are in nothing else.
     """
     runs = [run for folder in folders for run in _runs(folder)]
-    config = json.loads((folders[0] / "config.json").read_text())
+    config = read(folders[0] / "config.json", CONFIG, _AGAIN)
     for name in ("seed", "num_seeds"):
         config.pop(name, None)
-    env = json.loads((folders[0] / "env.json").read_text())
+    env = read(folders[0] / "env.json", ENV, _AGAIN)
     env.pop("command", None)  # A result has the command of its row.
     lost = [*(found for folder in folders for found in _summary(folder).get("diverged", ())),
             *diverged]  # fmt: skip
@@ -61,29 +71,25 @@ def seeds_of(result: Mapping[str, Any]) -> str:
 
 
 def _summary(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "summary.json").read_text())
+    return read(folder / "summary.json", SUMMARY, _AGAIN)
 
 
 def _runs(folder: Path) -> list[dict[str, Any]]:
-    summary = _summary(folder)
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    if "runs" not in summary:
-        return [_run(summary, lines, folder / "masks.npz")]
-    return [
-        _run(
-            run,
-            [line for line in lines if line["seed"] == run["seed"]],
-            folder / f"masks-s{run['seed']}.npz",
-        )
-        for run in summary["runs"]
-    ]
+    summary, metrics = _summary(folder), folder / "metrics.jsonl"
+    lines, _ = read_lines(metrics)
+    found = []
+    for run in summary.get("runs", [summary]):
+        own = [line for line in lines if line["seed"] == run["seed"]]
+        check_lines(metrics, own, run["epoch"])
+        name = f"masks-s{run['seed']}.npz" if "runs" in summary else "masks.npz"
+        found.append(_run(run, own, folder / name))
+    return found
 
 
 def _run(
     summary: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], masks_path: Path
 ) -> dict[str, Any]:
-    with np.load(masks_path) as stored:
-        masks = dict(stored)
+    masks = read_masks(masks_path)
     return {name: summary[name] for name in KEEP if name in summary} | {
         "mask_bytes": mask_bytes(masks),
         "layer_densities": {

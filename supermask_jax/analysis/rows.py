@@ -15,11 +15,13 @@ class Section(NamedTuple):
       title: its heading.
       note: a sentence under the heading: the source of the papers' values.
       figure: an image, relative to the repository; shown where the file is there.
+      paper: whose values stand beside ours, as a chart names them.
     """
 
     title: str
     note: str = ""
     figure: str = ""
+    paper: str = ""
 
 
 class Row(NamedTuple):

@@ -11,6 +11,7 @@ import gc
 import hashlib
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -23,8 +24,9 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from absl import logging as absl_logging
 
-from supermask_jax.commands.doorway import EXIT_STATUS, program
-from supermask_jax.errors import UserError
+from supermask_jax.commands import EXIT_STATUS
+from supermask_jax.commands.process import no_backend, plain_jax, whole_streams
+from supermask_jax.errors import UserError, expanded
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -49,13 +51,12 @@ class _Paragraphs(argparse.HelpFormatter):
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are UserErrors, and which takes no abbreviations.
 
-    Its help ends with what the exit status says. `script` is the command's file in
-    ``experiments/``, which the usage names unless the command was reached as ``supermask COMMAND``.
+    Its help ends with what the exit status says.
     """
 
-    def __init__(self, script: str, description: str, epilog: str) -> None:
+    def __init__(self, command: str, description: str, epilog: str) -> None:
         super().__init__(
-            prog=program(script),
+            prog=f"supermask {command}",
             description=description,
             epilog=f"{epilog}\n\n{EXIT_STATUS}",
             formatter_class=_Paragraphs,
@@ -101,9 +102,31 @@ def seed_list(text: str) -> list[int]:
     return seeds
 
 
-def config_parser(script: str, description: str) -> Parser:
+def at_least(least: int) -> Callable[[str], int]:
+    """Makes the parser of a flag's value: a whole number, at least so much."""
+
+    def whole(text: str) -> int:
+        if not text.strip().lstrip("+-").isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {text!r}")
+        return int(text)
+
+    return whole
+
+
+def minutes(text: str) -> float:
+    """Parses the value of a flag: a time, and not NaN, which would never be over."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if math.isnan(found):
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}")
+    return found
+
+
+def config_parser(command: str, description: str) -> Parser:
     """Makes the parser of a command that works on one config."""
-    parser = Parser(script, description, _EPILOG)
+    parser = Parser(command, description, _EPILOG)
     add = parser.add_argument
     add(
         "--config",
@@ -176,6 +199,7 @@ def check_out(path: Path | None) -> None:
     """Raises UserError, before anything is computed, unless the file `path` can be written."""
     if path is None:
         return
+    expanded(path)  # Refuses what no path can hold.
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -186,11 +210,17 @@ def check_out(path: Path | None) -> None:
 
 def guarded(action: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
     """Runs `action` on the command line `argv` (None: the process's); returns the exit status."""
-    with _plain_output():
+    whole_streams()
+    with _plain_output(), plain_jax():
         try:
             action(sys.argv[1:] if argv is None else argv)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
+            return 1
+        except (RuntimeError, AssertionError):
+            if not (why := no_backend()):
+                raise
+            print(f"error: {why}", file=sys.stderr)
             return 1
         except BrokenPipeError:  # The reader of our output has gone: nobody to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

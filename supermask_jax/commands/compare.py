@@ -96,7 +96,7 @@ def _as_json(found: Sequence[places.Found], overlaps: Mapping[str, Any]) -> str:
 
 def _act(argv: Sequence[str]) -> None:
     parser = places.place_parser(
-        "compare.py", "Sets two runs or tickets side by side.", _EPILOG, number=2
+        "compare", "Sets two runs or tickets side by side.", _EPILOG, number=2
     )
     args = parser.parse_args(argv)
     found = [places.find(place, args.seed) for place in args.places]

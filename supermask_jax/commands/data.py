@@ -59,7 +59,7 @@ _ACTIONS = {"list": _list, "prepare": _prepare}
 
 
 def _act(argv: Sequence[str]) -> None:
-    parser = Parser("data.py", "Says which data sets are in reach, and prepares them.", _EPILOG)
+    parser = Parser("data", "Says which data sets are in reach, and prepares them.", _EPILOG)
     add = parser.add_argument
     add("action", nargs="?", default="list", choices=sorted(_ACTIONS), help="default: list")
     add("names", nargs="*", metavar="NAME", help=f"data sets: {', '.join(DATASETS)}")

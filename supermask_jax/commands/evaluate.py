@@ -20,8 +20,8 @@ from supermask_jax.commands.ticket import TOLERATED
 from supermask_jax.config import default_config
 from supermask_jax.data import DATASETS
 from supermask_jax.errors import UserError, unknown_name
-from supermask_jax.tickets.flax import forward
-from supermask_jax.tickets.layers import CHAINS
+from supermask_jax.tickets.chain import CHAINS
+from supermask_jax.tickets.exports import forward
 from supermask_jax.training.environment import fixed_settings
 from supermask_jax.training.evaluate import Examples, make_evaluate
 from supermask_jax.training.sharding import Layout, one_device
@@ -129,7 +129,7 @@ def _accuracy(ticket: tickets.Ticket, images: np.ndarray, labels: np.ndarray) ->
 
 
 def _act(argv: Sequence[str]) -> None:
-    parser = places.place_parser("evaluate.py", "Measures the accuracy of a network.", _EPILOG)
+    parser = places.place_parser("evaluate", "Measures the accuracy of a network.", _EPILOG)
     add = parser.add_argument
     add("--data", metavar="NAME", help="data set (default: the run's)")
     add("--split", choices=SPLITS, default="test", help="which part of it (default: test)")

@@ -1,4 +1,4 @@
-"""The command line of `experiments/export.py`: tickets of runs, and other formats of tickets."""
+"""``supermask export``: tickets of runs, and other formats of tickets."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from supermask_jax import experiment, tickets
 from supermask_jax.commands.common import Parser, check_out, guarded
 from supermask_jax.config import default_config
 from supermask_jax.core.trees import named_leaves
-from supermask_jax.errors import UserError
-from supermask_jax.tickets.files import VALUES
-from supermask_jax.tickets.layers import CHAINS
-from supermask_jax.tickets.making import without_values
-from supermask_jax.tickets.ticket import nested
+from supermask_jax.errors import UserError, one_line
+from supermask_jax.run_files import read_masks
+from supermask_jax.tickets.chain import CHAINS
+from supermask_jax.tickets.exports import KINDS, to_bytes
+from supermask_jax.tickets.file import VALUES, write
+from supermask_jax.tickets.ticket import nested, without_values
 from supermask_jax.training.arrays import read_arrays
 from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.diverged import DivergedSeeds
@@ -42,7 +43,7 @@ _log = logging.getLogger("supermask_jax")
 
 
 def _parser() -> Parser:
-    parser = Parser("export.py", "Makes a ticket of a run, and other files of tickets.", _EPILOG)
+    parser = Parser("export", "Makes a ticket of a run, and other files of tickets.", _EPILOG)
     add = parser.add_argument
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--workdir", type=Path, metavar="FOLDER", help="work folder of a run")
@@ -65,13 +66,20 @@ def _parser() -> Parser:
 
 
 def full_config(saved: dict[str, Any]) -> ConfigDict:
-    """Returns a config of what a work folder's ``config.json`` holds."""
+    """Returns a config of what a work folder's ``config.json`` holds.
+
+    Raises:
+      UserError: an entry is of the wrong type.
+    """
     config = default_config()
     for name, value in copy.deepcopy(saved).items():
-        if name == "data":
-            config.data.update(value)
-        elif name in config:
-            config[name] = ConfigDict(value) if isinstance(value, dict) else value
+        try:
+            if name == "data":
+                config.data.update(value)
+            elif name in config:
+                config[name] = ConfigDict(value) if isinstance(value, dict) else value
+        except (TypeError, ValueError) as error:  # ml_collections' own.
+            raise UserError(f"config.{name}: {one_line(error)}") from error
     return config
 
 
@@ -108,12 +116,14 @@ def restore(path: Path, seed: int | None = None) -> Restored:
     """
     folder = Workdir(path)
     saved = folder.read_config()
-    config = full_config(saved)
     diverged = DivergedSeeds(folder).read()
     if seed is None:
-        seeds = range(config.seed, config.seed + config.num_seeds)
-        seed = next((seed for seed in seeds if seed not in diverged), config.seed)
-    programs = experiment.programs(config, folder)
+        seeds = range(saved["seed"], saved["seed"] + saved.get("num_seeds", 1))
+        seed = next((seed for seed in seeds if seed not in diverged), saved["seed"])
+    try:
+        programs = experiment.programs(full_config(saved), folder)
+    except UserError as error:
+        raise UserError(f"{folder.config}: {error}") from error
     job = next((job for job in programs if seed in job.seeds), None)
     if job is None:
         raise UserError(f"{folder.path} holds no run of seed {seed}")
@@ -163,8 +173,7 @@ def _ticket_of_level(folder: Workdir, saved: dict[str, Any]) -> tickets.Ticket:
     summary = folder.finished_summary()
     if summary is None:
         raise UserError(f"the level in {folder.path} is not finished: run its command again")
-    with np.load(folder.masks) as file:
-        masks = nested({name: file[name] for name in file.files})
+    masks = nested(read_masks(folder.masks))
     params = nested(read_arrays(folder.path / "weights_final.npz"))
     accuracy = accuracy_on(saved["data"], summary["test_accuracy"])
     return ticket_of_arrays(saved, params, masks, {}, accuracy=accuracy)
@@ -180,7 +189,7 @@ def with_accuracy(ticket: tickets.Ticket) -> tickets.Ticket:
 
 def _export(argv: Sequence[str]) -> None:
     args = _parser().parse_args(argv)
-    others = {name: getattr(args, name) for name in ("stablehlo", "onnx", "safetensors")}
+    others = {name: getattr(args, name) for name in KINDS}
     if args.out is None and not any(others.values()):
         raise UserError("nothing to write: give --out, --stablehlo, --onnx or --safetensors")
     for path in (args.out, *others.values()):
@@ -196,10 +205,7 @@ def _export(argv: Sequence[str]) -> None:
         stored = with_accuracy(stored)
     for name, path in others.items():
         if path is not None:
-            # Here and not at the top: ONNX needs more than JAX.
-            from supermask_jax.tickets import exports
-
-            exports.WRITERS[name](path, stored)
+            write(path, to_bytes(stored, name))
             print(f"{path}: {path.stat().st_size:,} bytes")
     if args.out is not None:
         if args.values == "seed":

@@ -1,4 +1,4 @@
-"""The command line of `experiments/front.py`: accuracy against remaining weights, as a drawing."""
+"""``supermask front``: accuracy against remaining weights, as a drawing."""
 
 from __future__ import annotations
 
@@ -19,10 +19,15 @@ those of the rows, and a dense row is the band. Nothing is trained.
 
 
 def _parser() -> Parser:
-    parser = Parser("front.py", "Draws accuracy against remaining weights.", _EPILOG)
+    parser = Parser("front", "Draws accuracy against remaining weights.", _EPILOG)
     add = parser.add_argument
     add("--rows", required=True, metavar="NAMES", help="e.g. 'fcn-*', with its dense baseline")
-    add("--out", type=Path, metavar="FILE", help="an .svg file; default: print the table only")
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="an .svg or .pdf file; default: print the table only",
+    )
     add("--results", type=Path, metavar="FOLDER", help="default: results/ of the repository")
     add("--title", default="", help="default: the title of the rows' table")
     return parser
@@ -39,20 +44,22 @@ def main(argv: Sequence[str] | None = None, checkout: Checkout | None = None) ->
     def act(argv: Sequence[str]) -> None:
         args = _parser().parse_args(argv)
         root, rows = find() if checkout is None else checkout
-        if args.out is not None and args.out.suffix != ".svg":
-            raise UserError(f"--out must end in .svg, got {args.out}")
+        if args.out is not None and args.out.suffix not in (".svg", ".pdf"):
+            raise UserError(f"--out must end in .svg or .pdf, got {args.out}")
         check_out(args.out)
         chosen = select(rows, args.rows.split(","))
         results = args.results or root / "results"
-        front = row_points(reproduce.load_results(results, chosen))
-        if not front.ours:
+        section = chosen[0].section
+        found = row_points(reproduce.load_results(results, chosen), section.paper or "paper")
+        if not found.ours:
             raise UserError(
                 f"{results} holds no masked row of {args.rows}: run `supermask reproduce` first"
             )
-        print(front_table([*front.ours, *front.dense]))
+        print(front_table([*found.ours, *found.dense]))
         if args.out is not None:
-            from supermask_jax.analysis.plots import draw_front
+            from supermask_jax.analysis.charts import front, theme
 
-            draw_front(front, args.out, args.title or chosen[0].section.title)
+            spec = front.front_of_rows(found, args.title or section.title)
+            theme.save(spec, args.out, width=690, height=420)
 
     return guarded(act, argv)

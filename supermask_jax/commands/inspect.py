@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from supermask_jax.commands import places
 from supermask_jax.commands.common import guarded
 from supermask_jax.commands.ticket import align
-from supermask_jax.tickets.counts import Counts, count_layers, total
+from supermask_jax.tickets.comparison import Counts, count_layers, total
 
 _EPILOG = """\
 positive, hidden and negative count the signs of the effective weights: the ternary network.
@@ -41,9 +41,7 @@ def table(found: places.Found, counts: Mapping[str, Counts]) -> str:
 
 
 def _act(argv: Sequence[str]) -> None:
-    parser = places.place_parser(
-        "inspect_masks.py", "Shows a run or a ticket layer by layer.", _EPILOG
-    )
+    parser = places.place_parser("inspect", "Shows a run or a ticket layer by layer.", _EPILOG)
     args = parser.parse_args(argv)
     found = places.find(*args.places, args.seed)
     ticket, counts = found.ticket, count_layers(*found)

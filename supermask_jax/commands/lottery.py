@@ -1,4 +1,4 @@
-"""The command line of `experiments/lottery.py`: a grid of ways to prune, and its table."""
+"""``supermask lottery``: a grid of ways to prune, and its table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _COLUMNS = ("criterion", "mask1", "mask0", "level", "density")
 
 def _parser() -> argparse.ArgumentParser:
     parser = config_parser(
-        "lottery.py",
+        "lottery",
         "Trains a dense network, prunes and trains it again in levels, for every combination of "
         "the names given, and prints the table.",
     )

@@ -11,7 +11,7 @@ import numpy as np
 from supermask_jax import tickets
 from supermask_jax.analysis.intervals import Interval, percent, share_interval
 from supermask_jax.commands.common import Parser
-from supermask_jax.errors import UserError
+from supermask_jax.errors import UserError, expanded
 
 _SHOWN = 3
 
@@ -28,9 +28,9 @@ class Found(NamedTuple):
     start: Mapping[str, np.ndarray]
 
 
-def place_parser(script: str, description: str, epilog: str, *, number: int = 1) -> Parser:
+def place_parser(command: str, description: str, epilog: str, *, number: int = 1) -> Parser:
     """Makes the parser of a command that takes places, as ``args.places``."""
-    parser = Parser(script, description, f"{_EPILOG}\n\n{epilog}")
+    parser = Parser(command, description, f"{_EPILOG}\n\n{epilog}")
     add = parser.add_argument
     add("places", nargs=number, metavar="PLACE", help="work folder of a run, or file of a ticket")
     add("--seed", type=int, help="which run, where a folder holds several (default: the first that "
@@ -51,7 +51,7 @@ def check_place(place: str) -> Path:
     Raises:
       UserError: nothing is there, or a folder that is no run's; runs below it are named.
     """
-    path = Path(place).expanduser()
+    path = expanded(place)
     if path.is_file() or (path / "config.json").is_file():
         return path
     if not path.is_dir():

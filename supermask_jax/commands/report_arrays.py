@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from supermask_jax import experiment
-from supermask_jax.analysis.front import Point, row_points
+from supermask_jax.analysis.front import Point, paper_point
 from supermask_jax.analysis.report.details import (
     Details,
     LayerScores,
@@ -23,8 +23,10 @@ from supermask_jax.analysis.report.reading import Group, Run
 from supermask_jax.analysis.rows import Row
 from supermask_jax.commands.export import full_config, restore
 from supermask_jax.core.trees import named_leaves
+from supermask_jax.entries import flat
 from supermask_jax.errors import UserError
 from supermask_jax.overrides import load_with_overrides
+from supermask_jax.run_files import read_masks
 from supermask_jax.training.environment import fixed_settings
 from supermask_jax.training.evaluate import Examples
 from supermask_jax.training.trainer import Trainer
@@ -32,7 +34,9 @@ from supermask_jax.training.workdir import Workdir
 
 PyTree = Any
 
-_OF_SUBJECT = ("--config.model.", "--config.method.")
+_OF_SUBJECT = tuple(f"--config.{part}" for part in ("model.", "method.", "data.", "protocol="))
+
+_MISTAKES = 12  # pictures of them
 
 
 @fixed_settings()
@@ -65,11 +69,7 @@ def _stored_masks(run: Run) -> dict[str, np.ndarray]:
     folder = Workdir(run.folder)
     for path in (folder.of_seed(folder.masks, run.seed), folder.masks):
         if run.summary and path.is_file():
-            try:
-                with np.load(path) as file:
-                    return {name: file[name] for name in file.files}
-            except (OSError, ValueError, EOFError) as error:
-                raise UserError(f"{path} is damaged: {error}") from error
+            return read_masks(path)
     return {}
 
 
@@ -125,10 +125,13 @@ def _with_data(
     examples = splits.val if held_out else splits.test
     predicted = _predict(job, *parts, examples)
     labels = np.asarray(job.layout.fetch(examples.labels))
+    wrong = np.flatnonzero(predicted != labels)[:_MISTAKES]
+    pictures = job.layout.fetch(examples.images)
     return details._replace(
         means=means,
         confusion=confusion_matrix(labels, predicted, data.num_classes),
         split="validation" if held_out else "test",
+        mistakes=[(np.asarray(pictures[i]), int(labels[i]), int(predicted[i])) for i in wrong],
     )
 
 
@@ -150,7 +153,7 @@ def _predict(
 
 
 def paper_points(groups: Sequence[Group], rows: Sequence[Row], root: Path) -> list[Point]:
-    """Returns the papers' points for the networks, methods and data sets of `groups`.
+    """Returns the papers' points for the networks, methods, data sets and protocols of `groups`.
 
     Args:
       groups: what is reported.
@@ -158,33 +161,20 @@ def paper_points(groups: Sequence[Group], rows: Sequence[Row], root: Path) -> li
       root: where their config files are.
     """
     wanted = {_subject(group.config) for group in groups if not group.dense}
-    found = []
+    found: dict[str, Point] = {}
     for row in rows:
         if {"accuracy", "remaining"} <= row.paper.keys():
             flags = [flag for flag in row.flags if flag.startswith(_OF_SUBJECT)]
-            config = load_with_overrides(str(root / row.config), flags)
-            if _subject(_flat(config)) in wanted:
-                found.append(row)
-    return _points(found)
+            subject = _subject(flat(load_with_overrides(str(root / row.config), flags).to_dict()))
+            if subject in wanted:
+                source = row.section.paper or "paper"
+                point = paper_point(row.paper, f"{source}, {subject[2]}")
+                found.setdefault(str(point), point)  # Rows share it. As text: NaN is not NaN.
+    return list(found.values())
 
 
 def _subject(config: Mapping[str, Any]) -> tuple[Any, ...]:
     """What a paper's point is of: the same network by another method is another matter."""
     names = (config[f"{part}.name"] for part in ("model", "data", "method"))
-    return *names, config.get("model.width", 1.0)
-
-
-def _flat(config: ConfigDict) -> dict[str, Any]:
-    return {"model.name": config.model.name, "model.width": config.model.width,
-            "data.name": config.data.name, "method.name": config.method.name}  # fmt: skip
-
-
-def _points(rows: Sequence[Row]) -> list[Point]:
-    """The papers' values of rows, each once."""
-    nothing = {"mean": 0.0, "low": 0.0, "high": 0.0, "n": 0}
-    results = [
-        {"row": row.name, "paper": row.paper, "remaining_weights": nothing, "accuracy": nothing,
-         "runs": []}
-        for row in rows
-    ]  # fmt: skip
-    return row_points(results).papers
+    rest = (("model.width", 1.0), ("data.subset", 0), ("protocol", "validation"))
+    return *names, *(config.get(key, default) for key, default in rest)

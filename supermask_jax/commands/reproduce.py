@@ -1,4 +1,4 @@
-"""The command line of `experiments/reproduce.py`."""
+"""``supermask reproduce``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from supermask_jax import reproduce
 from supermask_jax.analysis.page import table
 from supermask_jax.analysis.rows import Row, select
 from supermask_jax.commands.checkout import Checkout, find
-from supermask_jax.commands.common import Parser, guarded, seed_list
+from supermask_jax.commands.common import Parser, guarded, minutes, seed_list
 
 _log = logging.getLogger("supermask_jax")
 
@@ -22,7 +22,7 @@ the most valuable first.
 
 
 def _parser() -> Parser:
-    parser = Parser("reproduce.py", "Runs rows of the results table.", _EPILOG)
+    parser = Parser("reproduce", "Runs rows of the results table.", _EPILOG)
     add = parser.add_argument
     add("--rows", default="", metavar="NAMES", help="e.g. fcn-published,conv*; default: all that "
         "this machine can run")  # fmt: skip
@@ -33,7 +33,7 @@ def _parser() -> Parser:
         metavar="NUMBERS",
         help="one run each (default: 0,1,2)",
     )
-    add("--budget_minutes", type=float, default=float("inf"), help="start no run after this time")
+    add("--budget_minutes", type=minutes, default=float("inf"), help="start no run after this time")
     add("--runs", type=Path, metavar="FOLDER", help="work folders of the runs (default: "
         "runs/reproduce/ of the repository)")  # fmt: skip
     add("--results", type=Path, metavar="FOLDER", help="where <row>.json is written (default: "

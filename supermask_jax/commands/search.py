@@ -1,4 +1,4 @@
-"""The command line of `experiments/search.py`: settings compared on the validation split."""
+"""``supermask search``: settings compared on the validation split."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from typing import Any
 
 from supermask_jax.analysis.front import best_under, front_table, search_points
 from supermask_jax.analysis.intervals import percent
-from supermask_jax.commands.common import check_out, config_parser, guarded, seed_list
+from supermask_jax.commands.common import (
+    check_out,
+    config_parser,
+    guarded,
+    minutes,
+    seed_list,
+)
 from supermask_jax.config_files import changes_nothing
 from supermask_jax.errors import UserError
 
-_PLACES = ("--workdir", "--out", "--jobs", "--budget_minutes")
+_PLACES = ("--workdir", "--out", "--budget_minutes")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = config_parser(
-        "search.py",
+        "search",
         "Runs every point of a grid of config entries on the validation split, and prints accuracy "
         "against remaining weights. The test set is never looked at.",
     )
@@ -29,45 +35,36 @@ def _parser() -> argparse.ArgumentParser:
         "given several times: their combinations")  # fmt: skip
     add("--seeds", type=seed_list, default="0", metavar="NUMBERS", help="one run each (default: 0)")
     add("--out", type=Path, required=True, metavar="FILE", help="the log, read to go on")
-    add("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
-    add("--random", type=int, metavar="N", help="only N points of the grid, drawn at random")
-    add("--random_seed", type=int, default=0, metavar="NUMBER", help="draws them (default: 0)")
-    add("--budget_minutes", type=float, default=float("inf"), help="start no run after this time")
+    add("--budget_minutes", type=minutes, default=float("inf"), help="start no run after this time")
     add("--at_most", type=float, metavar="FRACTION", help="name the best point with so few weights")
     return parser
 
 
 def _act(argv: Sequence[str]) -> None:
     args, flags = _parser().parse_known_args(argv)
-    if args.jobs < 1:
-        raise UserError(f"--jobs must be at least 1, got {args.jobs}")
     if args.at_most is not None and not 0 < args.at_most <= 1:
         raise UserError(f"--at_most is a fraction of the weights, in (0, 1], got {args.at_most}")
-    from supermask_jax.search import grid, log
+    from supermask_jax import search
 
-    axes = [grid.parse_axis(text) for text in args.grid]
-    base = grid.load_trial(args.config, flags)
-    trials = grid.load_trials(args.config, flags, axes)
-    if args.random is not None:
-        trials = grid.draw(trials, args.random, args.random_seed)
+    base = search.load_trial(args.config, flags)
+    trials = search.load_trials(args.config, flags, args.grid)
     if args.print_config:
         print(base.config)
     elif args.dry_run:
         print(f"{len(trials)} points x {len(args.seeds)} seeds:")
-        print("\n".join(f"  {grid.describe(trial.point)}" for trial in trials))
+        print("\n".join(f"  {trial}" for trial in trials))
     else:
         check_out(args.out)
-        book = log.open_log(args.out, base.config, _command(argv))
-        left = log.search(
+        log = search.open_log(args.out, base.config, _command(argv))
+        left = search.search(
             trials,
             args.seeds,
-            book,
+            log,
             workdir=Path(args.workdir or f"runs/search-{base.config.name}"),
             out=args.out,
-            jobs=args.jobs,
             budget_minutes=args.budget_minutes,
         )
-        print(report(book, left, args.at_most))
+        print(report(log, left, args.at_most))
 
 
 def _command(argv: Sequence[str]) -> str:
@@ -78,7 +75,7 @@ def _command(argv: Sequence[str]) -> str:
         if not (place or skip):
             kept.append(word)
         skip = place and "=" not in word
-    return shlex.join(["python", "experiments/search.py", *kept])
+    return shlex.join(["supermask", "search", *kept])
 
 
 def report(log: dict[str, Any], left: int, at_most: float | None) -> str:

@@ -1,48 +1,32 @@
-"""The command line of `experiments/ticket.py`: what can be done with tickets, without JAX."""
+"""``supermask ticket``: what can be done with tickets, without JAX."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from supermask_jax import tickets
 from supermask_jax.commands.common import Parser, guarded
 from supermask_jax.errors import UserError
-from supermask_jax.tickets.sets import Overlap
+from supermask_jax.tickets.comparison import Overlap, entropy_bound, sizes
 
 # Logits that are equal within float32 rounding may be told apart otherwise elsewhere.
 TOLERATED = 5e-4
 
 _EPILOG = """\
 verify checks the digest, and with --data the stored accuracy; size compares ways of storing the
-network; compare sets the overlap of two masks against chance; latency needs no data, and JAX only
-for its column; fuzz reads damaged copies of a ticket.
+network; compare sets the overlap of two masks against chance; table writes Markdown.
 """
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        numbers = tuple(int(number) for number in text.split(","))
-    except ValueError:
-        numbers = (0,)
-    if min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"whole numbers from 1 with commas, got {text!r}")
-    return numbers
-
-
 def _parser() -> Parser:
-    parser = Parser("ticket.py", "Checks, inspects, compares and times tickets.", _EPILOG)
+    parser = Parser("ticket", "Checks, inspects and compares tickets.", _EPILOG)
     parser.add_argument("action", choices=sorted(_ACTIONS), help="what to do")
     add = parser.add_argument
     add("files", nargs="+", metavar="FILE", help="tickets; compare takes two, table any number")
     add("--data", metavar="NAME", help="verify: the data set to measure the accuracy on")
     add("--data_dir", metavar="FOLDER", help="verify: where prepared data sets lie")
-    add("--batches", type=_numbers, default=(1, 128), help="latency: batch sizes (1,128)")
-    add("--rounds", type=int, default=21, help="latency: turns that are timed (21)")
-    add("--count", type=int, default=10_000, help="fuzz: damaged files (10,000)")
-    add("--seed", type=int, default=0, help="fuzz: of the damage")
     return parser
 
 
@@ -72,7 +56,7 @@ def _verify(args: argparse.Namespace, path: str) -> None:
     if args.data is None:
         return
     if not ticket.accuracy:
-        raise UserError(f"{path} stores no accuracy: see export.py --measure")
+        raise UserError(f"{path} stores no accuracy: see supermask export --measure")
     stored, split = ticket.accuracy["value"], ticket.accuracy["split"]
     if args.data != ticket.accuracy["data"]:
         raise UserError(f"the accuracy stored is that on {ticket.accuracy['data']!r}")
@@ -106,8 +90,6 @@ def _inspect(args: argparse.Namespace, path: str) -> None:
 
 
 def _size(args: argparse.Namespace, path: str) -> None:
-    from supermask_jax.tickets.sizes import entropy_bound, sizes
-
     ticket = tickets.load_ticket(path)
     # Of the file itself: its values may be rounded.
     found, bound = sizes(ticket) | {"ticket": Path(path).stat().st_size}, entropy_bound(ticket)
@@ -134,41 +116,6 @@ def overlap_table(overlaps: Mapping[str, Overlap]) -> str:
     return align(rows)
 
 
-def _latency(args: argparse.Namespace, path: str) -> None:
-    report_latency(path, args.batches, args.rounds)
-
-
-def report_latency(path: str, batches: Sequence[int] = (1, 128), rounds: int = 21) -> None:
-    """Prints latency and bytes of a ticket beside its dense network, and where sparse loses.
-
-    Raises:
-      UserError: there is no such ticket, or none that can be run.
-    """
-    # Before JAX starts, which reads them once: the one thread that NumPy gets too.
-    flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    from supermask_jax.tickets.latency import measure
-
-    if rounds < 1:
-        raise UserError(f"--rounds must be at least 1, got {rounds}")
-    ticket = tickets.load_ticket(path)
-    print(f"{path}: {Path(path).stat().st_size:,} bytes; the dense network: "
-          f"{4 * sum(layer.size for layer in ticket.layers.values()):,}")  # fmt: skip
-    rows = [("one thread", "batch", "way", "median", "dense NumPy / it", "dense JAX / it")]
-    lost = []
-    for part, batch, seconds in measure(ticket, batches=batches, rounds=rounds):
-        dense = [seconds.get(f"dense, {name}") for name in ("NumPy", "JAX")]
-        for way, median in seconds.items():
-            ratios = [f"{d / median:.2f}" if d else "no JAX" for d in dense]
-            rows.append((part, str(batch), way, f"{median * 1e3:,.3f} ms", *ratios))
-        best = min(d for d in dense if d)
-        lost += [f"{way} at batch {batch} ({part})" for way in ("ticket", "all sparse")
-                 if seconds[way] > best]  # fmt: skip
-    print(align(rows))
-    print(f"slower than the faster dense network: {', '.join(lost) or 'nowhere'}")
-
-
 def table(paths: Sequence[str | Path]) -> str:
     """Returns a Markdown table of tickets, each with the command that checks it.
 
@@ -190,19 +137,12 @@ def table(paths: Sequence[str | Path]) -> str:
             f"{100 * ticket.density:.2f} | {accuracy} | {size:,} | 1/{dense / size:,.0f} |"
         )
         data = f" --data={measured['data']}" if measured else ""
-        commands.append(f"python experiments/ticket.py verify tickets/{path.name}{data}")
+        commands.append(f"supermask ticket verify tickets/{path.name}{data}")
     return "\n".join([*lines, "", "```sh", *commands, "```"])
 
 
 def _table(args: argparse.Namespace, *paths: str) -> None:
     print(table(paths))
-
-
-def _fuzz(args: argparse.Namespace, path: str) -> None:
-    from supermask_jax.tickets.fuzz import fuzz
-
-    result = fuzz(path, count=args.count, seed=args.seed)
-    print(f"{args.count:,} damaged copies of {path}: {result}")
 
 
 # How many tickets each takes; 0 is any number.
@@ -212,8 +152,6 @@ _ACTIONS: dict[str, tuple[int, Callable[..., None]]] = {
     "size": (1, _size),
     "table": (0, _table),
     "compare": (2, _compare),
-    "latency": (1, _latency),
-    "fuzz": (1, _fuzz),
 }
 
 

@@ -1,4 +1,4 @@
-"""The command line of `experiments/main.py`: trains one network."""
+"""``supermask train``: trains one network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from supermask_jax.commands.common import (
 
 def run(argv: Sequence[str]) -> None:
     """Trains what the command line says, and prints what came of it."""
-    parser = config_parser("main.py", "Trains one network, or one for each of some seeds.")
+    parser = config_parser("train", "Trains one network, or one for each of some seeds.")
     add_plain(parser)
     parser.add_argument(
         "--distributed",

@@ -39,6 +39,7 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
 # here by the constant each gives a signed-constant weight.
 SCALES: dict[str, Callable[[int, int], float]] = {
     "he": lambda fan_in, fan_out: 2 / fan_in,
+    "he_fan_out": lambda fan_in, fan_out: 2 / fan_out,
     "xavier": lambda fan_in, fan_out: 2 / (fan_in + fan_out),
     "elu": lambda fan_in, fan_out: 1.5 / fan_in,
     "elus_sqrt3": lambda fan_in, fan_out: 3 / fan_in,

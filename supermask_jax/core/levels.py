@@ -16,6 +16,7 @@ from supermask_jax.core.actions import get_mask0_action, get_mask1_action
 from supermask_jax.core.criteria import get_criterion
 from supermask_jax.core.pruning import prune_global, prune_layers
 from supermask_jax.core.recipes import SIGN_MASKS, Recipe, level_shares
+from supermask_jax.errors import about
 
 Arrays = dict[str, np.ndarray]
 
@@ -26,7 +27,7 @@ class Level(NamedTuple):
     masks: Arrays  # int8, 1 keeps
     values: Arrays  # what a pruned weight is frozen at; 0 where the mask keeps
     start: Arrays  # where a kept weight starts; 0 where the mask hides
-    initial: Arrays  # what the mask-1 action made of all weights: w_i of the next round
+    initial: Arrays  # what the actions made of all weights: w_i of the next round
 
     def weights(self) -> Arrays:
         """Returns the effective weights before training."""
@@ -81,20 +82,27 @@ def next_level(
     compound = recipe.original_quirks and not recipe.rescale
     made = Level(masks, {}, {}, {})
     for name in sorted(masks):
-        new, old = masks[name], before.masks[name]
-        made.initial[name] = mask1(
-            (before.initial if compound else origin)[name], new, rng1,
-            fresh=None if fresh is None else fresh[name],
-            sigma=recipe.sigma or None, rescale=recipe.rescale,
-        )  # fmt: skip
-        # Only newly pruned weights are acted on: what is frozen stays what it is for good.
-        newly_pruned = (old != 0) & (new == 0)
-        pruned, kept = mask0(
-            before.initial[name], None if final is None else final[name], ~newly_pruned, rng0,
-            start=made.initial[name],
-        )  # fmt: skip
-        made.values[name] = np.where(newly_pruned, pruned, before.values[name])
+        with about(f"layer {name!r}"):
+            new, frozen = masks[name], before.masks[name] == 0
+            initial = mask1(
+                (before.initial if compound else origin)[name], new, rng1,
+                fresh=None if fresh is None else fresh[name],
+                sigma=recipe.sigma or None, rescale=recipe.rescale,
+            )  # fmt: skip
+            start = initial
+            if mask0.zeroes_kept and not compound:  # What it set to 0 in a round before stays 0.
+                start = np.where(before.initial[name] == 0, initial.dtype.type(0), initial)
+            # What is frozen stays what it is for good, but in the original's reshuffled control: it
+            # draws its zeros among all pruned weights, and counts those of newly pruned ones.
+            acted_on = new == 0 if recipe.original_quirks else ~frozen & (new == 0)
+            ends = [before.initial[name], None if final is None else final[name]]
+            w_i, w_f = (
+                None if end is None else np.where(frozen, before.values[name], end) for end in ends
+            )
+            pruned, kept = mask0(w_i, w_f, ~acted_on, rng0, start=start)
+        made.values[name] = np.where(acted_on, pruned, before.values[name])
         made.start[name] = np.where(new != 0, kept, kept.dtype.type(0))
+        made.initial[name] = np.where(new != 0, kept, initial)
     return made
 
 

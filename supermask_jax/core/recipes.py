@@ -36,7 +36,8 @@ class Recipe(NamedTuple):
       rescale: multiply starting weights by n / kept, layer by layer.
       sigma: constant of the signed-constant actions; 0 is the layer's standard deviation.
       original_quirks: do as the code of Zhou et al.: mask-1 actions compound over the levels
-        (unless rescaled), and `*_sign` criteria score what they exclude 0.
+        (unless rescaled), `*_sign` criteria score what they exclude 0, and `reshuffled` draws its
+        zeros among all pruned weights anew at every level.
     """
 
     criterion: str = "large_final"

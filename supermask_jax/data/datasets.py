@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Sequence
 
 from supermask_jax.data import cache
 from supermask_jax.data.sources import READERS, Folders
 from supermask_jax.data.specs import DATASETS, Dataset, SourceCorrupt, SourceError, Split
-from supermask_jax.errors import UserError, unknown_name
+from supermask_jax.errors import UserError, expanded, unknown_name
 
 __all__ = ["DATASETS", "Dataset", "Split", "load"]
 
@@ -98,7 +99,12 @@ def find_folders(data_dir: str | None = None, cache_dir: str | None = None) -> F
 
 def _folder(given: str | None, variable: str, default: str) -> str:
     """Returns the folder given, else that of the environment variable, else the default."""
-    return os.path.expanduser(given or os.environ.get(variable) or default)
+    if named := given or os.environ.get(variable):
+        return os.fspath(expanded(named))
+    try:
+        return os.fspath(expanded(default))
+    except UserError:  # A container's user may have no home.
+        return os.path.join(tempfile.gettempdir(), "supermask_jax", os.path.basename(default))
 
 
 def _chain(name: str, sources: Sequence[str] | None) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Pickled dicts of byte arrays and lists, read without running anything that they name.
 
-A pickle is a program that may call any function there is. Those of CIFAR need three, to rebuild an
+A pickle is a program that may call any function there is. Those of CIFAR need a few, to rebuild an
 array; here stand-ins take their place, which record what they are given and do nothing. What they
 recorded becomes an array only once it is known to be a plain one of unsigned bytes.
 """
@@ -70,9 +70,19 @@ def _reconstruct(*unused: Any) -> Array:
     return Array()
 
 
+def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any, *axes: Any) -> Array:
+    """Stands in for what rebuilds an array of protocol 5, whose bytes lie in the pickle."""
+    array = Array()
+    data = bytes(data) if isinstance(data, bytearray) else data
+    array.__setstate__((1, shape, dtype, order == "F", data) if not any(axes) else None)
+    return array
+
+
 _STAND_INS = {
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
     ("numpy", "ndarray"): _NdarrayType,
     ("numpy", "dtype"): Dtype,
     ("_codecs", "encode"): Text,
@@ -90,8 +100,10 @@ class _Unpickler(pickle.Unpickler):
         try:
             return _STAND_INS[module, name]
         except KeyError:
-            refused = f"its pickle asks for {module}.{name}, which no array needs"
-            raise _Refused(f"{refused}: it could run foreign code") from None
+            refused = (
+                f"its pickle asks for {module}.{name}, which is no function that makes an array"
+            )
+            raise _Refused(f"{refused} of bytes: it could run foreign code") from None
 
 
 def load(raw: bytes) -> Any:

@@ -25,6 +25,13 @@ PADDING = 4  # pixels on every side
 _IMAGE = (-3, -2, -1)  # the axes of one image
 
 
+def _floats(images: Array) -> Array:
+    """Returns images of integers as float32; a UserError for others, which are no bytes."""
+    if not jnp.issubdtype(images.dtype, jnp.integer):
+        raise UserError(f"images are {images.dtype}: give integers from 0 to 255, as uint8")
+    return images.astype(jnp.float32)
+
+
 def standardize(images: Array) -> Array:
     r"""Standardises each image over all its values: float32, shape of `images` [..., H, W, C].
 
@@ -33,7 +40,7 @@ def standardize(images: Array) -> Array:
     with the population standard deviation, as `tf.image.per_image_standardization` defines it on
     values in 0 ... 255 (signed supermasks).
     """
-    x = images.astype(jnp.float32)
+    x = _floats(images)
     count = x.shape[-1] * x.shape[-2] * x.shape[-3]
     centred = x - jnp.mean(x, _IMAGE, keepdims=True)
     std = jnp.sqrt(jnp.mean(jnp.square(centred), _IMAGE, keepdims=True))
@@ -42,7 +49,7 @@ def standardize(images: Array) -> Array:
 
 def unit(images: Array) -> Array:
     """Divides by 255: float32 in [0, 1], shape of `images` (Zhou et al., 2019)."""
-    return images.astype(jnp.float32) / 255
+    return _floats(images) / 255
 
 
 def l2(images: Array) -> Array:
@@ -50,7 +57,7 @@ def l2(images: Array) -> Array:
 
     float32, shape of `images` [..., H, W, C] (Frankle and Carbin's MNIST code).
     """
-    x = images.astype(jnp.float32)
+    x = _floats(images)
     norm = jnp.sqrt(jnp.sum(jnp.square(x), _IMAGE, keepdims=True))
     return x / jnp.where(norm == 0, 1, norm)
 
@@ -110,7 +117,7 @@ def crop_flip(key: Array, images: Array) -> Array:
     sides = (PADDING, PADDING)
     padded = jnp.pad(images, ((0, 0), sides, sides, (0, 0)))
     # On CPU faster than advanced indexing, a one-hot product or a choice among shifted copies.
-    crop = jax.vmap(lambda image, place: lax.dynamic_slice(image, (*place, 0), shape))
+    crop = jax.vmap(lambda image, place: lax.dynamic_slice(image, (*place, jnp.int32(0)), shape))
     cropped = crop(padded, places)
     return jnp.where(flips, cropped[:, :, ::-1], cropped)
 

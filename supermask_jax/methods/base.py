@@ -10,7 +10,15 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from supermask_jax.core.initializers import Initializer
-from supermask_jax.core.trees import LabelFn, mask_kernels, merge, partition, split_key_like
+from supermask_jax.core.trees import (
+    LabelFn,
+    mask_kernels,
+    merge,
+    partition,
+    path_name,
+    split_key_like,
+)
+from supermask_jax.errors import about
 
 Array = jax.Array
 PyTree = Any
@@ -90,9 +98,12 @@ def supermask(
     def init(key: Array, params: PyTree) -> tuple[PyTree, PyTree]:
         parts = partition(params, label_fn)
         keys = split_key_like(key, parts["mask"])
-        scores = jax.tree.map(
-            lambda k, weight: score_init(k, weight.shape, jnp.float32), keys, parts["mask"]
-        )
+
+        def draw(path: tuple[Any, ...], key: Array, weight: Array) -> Array:
+            with about(f"the scores of {path_name(path)!r}"):
+                return score_init(key, weight.shape, jnp.float32)
+
+        scores = jax.tree.map_with_path(draw, keys, parts["mask"])
         trainable = {"scores": scores, "params": parts["train"]}
         frozen = {
             "weights": parts["mask"],

@@ -23,22 +23,29 @@ from supermask_jax.methods.topk import topk_rule
 
 def multicoat(
     *,
-    densities: Sequence[float] = (0.5, 0.25, 0.1),
+    densities: Sequence[float] = (0.3, 0.0788, 0.0315),
     counting: str = "nearest",
+    per_coat: bool = True,
     score_init: Initializer | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
     r"""Multicoated supermasks.
 
-    .. math:: w_\text{eff} = w \odot \sum_i m_i, \qquad m_i = 1[\,|s| \text{ among the top } k_i\,]
+    .. math:: w_\text{eff} = w \odot \sum_{i=1}^N m_i, \qquad
+      m_i = 1[\,|s| \text{ among the top } k_i\,], \qquad
+      \frac{dL}{ds} = N \frac{dL}{dw_\text{eff}} \odot w \odot \text{sign}(s)
 
-    with edge-popup's gradient. `masks` counts the coats of each weight; its density is that of the
-    widest coat.
+    `masks` counts the coats of each weight; its density is that of the widest coat. The released
+    code's weights make up for those that no coat keeps: signed He constants with the gain
+    1 / sqrt(densities[0]).
 
     Args:
-      densities: kept fraction of each coat, from the widest to the narrowest.
+      densities: kept fraction of each coat, from the widest to the narrowest; default: the released
+        configuration's, its "linear" schedule.
       counting: as for edge-popup.
-      score_init: default U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)), as for edge-popup.
+      per_coat: the gradient passes straight through each coat, as in the released code, N times in
+        all; False passes it once, as edge-popup's.
+      score_init: default N(0, 2 / fan_out), the released code's.
       label_fn: which leaves are masked, trained or frozen.
 
     Raises:
@@ -52,11 +59,14 @@ def multicoat(
         masks = [rule(scores, progress) for rule in rules]
         return jax.tree.map(lambda *m: sum(x.astype(jnp.int8) for x in m), *masks)
 
-    coated = straight_through(lambda w, s, count: jnp.where(count > 0, w * count, 0), magnitude)
+    factor = len(rules) if per_coat else 1
+    coated = straight_through(
+        lambda w, s, count: jnp.where(count > 0, w * count, 0), lambda s: factor * magnitude(s)
+    )
     return supermask(
         weights_fn=lambda w, s, context: coated(w, s, context.shared),
         mask_fn=lambda s, context: context.shared,
-        score_init=score_init or initializers.uniform("he", gain=6**-0.5),
+        score_init=score_init or initializers.normal("he_fan_out"),
         shared_fn=coats,
         label_fn=label_fn,
     )

@@ -66,7 +66,7 @@ def get(
     Raises:
       UserError: a name or an option is unknown.
     """
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
     if convolution not in CONVOLUTIONS:
         raise unknown_name("convolution", convolution, CONVOLUTIONS)

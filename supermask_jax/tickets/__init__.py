@@ -9,20 +9,20 @@
 
 from __future__ import annotations
 
-from supermask_jax.tickets.files import load_ticket as load_ticket
-from supermask_jax.tickets.files import rounded as rounded
-from supermask_jax.tickets.files import save_ticket as save_ticket
-from supermask_jax.tickets.inference import Network as Network
-from supermask_jax.tickets.inference import accuracy as accuracy
-from supermask_jax.tickets.inference import predict as predict
-from supermask_jax.tickets.making import from_run as from_run
-from supermask_jax.tickets.making import make_layer as make_layer
-from supermask_jax.tickets.sets import compare as compare
-from supermask_jax.tickets.sets import intersection as intersection
-from supermask_jax.tickets.sets import union as union
+from supermask_jax.tickets.comparison import compare as compare
+from supermask_jax.tickets.comparison import intersection as intersection
+from supermask_jax.tickets.comparison import union as union
+from supermask_jax.tickets.file import load_ticket as load_ticket
+from supermask_jax.tickets.file import rounded as rounded
+from supermask_jax.tickets.file import save_ticket as save_ticket
+from supermask_jax.tickets.numpy_model import Network as Network
+from supermask_jax.tickets.numpy_model import accuracy as accuracy
+from supermask_jax.tickets.numpy_model import predict as predict
 from supermask_jax.tickets.ticket import Layer as Layer
 from supermask_jax.tickets.ticket import Ticket as Ticket
 from supermask_jax.tickets.ticket import digest as digest
 from supermask_jax.tickets.ticket import fill as fill
+from supermask_jax.tickets.ticket import from_run as from_run
+from supermask_jax.tickets.ticket import make_layer as make_layer
 from supermask_jax.tickets.ticket import to_params as to_params
 from supermask_jax.tickets.ticket import to_variables as to_variables

@@ -1,4 +1,4 @@
-"""Tickets in other formats: StableHLO, ONNX, and dense weights for PyTorch. Needs JAX.
+"""Tickets in other formats: Flax, StableHLO, ONNX, and dense weights for PyTorch. Needs JAX.
 
 Exported networks take preprocessed float32 images [B, H, W, C], or uint8 ones where asked, with any
 B, and give logits [B, K].
@@ -6,19 +6,54 @@ B, and give logits [B, K].
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors.numpy import save
 
 from supermask_jax.errors import UserError, one_line
-from supermask_jax.tickets import container
-from supermask_jax.tickets.layers import chain
-from supermask_jax.tickets.ticket import Ticket
+from supermask_jax.tickets.chain import chain, preprocess
+from supermask_jax.tickets.ticket import Ticket, to_variables
+from supermask_jax.versions import versions
+
+if TYPE_CHECKING:
+    import jax
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+KINDS = ("stablehlo", "onnx", "safetensors")
+
+
+def model(ticket: Ticket, *, convolution: str = "auto") -> Any:
+    """Returns the Flax module of a ticket.
+
+    Args:
+      ticket: of a network that this package has.
+      convolution: a name in `models.CONVOLUTIONS`; "auto" suits the machine that traces it.
+
+    Raises:
+      UserError: this version has no such model, or not with these options.
+    """
+    from supermask_jax import models
+
+    options = {"num_classes": ticket.num_classes, "convolution": convolution}
+    return models.get(**ticket.model, **options)
+
+
+def forward(ticket: Ticket, *, convolution: str = "auto") -> Callable[[jax.Array], jax.Array]:
+    """Returns images [B, H, W, C], uint8 or preprocessed floats, -> logits [B, K], not jitted.
+
+    Raises:
+      UserError: as `model`, or the ticket does not hold its weights.
+    """
+    import jax.numpy as jnp
+
+    module, variables = model(ticket, convolution=convolution), to_variables(ticket)
+
+    def call(images: jax.Array) -> jax.Array:
+        return module.apply(variables, preprocess(ticket, images, jnp))
+
+    return call
 
 
 def stablehlo(ticket: Ticket, *, platforms: tuple[str, ...] = PLATFORMS) -> bytes:
@@ -37,8 +72,6 @@ def stablehlo(ticket: Ticket, *, platforms: tuple[str, ...] = PLATFORMS) -> byte
     import jax
     from jax import export
 
-    from supermask_jax.tickets.flax import forward
-
     # XLA's own: the file is for other machines than this one.
     call = jax.jit(forward(ticket, convolution="xla"))
     shape = export.symbolic_shape(", ".join(["b", *map(str, ticket.image_shape)]))
@@ -50,18 +83,20 @@ def onnx(ticket: Ticket) -> Any:
     """Returns an ONNX model that takes preprocessed float32 images [B, H, W, C].
 
     Raises:
-      UserError: jax2onnx is not installed, or as `stablehlo`.
+      UserError: jax2onnx is not installed or cannot export from this JAX, or as `stablehlo`.
     """
+    call = forward(ticket, convolution="xla")
     try:
         from jax2onnx import to_onnx
-    except ImportError as error:
-        raise UserError(
-            f"ONNX needs jax2onnx ({one_line(error, 80)}): pip install supermask-jax[onnx]"
-        ) from error
-    from supermask_jax.tickets.flax import forward
 
-    call = forward(ticket, convolution="xla")
-    return to_onnx(call, [("B", *ticket.image_shape)], model_name="ticket")
+        return to_onnx(call, [("B", *ticket.image_shape)], model_name="ticket")
+    except Exception as error:  # It reaches into JAX: what breaks with another version is any.
+        found = versions(("jax2onnx", "jax"))
+        found = " and ".join(f"{name} {version or '(absent)'}" for name, version in found.items())
+        raise UserError(
+            f"ONNX cannot be written with {found} ({one_line(error, 80)}): pip install "
+            "supermask-jax[onnx], whose versions go together"
+        ) from error
 
 
 def torch_weights(ticket: Ticket) -> dict[str, np.ndarray]:
@@ -94,25 +129,14 @@ def torch_weights(ticket: Ticket) -> dict[str, np.ndarray]:
     return found
 
 
-def write_stablehlo(path: str | os.PathLike[str], ticket: Ticket) -> None:
-    """Writes what `stablehlo` returns."""
-    container.write(path, stablehlo(ticket))
+def to_bytes(ticket: Ticket, kind: str) -> bytes:
+    """Returns the file of a ticket in one of the formats `KINDS`.
 
-
-def write_onnx(path: str | os.PathLike[str], ticket: Ticket) -> None:
-    """Writes what `onnx` returns."""
-    container.write(path, onnx(ticket).SerializeToString())
-
-
-def write_safetensors(path: str | os.PathLike[str], ticket: Ticket) -> None:
-    """Writes what `torch_weights` returns as a safetensors file."""
-    from safetensors.numpy import save
-
-    container.write(Path(path), save(torch_weights(ticket), metadata={"format": "pt"}))
-
-
-WRITERS: dict[str, Callable[[str | os.PathLike[str], Ticket], None]] = {
-    "stablehlo": write_stablehlo,
-    "onnx": write_onnx,
-    "safetensors": write_safetensors,
-}
+    Raises:
+      UserError: as `stablehlo`, `onnx` and `torch_weights`, whose results it holds.
+    """
+    if kind == "stablehlo":
+        return stablehlo(ticket)
+    if kind == "onnx":
+        return onnx(ticket).SerializeToString()
+    return save(torch_weights(ticket), metadata={"format": "pt"})

@@ -1,16 +1,22 @@
-"""What a ticket is in memory: sparse layers, free parameters, and where they come from."""
+"""What a ticket is in memory: sparse layers, free parameters, and where they come from.
+
+`from_run` makes one of a trained network; `to_variables` gives what ``model.apply`` takes.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from supermask_jax.errors import UserError
+from supermask_jax.versions import versions
 
 Arrays = dict[str, np.ndarray]
+
+_PACKAGES = ("flax", "jax", "numpy", "supermask-jax")
 
 
 class Layer(NamedTuple):
@@ -74,7 +80,7 @@ class Ticket(NamedTuple):
       model: the model's name and options, as `supermask_jax.models.get` takes them.
       num_classes: width of the logits.
       image_shape: (H, W, C).
-      preprocessing: what is done to uint8 images: a name in `layers.PREPROCESSING`, and options.
+      preprocessing: what is done to uint8 images: a name in `chain.PREPROCESSING`, and options.
       method: name of the method that found it; "" if not known.
       config: settings of the run; {} if not known.
       accuracy: data set, split, number of images, and the accuracy of this ticket on them, in [0,
@@ -104,6 +110,60 @@ class Ticket(NamedTuple):
         return kept / total if total else 1.0
 
 
+def from_run(
+    params: Mapping[str, Any],
+    masks: Mapping[str, Any],
+    batch_stats: Mapping[str, Any] | None = None,
+    *,
+    model: Mapping[str, Any],
+    num_classes: int,
+    image_shape: tuple[int, ...],
+    preprocessing: Mapping[str, Any] | None = None,
+    method: str = "",
+    config: Mapping[str, Any] | None = None,
+    accuracy: Mapping[str, Any] | None = None,
+) -> Ticket:
+    """Makes the ticket of a trained network.
+
+    Args:
+      params: nested effective parameters, as ``method.apply(trainable, frozen)`` returns them.
+      masks: nested masks, as ``method.masks`` returns them: what is not 0 is kept. Leaves of
+        `params` without a mask are free parameters; without any mask the ticket is dense.
+      batch_stats: nested running statistics.
+      model, num_classes, image_shape: as in `Ticket`.
+      preprocessing: of uint8 images: ``{"name": ...}``, with lists ``"mean"`` and ``"std"`` for
+        "mean_std"; None standardises each image.
+      method, config: as in `Ticket`.
+      accuracy: ``{"data": name, "split": name, "images": count, "value": accuracy}``, measured on
+        these very parameters; None if it was not.
+
+    Raises:
+      UserError: a mask has no array of its shape in `params`, or an array is no float array.
+    """
+    arrays, marks = flat(params), flat(masks)
+    layers = {}
+    for name, mask in marks.items():
+        if name not in arrays or arrays[name].shape != mask.shape:
+            raise UserError(f"there is no array of shape {mask.shape} for the mask {name!r}")
+        layers[name] = make_layer(arrays.pop(name), mask)
+    made_with = {name: found for name, found in versions(_PACKAGES).items() if found}
+    described = (dict(preprocessing or {"name": "standardize"}), method, dict(config or {}))
+    return Ticket(
+        layers, _floats(arrays), _floats(flat(batch_stats or {})), dict(model), num_classes,
+        tuple(image_shape), *described, dict(accuracy or {}), made_with,
+    )  # fmt: skip
+
+
+def make_layer(weights: np.ndarray, mask: np.ndarray) -> Layer:
+    """Returns the layer of effective weights [*s] under a mask [*s]: what is not 0 is kept."""
+    kept = np.asarray(mask).reshape(-1) != 0
+    # A sum with 0 makes -0 of an inverted or hidden weight +0: one network has one digest.
+    values = np.asarray(weights, np.float32).reshape(-1) + np.float32(0)
+    pruned = values[~kept]
+    positions = np.flatnonzero(kept).astype(np.int64)
+    return Layer(np.shape(mask), positions, values[kept], pruned if pruned.any() else None)
+
+
 def digest(ticket: Ticket) -> str:
     """Returns the SHA-256 of the effective weights, free parameters and statistics, in hexadecimal.
 
@@ -121,15 +181,35 @@ def digest(ticket: Ticket) -> str:
         pruned = () if layer.pruned is None else (layer.pruned.astype("<f4"),)
         values = layer.values.astype("<f4")
         add(name, layer.shape, layer.positions.astype("<u8"), values, *pruned)
-    for name, array in _free(ticket):
+    statistics = {f"batch_stats/{name}": array for name, array in ticket.batch_stats.items()}
+    for name, array in (*ticket.params.items(), *statistics.items()):
         add(name, array.shape, array.astype("<f4"))
     return sha.hexdigest()
 
 
-def _free(ticket: Ticket) -> Iterator[tuple[str, np.ndarray]]:
-    yield from ticket.params.items()
-    for name, array in ticket.batch_stats.items():
-        yield f"batch_stats/{name}", array
+def without_values(ticket: Ticket, weights: Mapping[str, np.ndarray]) -> Ticket:
+    """Returns the ticket with signs only, for frozen weights that can be drawn again from a seed.
+
+    Args:
+      ticket: it; layers of one magnitude stay as they are, since they hold no more than signs.
+      weights: name -> frozen weights [*shape]; an effective weight must be 1 or -1 times its own.
+
+    Raises:
+      UserError: an effective weight is not.
+    """
+    layers = dict(ticket.layers)
+    for name, layer in ticket.layers.items():
+        if len(np.unique(np.abs(layer.values))) <= 1:
+            continue
+        drawn = np.asarray(weights[name], np.float32).reshape(-1)[layer.positions]
+        signs = np.where(layer.values == drawn, 1, -1).astype(np.float32)
+        if layer.pruned is not None or (drawn * signs != layer.values).any():
+            raise UserError(
+                f"the weights of {name!r} are not those drawn from the seed, kept or inverted: "
+                "store their values"
+            )
+        layers[name] = layer._replace(values=signs, drawn=True)
+    return ticket._replace(layers=layers, weights_sha256=digest(ticket))
 
 
 def fill(ticket: Ticket, weights: Mapping[str, np.ndarray]) -> Ticket:
@@ -143,10 +223,9 @@ def fill(ticket: Ticket, weights: Mapping[str, np.ndarray]) -> Ticket:
       UserError: a layer is missing or of another shape, or these are not the weights of the run, as
         when another version of JAX draws others.
     """
-    layers = {}
+    layers = dict(ticket.layers)
     for name, layer in ticket.layers.items():
         if not layer.drawn:
-            layers[name] = layer
             continue
         if name not in weights or np.shape(weights[name]) != layer.shape:
             raise UserError(f"there are no weights of shape {layer.shape} for {name!r}")
@@ -162,13 +241,12 @@ def fill(ticket: Ticket, weights: Mapping[str, np.ndarray]) -> Ticket:
 
 
 def to_params(ticket: Ticket) -> dict[str, Any]:
-    """Returns the effective parameters as nested dicts of float32 arrays, for ``model.apply``.
+    """Returns the effective parameters as nested dicts of float32 arrays.
 
     Raises:
       UserError: the weights are not in the ticket.
     """
-    dense = {name: layer.dense() for name, layer in ticket.layers.items()}
-    return nested(dense | ticket.params)
+    return nested({name: layer.dense() for name, layer in ticket.layers.items()} | ticket.params)
 
 
 def to_variables(ticket: Ticket) -> dict[str, Any]:
@@ -177,10 +255,8 @@ def to_variables(ticket: Ticket) -> dict[str, Any]:
     Raises:
       UserError: the weights are not in the ticket.
     """
-    variables = {"params": to_params(ticket)}
-    if ticket.batch_stats:
-        variables["batch_stats"] = nested(ticket.batch_stats)
-    return variables
+    statistics = {"batch_stats": nested(ticket.batch_stats)} if ticket.batch_stats else {}
+    return {"params": to_params(ticket), **statistics}
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,10 +270,27 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
         *folders, last = name.split("/")
         node: Any = tree
         for folder in folders:
-            node = node.setdefault(folder, {})
-            if not isinstance(node, dict):
-                raise UserError(f"{name!r} lies under another array of the ticket")
-        if last in node:
-            raise UserError(f"{name!r} names two things in the ticket")
+            node = node.setdefault(folder, {}) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or last in node:
+            raise UserError(f"{name!r} lies under another array of the ticket, or is there twice")
         node[last] = leaf
     return tree
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Arrays:
+    """Returns nested dicts as {"a/b": array}, in their order; `None` leaves are left out."""
+    found: Arrays = {}
+    for name, node in tree.items():
+        if isinstance(node, Mapping):
+            found |= flat(node, f"{prefix}{name}/")
+        elif node is not None:
+            found[prefix + name] = np.asarray(node)
+    return found
+
+
+def _floats(arrays: Arrays) -> Arrays:
+    for name, array in arrays.items():
+        # bfloat16 is of kind V in NumPy; it and float16 are exact in float32.
+        if array.dtype.kind not in "fV" or array.dtype.itemsize > 4:
+            raise UserError(f"{name!r} is {array.dtype}: a ticket holds float32 parameters")
+    return {name: array.astype(np.float32) for name, array in arrays.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from supermask_jax import files
 from supermask_jax.core.trees import digest
 from supermask_jax.errors import UserError
+from supermask_jax.run_files import read_npz
 
 Arrays = dict[str, np.ndarray]
 
@@ -41,14 +41,10 @@ def read_arrays(path: Path) -> Arrays:
       UserError: the file is missing, broken, or not what was written.
     """
     try:
-        # NumPy takes anything that is no archive for a pickle and advises to allow it.
-        if not zipfile.is_zipfile(path):
-            raise ValueError("it is missing, cut short, or no .npz file")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_npz(path)
         if str(arrays.pop(_SHA256, "")) != digest(arrays):
             raise ValueError("its SHA-256 is not the one saved with it")
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise UserError(
             f"cannot use {path}: {error}: delete the folder {path.parent} to compute it again"
         ) from error

@@ -7,7 +7,6 @@ of every step before it that the seeds without a note were well.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -15,7 +14,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from supermask_jax.errors import Diverged, UserError
+from supermask_jax.errors import Diverged
+from supermask_jax.run_files import read_diverged
 from supermask_jax.training.plateau import stopped
 from supermask_jax.training.state import TrainState
 from supermask_jax.training.trainer import Trainer
@@ -38,10 +38,7 @@ class DivergedSeeds:
         """
         if not self._path.exists():
             return {}
-        try:
-            return {int(seed): step for seed, step in json.loads(self._path.read_text()).items()}
-        except (ValueError, AttributeError) as error:
-            raise UserError(f"{self._path} is damaged: start again in another folder") from error
+        return read_diverged(self._path)
 
     def note(self, seed: int, step: int) -> None:
         """Notes that `seed` had diverged by `step`: its loss or its state was not finite."""

@@ -35,7 +35,7 @@ def _checked(factory: Callable[..., T]) -> Callable[..., T]:
 
     @functools.wraps(factory)
     def make_checked(*args: Any, **kwargs: Any) -> T:
-        bound = inspect.signature(factory).bind(*args, **kwargs)
+        bound = inspect.signature(factory).bind_partial(*args, **kwargs)
         for name, value in bound.arguments.items():
             if not isinstance(value, numbers.Real):  # A schedule, or a traced number.
                 continue
@@ -154,10 +154,40 @@ def sgd(
 
 @_checked
 def adam(
-    factor: Factor, *, learning_rate: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+    factor: Factor,
+    *,
+    learning_rate: float,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    eps_before_correction: bool = False,
 ) -> optax.GradientTransformation:
-    """Adam without decay."""
-    return optax.adam(lambda count: learning_rate * factor(count), b1, b2, eps)
+    r"""Adam without decay.
+
+    With `eps_before_correction` it is TensorFlow's, which adds eps to the root of the moment as it
+    is, :math:`\eta \sqrt{1 - \beta_2^t} / (1 - \beta_1^t) \cdot m / (\sqrt{v} + \epsilon)`:
+    gradients of about eps move a weight less in the first steps.
+    """
+
+    def rate(count: Array) -> Array:
+        return learning_rate * factor(count)
+
+    if not eps_before_correction:
+        return optax.adam(rate, b1, b2, eps)
+
+    moments = optax.scale_by_adam(b1, b2, 0.0)
+
+    def update(
+        grads: optax.Updates, state: optax.ScaleByAdamState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.ScaleByAdamState]:
+        _, state = moments.update(grads, state, params)
+        correction = jnp.sqrt(1 - b2**state.count) / (1 - b1**state.count)
+        move = jax.tree.map(lambda m, v: correction * m / (jnp.sqrt(v) + eps), state.mu, state.nu)
+        return move, state
+
+    return optax.chain(
+        optax.GradientTransformation(moments.init, update), optax.scale_by_learning_rate(rate)
+    )
 
 
 @_checked

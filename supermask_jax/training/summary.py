@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from supermask_jax.core import stats, trees
 from supermask_jax.data import DATASETS
 from supermask_jax.errors import UserError
 from supermask_jax.methods import Method
-from supermask_jax.tickets import Ticket, from_run, save_ticket
+from supermask_jax.run_files import ENV, PART, check_lines, read, read_lines, read_masks
+from supermask_jax.tickets import Ticket, from_run, load_ticket, save_ticket
 from supermask_jax.training.distributed import is_main, wait_for_all
 from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.loop import Trained
@@ -54,6 +56,43 @@ def finish(folder: Workdir, trainer: Trainer, trained: Trained) -> list[dict[str
         for line in found[-1].get("warnings", ()):
             _log.warning("seed %d: %s", seed, line)
     return found
+
+
+def check_left(folder: Workdir, summary: Mapping[str, Any]) -> None:
+    """Checks what a finished run has left, where it is still there.
+
+    Raises:
+      UserError: a file is damaged; the line names it.
+    """
+    in_set = "runs" in summary
+    runs = summary["runs"] if in_set else [summary]
+    if folder.env.exists():
+        read(folder.env, ENV, "delete it")
+    for part in folder.path.glob("seeds_*.json"):
+        read(part, PART, "delete it and summary.json, and run the same command again")
+    if folder.metrics.exists():
+        lines, wrong = read_lines(folder.metrics)
+        if wrong:
+            raise UserError(f"{folder.metrics} is damaged ({wrong}): restore or delete it")
+        for run in runs:
+            own = [line for line in lines if line["seed"] == run["seed"]]
+            check_lines(folder.metrics, own, run["epoch"])
+    for run in runs:
+        masks, ticket = (folder.of_seed(path, run["seed"]) if in_set else path
+                         for path in (folder.masks, folder.ticket))  # fmt: skip
+        if masks.exists():
+            read_masks(masks)
+        if ticket.exists():
+            _check_ticket(ticket)
+
+
+def _check_ticket(path: Path) -> None:
+    try:
+        load_ticket(path)
+    except UserError as error:
+        raise UserError(
+            f"{error}: delete it and the summary, and run the same command to make both again"
+        ) from error
 
 
 def _summary(

@@ -22,9 +22,13 @@ import numpy as np
 
 from supermask_jax import files
 from supermask_jax.entries import flat
-from supermask_jax.errors import UserError, one_line
+from supermask_jax.errors import UserError, expanded, one_line
+from supermask_jax.run_files import CONFIG, PART, SUMMARY, parse, read, read_lines
 from supermask_jax.training.distributed import in_any, is_main, wait_for_all
 from supermask_jax.training.environment import environment
+
+# A scheduler opens the log of a job before the job begins.
+_LOGS = (".log", ".out", ".err")
 
 
 def config_differences(
@@ -70,7 +74,7 @@ class Workdir:
     """One run's folder. Constructing it reads and writes nothing."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser().resolve()
+        self.path = expanded(path).resolve()
         self.config = self.path / "config.json"
         self.env = self.path / "env.json"
         self.metrics = self.path / "metrics.jsonl"
@@ -105,8 +109,9 @@ class Workdir:
             )
 
     def is_empty(self) -> bool:
-        """Says whether nothing is in the folder but locks, or what a kill left half-written."""
-        return not self.path.is_dir() or all(map(files.is_left_over, self.path.iterdir()))
+        """Says whether nothing is there but logs, locks, or what a kill left half-written."""
+        found = self.path.iterdir() if self.path.is_dir() else ()
+        return all(p.suffix in _LOGS or files.is_left_over(p) for p in found)
 
     def create(self, config: Mapping[str, Any], convolution: str = "") -> None:
         """Makes the folder and writes ``config.json`` and ``env.json``: see `environment`.
@@ -141,7 +146,7 @@ class Workdir:
           UserError: there is none, or it cannot be read.
         """
         try:
-            return json.loads(self.config.read_text())
+            return parse(self.config.read_bytes(), CONFIG)
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.path} holds no run: cannot read {self.config.name}: "
@@ -163,13 +168,7 @@ class Workdir:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Returns the whole lines of ``metrics.jsonl``; a line torn by a kill is left out."""
-        lines = []
-        for text in self.metrics.read_text().splitlines() if self.metrics.exists() else []:
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                continue
-        return lines
+        return read_lines(self.metrics)[0]
 
     def keep_metrics(self, last: int, seeds: Sequence[int], diverged: Container[int] = ()) -> None:
         """Drops the lines of `seeds` after epoch `last`: resumed runs write them again.
@@ -253,10 +252,8 @@ class Workdir:
 def _read_summary(path: Path) -> Any:
     if not path.exists():
         return None
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: delete it to finish the run") from error
+    schema = PART if path.name.startswith("seeds_") else SUMMARY
+    return read(path, schema, "delete it to finish the run")
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -1,6 +1,5 @@
-"""The HTML report of runs: one file, without a network, without a library to draw with.
+"""The HTML report of runs: one file that needs no network.
 
-`reading` and `groups` say what there is, `details` is what a checkpoint adds, `page.report` writes.
-Charts are SVG made by `chart` and its neighbours; every text passes through `markup`, which
-escapes it.
+`reading` says what there is, `details` is what a checkpoint adds, `page.report` fills the template
+``report.html``, which escapes every text. Charts are those of `analysis.charts`.
 """

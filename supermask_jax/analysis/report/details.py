@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,7 @@ class Details(NamedTuple):
       confusion: examples of class i predicted as class j, int [K, K].
       split: of `confusion`: "test" or "validation".
       means: mean image of each class, float [K, H, W, C] in [0, 255]. The input of the network.
+      mistakes: (image like those of `means`, true class, predicted class) of some.
       missing: sentences for the reader.
     """
 
@@ -46,6 +47,7 @@ class Details(NamedTuple):
     confusion: np.ndarray | None = None
     split: str = "test"
     means: np.ndarray | None = None
+    mistakes: Sequence[tuple[np.ndarray, int, int]] = ()
     missing: tuple[str, ...] = ()
 
 

@@ -7,30 +7,25 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image
-
-from supermask_jax.analysis.report.markup import Markup, tag
 
 # Blue and orange: told apart by the colour-blind, and seen on white as on black.
 KEPT, INVERTED = (43, 127, 201), (224, 108, 31)
 _GAP = (128, 128, 128, 70)
 
 
-def picture(pixels: np.ndarray, description: str, scale: int, class_: str = "pixels") -> Markup:
-    """Returns an image of uint8 pixels [H, W, 1, 3 or 4], each `scale` points wide."""
-    height, width = pixels.shape[:2]
-    return tag("img", src=data_uri(pixels), alt=description, width=width * scale,
-               height=height * scale, class_=class_)  # fmt: skip
-
-
-def data_uri(pixels: np.ndarray) -> str:
-    """Returns uint8 pixels [H, W, 1, 3 or 4] as a PNG in a data URI."""
+def picture(pixels: np.ndarray, alt: str, width: int, label: str = "") -> dict[str, Any]:
+    """Returns a tile of uint8 pixels [H, W, 1, 3 or 4]: about `width` points wide."""
     buffer = io.BytesIO()
     squeezed = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
     Image.fromarray(np.ascontiguousarray(squeezed)).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    scale = max(1, width // pixels.shape[1])
+    size = {"width": pixels.shape[1] * scale, "height": pixels.shape[0] * scale}
+    return {"uri": uri, "alt": alt, "label": label, **size}
 
 
 def signed_pixels(values: np.ndarray) -> np.ndarray:

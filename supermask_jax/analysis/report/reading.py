@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from supermask_jax.entries import flat
-from supermask_jax.errors import UserError
+from supermask_jax.errors import UserError, expanded
+from supermask_jax.run_files import (
+    CONFIG,
+    ENV,
+    PART,
+    SUMMARY,
+    check_lines,
+    read,
+    read_diverged,
+    read_lines,
+)
 
-# What every line of ``metrics.jsonl`` has.
-_NEEDED = ("seed", "epoch", "train_loss", "train_accuracy", "remaining_weights", "seconds")
-_NOT_GROUP = ("seed", "num_seeds")
+_NOT_GROUP = ("seed", "num_seeds", "level_sha256")
 _WITH_DEFAULTS = ("data", "model")
 
 _log = logging.getLogger("supermask_jax")
@@ -83,20 +91,18 @@ class Group(NamedTuple):
 def read_folders(folders: Sequence[Path]) -> list[Run]:
     """Returns the runs of work folders, a set of seeds as one run each but those that diverged.
 
-    Of several folders (``runs/*``) those that hold no run are searched for some further down, and
-    left out with a warning where nothing is to report.
+    Folders that are none (``runs``) are searched for some further down; of several, those with
+    nothing to report are left out with a warning.
 
     Raises:
-      NothingToReport: the folder holds no run, or none with a finished epoch that did not diverge;
-        of several, all do.
+      NothingToReport: no folder holds a run, or none with a finished epoch that did not diverge.
       UserError: a file is damaged.
     """
-    folders = [Path(folder).expanduser().resolve() for folder in folders]
-    if len(folders) == 1:
-        return _read(folders[0])
+    folders = [expanded(folder).resolve() for folder in folders]
+    places = [place for folder in folders for place in _runs_in(folder)]
     found: list[Run] = []
     nothing: list[NothingToReport] = []
-    for place in [place for folder in folders for place in _runs_in(folder)]:
+    for place in places:
         try:
             found += _read(place)
         except NothingToReport as error:
@@ -117,11 +123,9 @@ def _runs_in(folder: Path) -> list[Path]:
 
 def _read(folder: Path) -> list[Run]:
     if not (folder / "config.json").is_file():
-        inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
-        hint = f": give what is in it, {', '.join(inside[:3])} ..." if inside else ""
-        raise NothingToReport(f"{folder} holds no run{hint}")
-    config, env = _json(folder / "config.json"), _json(folder / "env.json")
-    summary = _json(folder / "summary.json")
+        raise NothingToReport(f"{folder} holds no run")
+    config, env = _json(folder / "config.json", CONFIG), _json(folder / "env.json", ENV)
+    summary = _json(folder / "summary.json", SUMMARY)
     diverged = _diverged(folder, summary)
     alone = config.get("num_seeds", 1) == 1
     lines = _metrics(folder / "metrics.jsonl")
@@ -139,10 +143,14 @@ def _read(folder: Path) -> list[Run]:
         )
     # Of a set of seeds those that are done are in a file a part, until all are.
     done = summary.get("runs") or [
-        run for part in sorted(folder.glob("seeds_*.json")) for run in _json(part)
+        run for part in sorted(folder.glob("seeds_*.json")) for run in _json(part, PART)
     ]
     done = {run["seed"]: run for run in done or ([summary] if summary else [])}
-    seeds = sorted({line["seed"] for line in lines})
+    seeds = sorted({line["seed"] for line in lines} | done.keys())
+    for seed in seeds:
+        own = [line for line in lines if line["seed"] == seed]
+        first = None if "recipe" in config else 1
+        check_lines(folder / "metrics.jsonl", own, done.get(seed, {}).get("epoch"), first=first)
     return [
         Run(folder, config, env, seed, [x for x in lines if x["seed"] == seed],
             done.get(seed, {}), diverged)
@@ -154,38 +162,19 @@ def _diverged(folder: Path, summary: Mapping[str, Any]) -> dict[int, int]:
     """Returns {seed: step} of the seeds that diverged: until a run is done, a file has them."""
     if summary:
         return {found["seed"]: found["step"] for found in summary.get("diverged", ())}
-    try:
-        return {int(seed): step for seed, step in _json(folder / "diverged.json").items()}
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{folder / 'diverged.json'} is damaged: {error}") from error
+    path = folder / "diverged.json"
+    return read_diverged(path) if path.exists() else {}
 
 
-def _json(path: Path) -> Any:
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
+def _json(path: Path, schema: Any) -> Any:
+    return read(path, schema, "delete it") if path.exists() else {}
 
 
 def _metrics(path: Path) -> list[dict[str, Any]]:
     """Returns the lines; a last one torn by a kill is left out, as a run that goes on leaves it."""
-    texts = path.read_text(errors="replace").split("\n") if path.is_file() else []
-    lines = []
-    for number, text in enumerate(texts, start=1):
-        if not text:
-            continue
-        try:
-            line = json.loads(text)
-            missing = [name for name in _NEEDED if name not in line]
-        except (ValueError, TypeError):
-            if number == len(texts):
-                break
-            line, missing = None, ["JSON"]
-        if missing:
-            raise UserError(f"{path} is damaged: line {number} has no {missing[0]}")
-        lines.append(line)
+    lines, wrong = read_lines(path)
+    if wrong:
+        raise UserError(f"{path} is damaged: {wrong}")
     return lines
 
 

@@ -1,82 +1,68 @@
-"""The tables: groups, seeds, layers, settings, environment."""
+"""The tables, as blocks of the template: groups, seeds, layers, mistakes, settings, environment."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from supermask_jax.analysis.front import Point
-from supermask_jax.analysis.intervals import Interval, mask_bytes, mean_interval, percent
+from supermask_jax.analysis.intervals import Interval, mask_bytes, percent
 from supermask_jax.analysis.report import numbers, reading
 from supermask_jax.analysis.report.details import Details, dead_units
-from supermask_jax.analysis.report.markup import Markup, join, significant, tag
 from supermask_jax.analysis.report.numbers import share
 from supermask_jax.analysis.report.reading import Group, Run
 from supermask_jax.entries import flat
 
-
-def table(
-    head: Sequence[str],
-    rows: Sequence[Sequence[Any]],
-    foot: Sequence[Any] = (),
-    caption: str | None = None,
-    class_: str | None = None,
-) -> Markup:
-    """Returns a table that scrolls by itself; the first cell of a row is its heading."""
-
-    def line(cells: Sequence[Any]) -> Markup:
-        first, *others = cells
-        return tag("tr", tag("th", first, scope="row"), [tag("td", cell) for cell in others])
-
-    scrolled = tag(
-        "div",
-        tag(
-            "table",
-            tag("thead", tag("tr", [tag("th", name, scope="col") for name in head])),
-            tag("tbody", [line(row) for row in rows]),
-            tag("tfoot", line(foot)) if foot else None,
-            aria_label=caption,
-        ),
-        class_="scroll" if class_ is None else f"scroll {class_}",
-        tabindex="0",
-    )
-    # Not inside: a caption is as wide as its table, and would scroll with it.
-    return join(tag("p", caption, class_="caption") if caption else None, scrolled)
+Block = dict[str, Any]
 
 
-def groups_table(groups: Sequence[Group]) -> Markup:
+def table(head: Sequence[str], rows: Sequence[Any], caption: str = "", **more: Any) -> Block:
+    """Returns a table; the first cell of a row is its heading.
+
+    Args:
+      head: names of the columns.
+      rows: texts and numbers, or {"text", "small"}.
+      caption: above it.
+      **more: "foot", a last row; "text", whether cells are long.
+    """
+    return {"kind": "table", "head": head, "rows": rows, "caption": caption} | more
+
+
+def stacked(value: Interval) -> dict[str, str]:
+    """A mean in percent with its interval in a line under it."""
+    mean, _, interval = percent(value).partition(" ")
+    return {"text": mean, "small": interval}
+
+
+def groups_table(groups: Sequence[Group]) -> Block:
     """Returns the comparison of groups."""
     rows = []
     for group in groups:
-        found = numbers.headline(group)
-        time = sum(map(numbers.seconds, group.runs)) / len(group.runs)
+        found, masks = numbers.headline(group), numbers.sampled(group)
+        label = {"text": group.label, "small": masks} if masks else group.label
         rows.append([
-            group.label, _stacked(found.accuracy),
-            "dense" if group.dense else _stacked(found.remaining), found.accuracy.n,
-            numbers.duration(time), found.what if not group.finished else "finished",
+            label, stacked(found.accuracy), "dense" if group.dense else stacked(found.remaining),
+            found.accuracy.n, numbers.time_of(group),
+            "finished" if group.finished else found.what,
         ])  # fmt: skip
     head = ("runs", "accuracy %", "remaining %", "n", "time a run", "state")
-    return table(head, rows, caption="Means over seeds, with 95 % intervals (Student's t)")
+    return table(head, rows, "Means over seeds, with 95 % intervals (Student's t)")
 
 
-def papers_table(groups: Sequence[Group], papers: Sequence[Point]) -> Markup | None:
+def papers_table(groups: Sequence[Group], papers: Sequence[Point]) -> Block | None:
     """Returns our points beside the papers'; None without any of theirs."""
     if not papers:
         return None
     points = [*papers, *(numbers.point(group) for group in groups if not group.dense)]
-    rows = [[p.label, _stacked(p.accuracy), _stacked(p.remaining)] for p in points]
-    return table(("", "accuracy %", "remaining %"), rows, caption="Beside the paper")
+    rows = [[p.label, stacked(p.accuracy), stacked(p.remaining)] for p in points]
+    return table(("", "accuracy %", "remaining %"), rows, "Beside the paper")
 
 
-def seeds_table(groups: Sequence[Group]) -> Markup:
-    """Returns a table of the runs of each group, with means and intervals under it."""
-    return tag("div", [_seeds(group, len(groups) > 1) for group in groups])
-
-
-def _seeds(group: Group, named: bool) -> Markup:
+def seeds_table(group: Group, *, named: bool) -> Block:
+    """Returns a table of the runs of a group, with means and intervals under it."""
     names = {"test %": "test_accuracy", "val. %": "val_accuracy",
              "train %": "train_accuracy", "remaining %": "remaining_weights"}  # fmt: skip
     names = {
@@ -94,7 +80,10 @@ def _seeds(group: Group, named: bool) -> Markup:
     foot = ["mean", *(_mean(group, name) for name in names.values()), *([""] if told else []), ""]
     caption = f"Seeds of {group.label}" if named else "Seeds"
     caption += "" if told else f", {epochs[0]} epochs"
-    return table(("seed", *names, *told, "time"), rows, foot if len(rows) > 1 else (), caption)
+    if masks := numbers.sampled(group):
+        caption += f"; accuracy and remaining weights: {masks}"
+    return table(("seed", *names, *told, "time"), rows, caption,
+                 foot=foot if len(rows) > 1 else None)  # fmt: skip
 
 
 def _percent(value: float | None) -> str:
@@ -106,46 +95,39 @@ def _epochs(run: Run) -> str:
     return str(last) if run.summary else f"{last} of {planned}"
 
 
-def _mean(group: Group, name: str) -> Markup | str:
+def _mean(group: Group, name: str) -> dict[str, str] | str:
     values = [value for run in group.runs if (value := numbers.final(run, name)) is not None]
-    if not values:
-        return ""
-    return _stacked(mean_interval(values))
+    return stacked(numbers.interval_of(values)) if values else ""
 
 
-def _stacked(value: Interval) -> Markup:
-    """A mean in percent with its interval in a line under it."""
-    mean, _, interval = percent(value).partition(" ")
-    return tag("span", mean, tag("small", interval) if interval else None)
+def layers_table(details: Details, masks: str) -> Block:
+    """Returns what the masks of one run, named `masks`, leave of each layer."""
 
+    def line(name: str, shape: str, counts: Sequence[int], dead: str) -> list[str]:
+        size, kept, inverted = map(int, counts)
+        return [name, shape, f"{size:,}", f"{kept:,}", f"{inverted:,}",
+                f"{size - kept - inverted:,}", share((kept + inverted) / size),
+                share(inverted / max(kept + inverted, 1), 1), dead]  # fmt: skip
 
-def layers_table(details: Details) -> Markup:
-    """Returns what the masks of one run leave of each layer."""
-    rows, totals = [], np.zeros(5, np.int64)
+    rows, totals = [], np.zeros(4, np.int64)
     for name, mask in details.masks.items():
-        kept, inverted = int(np.sum(mask > 0)), int(np.sum(mask < 0))
+        counts = mask.size, np.sum(mask > 0), np.sum(mask < 0)
         dead = dead_units(mask)
-        totals += (mask.size, kept, inverted, mask.size - kept - inverted, dead)
-        rows.append([
-            numbers.short_name(name), " × ".join(map(str, mask.shape)), f"{mask.size:,}",
-            f"{kept:,}", f"{inverted:,}", f"{mask.size - kept - inverted:,}",
-            share((kept + inverted) / mask.size), share(inverted / max(kept + inverted, 1), 1),
-            f"{dead:,} of {mask.shape[-1]:,}",
-        ])  # fmt: skip
-    size, kept, inverted, hidden, dead = (int(total) for total in totals)
-    foot = ["all", "", f"{size:,}", f"{kept:,}", f"{inverted:,}", f"{hidden:,}",
-            share((kept + inverted) / size), share(inverted / max(kept + inverted, 1), 1),
-            f"{dead:,}"]  # fmt: skip
+        totals += (*counts, dead)
+        shape = " × ".join(map(str, mask.shape))
+        told = f"{dead:,} of {mask.shape[-1]:,}"
+        rows.append(line(numbers.short_name(name), shape, counts, told))
+    foot = line("all", "", totals[:3], f"{totals[3]:,}")
     head = ("layer", "shape", "weights", "kept", "inverted", "hidden", "remaining",
             "of them inverted", "dead units")  # fmt: skip
     caption = (
-        f"Masks of seed {details.seed}. A dead unit has no weight left. The masks hold "
+        f"{masks} of seed {details.seed}. A dead unit has no weight left. The masks hold "
         f"{mask_bytes(details.masks):,} bytes of information (entropy, layer by layer)."
     )
-    return table(head, rows, foot, caption)
+    return table(head, rows, caption, foot=foot)
 
 
-def pairs_table(matrix: np.ndarray, names: Sequence[str], most: int = 8) -> Markup:
+def pairs_table(matrix: np.ndarray, names: Sequence[str], most: int = 8) -> Block:
     """Returns the pairs of classes that are mistaken for each other most, in either direction."""
     pairs = sorted(
         itertools.combinations(range(len(names)), 2),
@@ -154,57 +136,53 @@ def pairs_table(matrix: np.ndarray, names: Sequence[str], most: int = 8) -> Mark
     rows = [
         [f"{names[i]} and {names[j]}", matrix[i, j] + matrix[j, i],
          f"{matrix[i, j]} true {names[i]}, {matrix[j, i]} true {names[j]}"]
-        for i, j in pairs[:most]
-        if matrix[i, j] + matrix[j, i]
+        for i, j in pairs[:most] if matrix[i, j] + matrix[j, i]
     ]  # fmt: skip
     if not rows:
-        return tag("p", "No class is mistaken for another.", class_="note")
-    return table(("classes", "mistaken", "of these"), rows, caption="Most confused pairs")
+        return {"kind": "note", "text": "No class is mistaken for another."}
+    return table(("classes", "mistaken", "of these"), rows, "Most confused pairs")
 
 
-def recall_table(matrix: np.ndarray, names: Sequence[str], most: int = 20) -> Markup:
+def recall_table(matrix: np.ndarray, names: Sequence[str], most: int = 20) -> Block:
     """Returns recall and precision of each class, the worst first."""
     hits, true, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
     recall = hits / np.maximum(true, 1)
     rows = [
-        [names[i], share(float(recall[i]), 1), share(float(hits[i] / max(predicted[i], 1)), 1),
-         f"{true[i]:,}"]
+        [names[i], share(recall[i], 1), share(hits[i] / max(predicted[i], 1), 1), f"{true[i]:,}"]
         for i in np.argsort(recall, kind="stable")[:most]
-    ]  # fmt: skip
-    return table(("class", "recall", "precision", "images"), rows, caption="Worst classes first")
+    ]
+    return table(("class", "recall", "precision", "images"), rows, "Worst classes first")
 
 
-def settings_table(groups: Sequence[Group]) -> Markup:
+def settings_table(groups: Sequence[Group]) -> Block:
     """Returns the entries of the configs; those that differ stand first and are marked."""
     configs = [group.config for group in groups]
     other = reading.differing(configs)
     keys = sorted({key for config in configs for key in config}, key=lambda k: (k not in other, k))
     rows = [
-        [tag("mark", key) if key in other else key,
+        [{"text": key, "differs": True} if key in other else key,
          *(_setting(config[key]) if key in config else "none" for config in configs)]
         for key in keys
     ]  # fmt: skip
-    return table(("entry", *(group.label for group in groups)), rows, class_="text")
+    return table(("entry", *(group.label for group in groups)), rows, text=True)
 
 
 def _setting(value: Any) -> str:
     if isinstance(value, float):
-        return significant(value, 6)
+        return f"{value:.6g}"
     return str(value) if value != "" else "(empty)"
 
 
-def environment_table(runs: Sequence[Run]) -> Markup:
+def environment_table(runs: Sequence[Run]) -> Block:
     """Returns folders, versions and devices: a column for each folder."""
     folders = {run.folder: run for run in runs}
-    envs = [_environment(run) for run in folders.values()]
-    keys = dict.fromkeys(key for env in envs for key in env)
-    rows = [[key, *(env.get(key, "") for env in envs)] for key in keys]
-    return table(("", *(path.name for path in folders)), rows, class_="text")
+    envs = [flat({"folder": str(run.folder), **run.env}) for run in folders.values()]
+    rows = [
+        [key.removeprefix("versions."), *(_known(env.get(key, "")) for env in envs)]
+        for key in dict.fromkeys(key for env in envs for key in env)
+    ]
+    return table(("", *(path.name for path in folders)), rows, text=True)
 
 
-def _environment(run: Run) -> dict[str, str]:
-    entries: Mapping[str, Any] = {"folder": run.folder, **flat(run.env)}
-    return {
-        key.removeprefix("versions."): "unknown" if value is None else str(value)
-        for key, value in entries.items()
-    }
+def _known(value: Any) -> str:
+    return "unknown" if value is None else str(value)

@@ -1,0 +1,140 @@
+"""Accuracy against remaining weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from supermask_jax.analysis.charts.theme import (
+    PAPER,
+    Rows,
+    Spec,
+    chart_of,
+    clipped,
+    colour,
+    finished,
+    log_axis,
+    padded,
+    zoom,
+)
+from supermask_jax.analysis.front import Front, Point, on_front
+
+
+def front(
+    points: Rows,
+    colours: Mapping[str, str],
+    *,
+    y_title: str = "test accuracy, %",
+    title: str = "",
+    labelled: bool = False,
+) -> Spec:
+    """Accuracy against remaining weights (logarithmic), both in percent.
+
+    Args:
+      points: from `point_row`.
+      colours: series -> colour, in the order of the legend.
+      y_title: of the axis of accuracies.
+      title: above it.
+      labelled: whether names stand at the points, in place of a legend.
+    """
+    import altair as alt
+
+    placed = [row for row in points if row["remaining"] > 0 and math.isfinite(row["accuracy"])]
+    x_low, x_high = padded([r["remaining"] for r in placed if r["kind"] != "dense"], True, 0.18)
+    half = max((row["order"] for row in placed if row["kind"] == "way"), default=0) / 2
+    shown = [r["accuracy"] for r in placed if r["kind"] != "way" or r["order"] > half]
+    y_low, y_high = padded(shown, False, 0.15)
+    x_high = min(x_high * (1.4 if labelled else 1), 130.0)  # Room for the last label.
+    pick = alt.selection_point(fields=["series"], bind="legend")
+    y_scale = alt.Scale(domain=[max(y_low, 0), min(y_high, 100)], zero=False, nice=False)
+    y = alt.Y("accuracy:Q", title=y_title, scale=y_scale)
+    x_title = "remaining weights, % (logarithmic)"
+    x = alt.X("remaining:Q", title=x_title,
+              scale=alt.Scale(type="log", domain=[x_low, x_high], nice=False),
+              axis=log_axis(x_low, x_high))  # fmt: skip
+    numbers = {"order"} | {
+        f"{name}{end}" for name in ("accuracy", "remaining") for end in ("", "_low", "_high")
+    }
+    names = (("series", "N"), ("label", "N"), ("kind", "N"), ("accuracy", "Q"),
+             ("accuracy_low", "Q"), ("accuracy_high", "Q"), ("remaining", "Q"))  # fmt: skip
+    base = chart_of(placed, numbers).encode(
+        colour(colours, legend=not labelled),
+        tooltip=[alt.Tooltip(f"{name}:{kind}", **({"format": ".2f"} if kind == "Q" else {}))
+                 for name, kind in names],
+    ).transform_filter(pick)  # fmt: skip
+
+    def of(*kinds: str) -> alt.Chart:
+        return base.transform_filter(alt.FieldOneOfPredicate("kind", list(kinds)))
+
+    every = ("runs", "level", "paper")
+    shape = alt.Shape("kind:N", legend=None, scale=alt.Scale(
+        domain=list(every), range=["circle", "square", "diamond"]))  # fmt: skip
+    layers = [
+        of("way", "front", "level").mark_line(strokeWidth=1.2, opacity=0.6, clip=True).encode(
+            x, y, order="order:Q", detail="kind:N"),
+        of("dense").mark_rect(opacity=0.15).encode(alt.Y("accuracy_low:Q", scale=y_scale),
+                                                   y2="accuracy_high:Q"),
+        of("dense").mark_rule(strokeDash=[2, 3], strokeWidth=1.5).encode(y),
+        of("seed").mark_circle(size=22, opacity=0.5, clip=True).encode(x, y),
+        of(*every).mark_rule(strokeWidth=1.4, clip=True).encode(
+            x, alt.Y("accuracy_low:Q", title=y_title, scale=y_scale), y2="accuracy_high:Q"),
+        of(*every).mark_rule(strokeWidth=1.4, clip=True).encode(
+            alt.X("remaining_low:Q", title=x_title), y, x2="remaining_high:Q"),
+        of(*every).mark_point(filled=True, size=70, opacity=1).encode(x, y, shape)
+        .add_params(pick),
+    ]  # fmt: skip
+    if labelled:
+        for side, (dx, dy, align) in _SIDES.items():
+            text = of(*every, "dense").transform_filter(f"datum.side == '{side}'")
+            kwargs = {"dx": dx, "dy": dy, "align": align, "fontSize": 11}
+            place = x if side != "start" else alt.value(4)
+            layers.append(text.mark_text(**kwargs).encode(x=place, y=y, text="label:N"))
+    return finished(alt.layer(*layers).add_params(zoom()), 320, title)
+
+
+# Where a label stands: offset in pixels, and which of its ends is at the mark.
+_SIDES = {"below": (8, 12, "left"), "above": (-8, -8, "right"), "left": (-8, 12, "right"),
+          "start": (0, -6, "left")}  # fmt: skip
+
+
+def point_row(point: Point, series: str, kind: str, order: int = 0, side: str = "") -> dict:
+    """Returns a point as a row of a table, in percent.
+
+    Args:
+      point: both as fractions; an interval is clipped to what is possible.
+      series: whose colour it has.
+      kind: "runs", "level" (joined in their order), "paper", "seed", "way" or "front" (a line
+        alone), "dense" (a band).
+      order: along a line.
+      side: of its label: see `front`.
+    """
+    row = {"series": series, "label": point.label, "kind": kind, "order": order, "side": side}
+    for name, value in (("accuracy", point.accuracy), ("remaining", point.remaining)):
+        row[name] = 100 * value.mean
+        row[f"{name}_low"], row[f"{name}_high"] = (clipped(v, 100) for v in value[1:3])
+    return row
+
+
+def front_of_rows(found: Front, title: str) -> Spec:
+    """Returns the front of result files: ours in one colour, the papers', dense bands."""
+    best = on_front(found.ours)
+    line = [point for point, on in zip(found.ours, best, strict=True) if on]
+    line.sort(key=lambda point: point.remaining.mean)
+    places: dict[tuple[float, float], list[Point]] = {}
+    for point in found.ours:  # Runs of equal settings share their label.
+        places.setdefault((point.remaining.mean, point.accuracy.mean), []).append(point)
+    rows = [point_row(point, "ours", "front", i) for i, point in enumerate(line)]
+    beaten = 0
+    for same in sorted(places.values(), key=lambda same: same[0].remaining.mean):
+        point = same[0]._replace(label=", ".join(p.label for p in same))
+        if same[0] in line:
+            side = ("below", "above")[line.index(same[0]) % 2]
+        else:
+            beaten, side = beaten + 1, ("left", "above")[beaten % 2]
+        rows.append(point_row(point, "ours", "runs", side=side))
+    rows += [point_row(p, p.label, "paper", side="below") for p in found.papers]
+    for p in found.dense:
+        label = f"{p.label}, dense: {100 * p.accuracy.mean:.2f} %"
+        rows.append(point_row(p._replace(label=label), "dense", "dense", side="start"))
+    colours = {"ours": "@s0", **{p.label: PAPER for p in found.papers}, "dense": "@s3"}
+    return front(rows, colours, title=title, labelled=True)

@@ -1,1 +1,0 @@
-"""Search for settings on the validation split: a grid, its runs, and their log."""

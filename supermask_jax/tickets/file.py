@@ -1,0 +1,247 @@
+"""Ticket files: `save_ticket` and `load_ticket`. The format is in ``docs/ticket-format.md``.
+
+Nothing here needs JAX, and nothing trusts the file: every length is checked against the bytes that
+are there before anything is made of it, and what was read must have the digest stored with it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import safetensors
+from safetensors.numpy import save
+
+from supermask_jax import files
+from supermask_jax.errors import UserError, one_line, unknown_name
+from supermask_jax.tickets import metadata, positions, version1
+from supermask_jax.tickets.metadata import LayerEntry, Metadata
+from supermask_jax.tickets.positions import Reader
+from supermask_jax.tickets.ticket import Layer, Ticket, digest
+
+FORMAT = "supermask-ticket-2"
+VALUES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+# Tensor -> the dtypes that it may have. Those of a version are all its file may hold.
+_TENSORS = {"values": ("F32", "F16", "BF16"), "free": ("F32",)}
+_VERSIONS = {
+    FORMAT: _TENSORS | dict.fromkeys(("meta", "positions", "signs"), ("U8",)),
+    version1.FORMAT: _TENSORS | dict.fromkeys(("meta", "mask"), ("U8",)),
+}
+_DTYPES = {"U8": np.uint8, "F32": "<f4", "F16": "<f2", "BF16": ml_dtypes.bfloat16}
+_MAX_HEADER = 4096
+
+# Up to so many magnitudes a layer lists them; the kept weights then cost a sign and an index each.
+_MAX_MAGNITUDES = 8
+
+
+def save_ticket(path: str | os.PathLike[str], ticket: Ticket, *, values: str = "float32") -> Ticket:
+    """Writes a ticket and returns what the file holds.
+
+    Args:
+      path: the file.
+      ticket: what to save.
+      values: dtype of kept weights where a layer has many magnitudes: "float32", or "float16" or
+        "bfloat16", to which they are then rounded. Layers of few magnitudes are always exact.
+
+    Raises:
+      UserError: a value is not finite, or the file cannot be written.
+    """
+    content, saved = encode_ticket(ticket, values=values)
+    write(path, content)
+    return saved
+
+
+def load_ticket(path: str | os.PathLike[str]) -> Ticket:
+    """Reads a ticket, with NumPy alone, and checks it against its digest.
+
+    Raises:
+      UserError: the file cannot be read, is no ticket, or is not as it was written.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"there is no file {path}")
+    try:
+        return decode_ticket(Path(path).read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except UserError as error:
+        raise UserError(f"cannot use ticket {path}: {error}") from error
+
+
+def rounded(ticket: Ticket, values: str) -> Ticket:
+    """Returns what `save_ticket` would store of a ticket with `values` of that dtype.
+
+    Raises:
+      UserError: as `save_ticket`.
+    """
+    if values not in VALUES:
+        raise unknown_name("dtype of values", values, VALUES)
+    dtype = np.dtype(_DTYPES[VALUES[values]])
+    layers = {}
+    for name, layer in ticket.layers.items():
+        if _coding(layer) in ("values", "all"):
+            with np.errstate(over="ignore"):
+                kept, pruned = (
+                    None if array is None else array.astype(dtype).astype(np.float32)
+                    for array in (layer.values, layer.pruned)
+                )
+            layer = layer._replace(values=kept, pruned=pruned)
+        layers[name] = layer
+        _check_finite(name, layer.values, layer.pruned)
+    for name, array in (ticket.params | ticket.batch_stats).items():
+        _check_finite(name, array)
+    return ticket._replace(layers=layers)
+
+
+def encode_ticket(ticket: Ticket, *, values: str = "float32") -> tuple[bytes, Ticket]:
+    """Returns the bytes of a ticket's file, and the ticket that they hold.
+
+    Raises:
+      UserError: as `save_ticket`.
+    """
+    ticket = rounded(ticket, values)
+    entries, stream, signs, stored = [], [], [], []
+    for name, layer in ticket.layers.items():
+        kept, coding, listed = len(layer.positions), _coding(layer), ()
+        order, live, coded = positions.encode(layer.shape, layer.positions)
+        stream.append(coded)
+        if coding in ("values", "all"):
+            stored += [layer.values] if layer.pruned is None else [layer.values, layer.pruned]
+        else:
+            signs.append(layer.values < 0)
+        if coding == "signs":
+            magnitudes, index = np.unique(np.abs(layer.values), return_inverse=True)
+            # The shortest decimal that reads back as the same float32.
+            listed = tuple(float(str(value)) for value in magnitudes)
+            stream.append(positions.encode_indices(index, len(listed)))
+        entries.append(LayerEntry(name, layer.shape, kept, coding, listed, order, live))
+    free = [a.reshape(-1) for a in (*ticket.params.values(), *ticket.batch_stats.values())]
+    parts = {
+        "meta": metadata.pack(ticket, entries, digest(ticket)),
+        "positions": positions.compress(b"".join(stream)),
+        "signs": np.packbits(_joined(signs, bool)),
+    }
+    tensors = {name: np.frombuffer(part, np.uint8) for name, part in parts.items()}
+    for name, arrays, dtype in (("values", stored, VALUES[values]), ("free", free, "F32")):
+        if arrays:
+            tensors[name] = _joined(arrays, _DTYPES[dtype])
+    return save(tensors, metadata={"format": FORMAT}), ticket
+
+
+def decode_ticket(content: bytes) -> Ticket:
+    """Returns the ticket in the bytes of a file.
+
+    Raises:
+      UserError: they are no ticket, or not as they were written.
+    """
+    tensors = _open(content)
+    described, stream, signs = (version1.open if "mask" in tensors else _streams)(tensors)
+    values, free = Reader("values", tensors["values"]), Reader("free values", tensors["free"])
+    # Each kept weight takes a sign or a value: no more is described than the file can hold.
+    if sum(entry.num_signs for entry in described.layers) > len(signs.left):
+        raise UserError("it holds fewer signs than it describes")
+    if sum(entry.num_values for entry in described.layers) > len(values.left):
+        raise UserError("it holds fewer values than it describes")
+    layers = {}
+    for entry in described.layers:
+        kept = positions.decode(stream, entry)
+        if entry.num_signs:
+            found, pruned = _magnitudes(stream, entry), None
+            np.negative(found, out=found, where=signs.take(entry.kept).astype(bool))
+        else:
+            found = values.take(entry.kept)
+            pruned = values.take(entry.num_values - entry.kept) if entry.coding == "all" else None
+        found = found + np.float32(0)
+        layers[entry.name] = Layer(entry.shape, kept, found, pruned, entry.coding == "drawn")
+    parts: dict[str, dict[str, np.ndarray]] = {"params": {}, "batch_stats": {}}
+    for part, name, shape in described.free:
+        parts[part][name] = free.take(math.prod(shape)).reshape(shape)
+    if len(values.left) or len(free.left) or len(signs.left) > 7 or signs.left.any():
+        raise UserError("it holds more than it describes")
+    ticket = Ticket(layers, **parts, **described.fields)
+    if digest(ticket) != described.sha256:
+        raise UserError("its weights do not have the digest stored with them: it is damaged")
+    return ticket
+
+
+def _streams(tensors: dict[str, np.ndarray]) -> tuple[Metadata, Reader, Reader]:
+    """Returns the metadata, positions and signs of a file."""
+    described = metadata.check(metadata.unpack(tensors["meta"].tobytes()))
+    # A kept weight is at least a bit of the file, and at most four bytes here; 255 skip a gap.
+    most = 64 * sum(map(len, tensors.values())) + 4096
+    most += sum(math.prod(entry.shape) // 64 for entry in described.layers)
+    data = positions.decompress(tensors["positions"].tobytes(), most)
+    return described, Reader("positions", data), Reader("signs", np.unpackbits(tensors["signs"]))
+
+
+def _open(content: bytes) -> dict[str, np.ndarray]:
+    """Returns the tensors of a file, floats as float32; those that may be absent are then empty."""
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or length > len(content) - 8:
+        raise UserError("it is cut short, or no safetensors file")
+    if length > _MAX_HEADER:
+        raise UserError(f"its header of {length:,} bytes is not that of a ticket")
+    try:
+        found = dict(safetensors.deserialize(content))
+    except safetensors.SafetensorError as error:
+        raise UserError(f"it is cut short or damaged ({one_line(error, 80)})") from error
+    name = (json.loads(content[8 : 8 + length]).get("__metadata__") or {}).get("format")
+    if name not in _VERSIONS:
+        raise UserError(
+            f"it is not a ticket of version 1 or 2: its format is {one_line(repr(name), 40)}"
+        )
+    known, tensors = _VERSIONS[name], {name: np.zeros(0, np.float32) for name in _TENSORS}
+    if missing := known.keys() - _TENSORS.keys() - found.keys():
+        raise UserError(f"it is not a ticket: it lacks the tensor {min(missing)!r}")
+    for name, tensor in found.items():
+        if tensor["dtype"] not in known.get(name, ()) or len(tensor["shape"]) != 1:
+            raise UserError(f"it is not a ticket: tensor {one_line(name, 40)!r} is none of its own")
+        array = np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]])
+        tensors[name] = array if tensor["dtype"] == "U8" else array.astype(np.float32)
+        if not np.isfinite(tensors[name]).all():
+            raise UserError(f"tensor {name!r} holds numbers that are not finite")
+    return tensors
+
+
+def write(path: str | os.PathLike[str], content: bytes) -> None:
+    """Writes a file in one step: a reader sees the old one or the new one.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    path = Path(path)
+    try:
+        files.write(path, content)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _coding(layer: Layer) -> str:
+    if layer.drawn:
+        return "drawn"
+    if layer.pruned is not None:
+        return "all"
+    return "signs" if len(np.unique(np.abs(layer.values))) <= _MAX_MAGNITUDES else "values"
+
+
+def _magnitudes(stream: Reader, entry: LayerEntry) -> np.ndarray:
+    """Returns the magnitude of every kept weight, float32 [kept]."""
+    table = np.array(entry.magnitudes, np.float32)
+    index = stream.indices(entry.kept, len(table))
+    if index.max() >= len(table):
+        raise UserError(f"a weight of {entry.name!r} has a magnitude that is not listed")
+    return table[index]
+
+
+def _joined(arrays: list[np.ndarray], dtype: Any) -> np.ndarray:
+    return np.concatenate([np.zeros(0, dtype), *arrays]).astype(dtype)
+
+
+def _check_finite(name: str, *arrays: np.ndarray | None) -> None:
+    if not all(array is None or np.isfinite(array).all() for array in arrays):
+        raise UserError(f"{name} holds weights that are not finite: there is no ticket in that")

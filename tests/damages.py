@@ -1,0 +1,198 @@
+"""Damaged files of work folders, and what each command then says: for tests and `campaign`."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import gc
+import io
+import json
+import random
+import re
+import shutil
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from supermask_jax.commands import compare, evaluate, export, inspect, report, train
+
+Flags = list[str]
+
+# Command -> (its main, its arguments); {a} is the damaged folder, {b} a whole one.
+COMMANDS: dict[str, tuple[Callable[[Flags], int], Flags]] = {
+    "train": (train.main, ["--plain", "--workdir={a}"]),
+    "evaluate": (evaluate.main, ["{a}"]),
+    "inspect": (inspect.main, ["{a}"]),
+    "compare": (compare.main, ["{a}", "{b}"]),
+    "export": (export.main, ["--workdir={a}", "--out={a}.ticket"]),
+    "report": (report.main, ["{a}", "--quick", "--out={a}.html"]),
+}
+
+
+def _leaves(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in pairs:
+        yield (*at, key)
+        if isinstance(item, (dict, list)):
+            yield from _leaves(item, (*at, key))
+
+
+def _edited(content: bytes, rng: random.Random, change: Callable[[Any, Any], None]) -> bytes:
+    """Changes one entry of JSON, or of one line of it; of other content cuts a piece out."""
+    try:
+        *rest, text = content.splitlines() if content.count(b"}\n{") else [content]
+        value = json.loads(text)
+        *way, key = rng.choice(list(_leaves(value)))
+        node = value
+        for step in way:
+            node = node[step]
+        change(node, key)
+        return b"\n".join([*rest, json.dumps(value).encode()]) + b"\n"
+    except (ValueError, IndexError):
+        middle = rng.randrange(len(content) or 1)
+        return content[:middle] + content[middle + 7 :]
+
+
+def _of_another_kind(node: Any, key: Any) -> None:
+    node[key] = {"no": [None]} if not isinstance(node[key], (dict, list)) else "text"
+
+
+def _flipped(content: bytes, rng: random.Random) -> bytes:
+    # Of text a byte that makes it none: another digit is another number, and no damage to see.
+    changed = bytearray(content or b"0")
+    changed[rng.randrange(len(changed))] ^= 0x80
+    return bytes(changed)
+
+
+WAYS: dict[str, Callable[[bytes, random.Random], bytes | None]] = {
+    "null": lambda content, rng: b"null\n",
+    "list": lambda content, rng: b'[1, "two"]\n',
+    "text": lambda content, rng: b'"text"\n',
+    "half": lambda content, rng: content[: len(content) // 2],
+    "empty": lambda content, rng: b"",
+    "mark": lambda content, rng: b"\xef\xbb\xbf" + content,
+    "flip": _flipped,
+    "lost key": lambda content, rng: _edited(content, rng, lambda node, key: node.pop(key)),
+    "other kind": lambda content, rng: _edited(content, rng, _of_another_kind),
+    "folder": lambda content, rng: None,
+}
+
+
+def damage(path: Path, way: str, rng: random.Random) -> bool:
+    """Damages a file; says whether that changed it."""
+    before = path.read_bytes()
+    after = WAYS[way](before, rng)
+    if after is None:
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(after)
+    return after != before
+
+
+class Said:
+    """What a command printed, how it ended, and what it left."""
+
+    def __init__(self, command: str, flags: Flags, a: Path, b: Path) -> None:
+        main, argv = COMMANDS[command]
+        out, err = io.StringIO(), io.StringIO()
+        argv = [word.format(a=a, b=b) for word in argv]
+        self.crash, self.status = "", -1
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                self.status = main([*argv, *flags] if command == "train" else argv)
+            except BaseException as error:
+                self.crash = "".join(traceback.format_exception(error)[-3:])
+        self.text, self.errors = out.getvalue(), err.getvalue()
+        self.left = _left(a)
+
+    def verdict(self, whole: Said, path: Path) -> str:
+        """Says "" where that is well beside what the whole folder gives, else what is wrong."""
+        if self.crash or "Traceback" in self.errors:
+            return "traceback"
+        if self.status:
+            last = self.errors.strip().splitlines()[-1:]
+            return "" if last and last[0].startswith("error: ") else "no line"
+        same = (self.text, self.left) == (whole.text, whole.left) or whole.status != 0
+        said = self.text + self.errors + self.left.get("html", "")
+        part = path.relative_to(_folder(path)).parts
+        # A broken checkpoint is told by its step; a frozen weight by its folder.
+        step = part[2] if part[:2] == ("checkpoints", "steps") else None
+        named = path.name in said or (step is not None and f"checkpoint of step {step}" in said)
+        return "" if same or named else "silent"
+
+
+def _folder(path: Path) -> Path:
+    return next(p for p in path.parents if p.name == "a")
+
+
+_TIMES = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d[^<,\"]*|\"seconds\": [\d.]+|\d+\.\d+ s\b")
+
+
+def _left(a: Path) -> dict[str, str]:
+    """Returns what a command writes that must be as it was."""
+    found = {}
+    for name in ("metrics.jsonl", "summary.json"):
+        path = a / name
+        found[name] = path.read_bytes().decode(errors="replace") if path.is_file() else ""
+    for name in ("masks.npz", "ticket.safetensors"):
+        found[name] = str((a / name).is_file() and (a / name).read_bytes())
+    for end in ("html", "ticket"):
+        path = a.with_name(f"a.{end}")
+        found[end] = path.read_bytes().decode(errors="replace") if path.is_file() else ""
+    return {name: _TIMES.sub("", text) for name, text in found.items()}
+
+
+def left_by(folder: Path) -> dict[str, str]:
+    """Returns what a run has left, but for times."""
+    return _left(folder)
+
+
+class Case:
+    """A work folder, the flags that trained it, and what each command says of it whole."""
+
+    def __init__(self, name: str, folder: Path, flags: Flags, root: Path) -> None:
+        self.name, self.folder, self.flags, self.root = name, folder, flags, root
+        self._whole: dict[str, Said] = {}
+
+    def files(self) -> list[Path]:
+        """The files of the folder, those of the run first and those of checkpoints last."""
+        found = [path.relative_to(self.folder) for path in self.folder.rglob("*")
+                 if path.is_file() and path.name != ".lock"]  # fmt: skip
+        return sorted(found, key=lambda path: (len(path.parts), path))
+
+    def try_one(self, command: str, file: Path | None, way: str, seed: int) -> tuple[str, Said]:
+        """Damages `file` in a copy, runs the command and says what is wrong with what it does."""
+        if file is not None:
+            self.whole(command)  # Before the copy is damaged: it takes the same place.
+        a, b = self.root / "a", self.root / "b"
+        for place in (a, b):
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.copytree(self.folder, place)
+        for end in ("html", "ticket"):
+            a.with_name(f"a.{end}").unlink(missing_ok=True)
+        if file is None:
+            return "", Said(command, self.flags, a, b)
+        if not damage(a / file, way, random.Random(seed)):
+            return "same", copy.copy(self.whole(command))
+        if command != "train":  # What reads must not mind what is damaged, and must not mend it.
+            whole = self._damaged_whole(command, a, file)
+        else:
+            whole = self.whole(command)
+        said = Said(command, self.flags, a, b)
+        return said.verdict(whole, a / file), said
+
+    def _damaged_whole(self, command: str, a: Path, file: Path) -> Said:
+        """Returns what is said of the whole folder, had it left the damaged file as it is."""
+        whole = copy.copy(self.whole(command))
+        if file.name in whole.left:
+            whole.left = whole.left | {file.name: _left(a)[file.name]}
+        return whole
+
+    def whole(self, command: str) -> Said:
+        """Returns what a command says of the whole folder."""
+        if command not in self._whole:
+            self._whole[command] = self.try_one(command, None, "", 0)[1]
+            gc.freeze()  # What is compiled stays: later collections need not look at it.
+        return self._whole[command]

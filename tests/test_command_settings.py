@@ -1,0 +1,67 @@
+"""Settings of the process that a command meets: streams, homes, JAX's own."""
+
+import io
+import sys
+
+import jax
+import pytest
+
+from supermask_jax.commands.common import guarded, minutes
+from supermask_jax.commands.process import plain_jax, whole_streams
+from supermask_jax.data.datasets import find_folders
+from supermask_jax.errors import UserError, expanded
+
+
+def test_a_closed_stream_takes_what_is_said(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    whole_streams()
+    with sys.stderr as stream:
+        print("said", file=stream)
+
+
+def test_a_stream_that_knows_few_characters_takes_any(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    whole_streams()
+    print("r\u00e9sultat \udce9", flush=True)
+    assert raw.getvalue() == b"r\\xe9sultat \\udce9\n"
+
+
+def test_a_platform_without_a_device_is_one_line(monkeypatch, capsys):
+    def none(*unused):
+        raise AssertionError
+
+    assert guarded(lambda argv: none, []) == 0
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(jax, "devices", none)
+    assert guarded(none, []) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: JAX finds no device of JAX_PLATFORMS=cuda here: unset it")
+    monkeypatch.undo()
+    with pytest.raises(AssertionError):  # Another fault is not blamed on it.
+        guarded(none, [])
+
+
+def test_strict_settings_of_jax_do_not_reach_a_command(monkeypatch):
+    monkeypatch.setenv("JAX_NUMPY_DTYPE_PROMOTION", "strict")
+    monkeypatch.setattr(jax.config, "update", lambda *pair: seen.append(pair))
+    seen = []
+    with plain_jax():
+        assert seen == [("jax_numpy_dtype_promotion", "standard")]
+
+
+def test_paths_that_cannot_be(monkeypatch):
+    with pytest.raises(UserError, match="no home folder for ~nouser/a: set HOME"):
+        expanded("~nouser/a")
+    with pytest.raises(UserError, match="a path holds no NUL character"):
+        expanded("a\0b")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # No HOME, and no such user.
+    for name in ("TFDS_DATA_DIR", "SUPERMASK_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    assert not any(folder.startswith("~") for folder in find_folders())
+
+
+def test_numbers_of_flags_that_time():
+    assert minutes("1.5") == 1.5
+    with pytest.raises(Exception, match="must be a number, got 'nan'"):
+        minutes("nan")
