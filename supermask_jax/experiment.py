@@ -19,12 +19,11 @@ from ml_collections import ConfigDict
 from supermask_jax import config_files, methods, models
 from supermask_jax.analysis.intervals import mean_interval
 from supermask_jax.config_files import check_config, default_identity, identity
-from supermask_jax.core import initializers, thresholds
+from supermask_jax.core import initializers
 from supermask_jax.data import DATASETS, Dataset, load
 from supermask_jax.data.pipeline import hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
-from supermask_jax.errors import Diverged, UserError, one_line
-from supermask_jax.methods import Method
+from supermask_jax.errors import Diverged, UserError
 from supermask_jax.models.convolution import resolved
 from supermask_jax.training import optimizers, schedules
 from supermask_jax.training.distributed import wait_for_all
@@ -42,27 +41,6 @@ from supermask_jax.training.workdir import Workdir
 from supermask_jax.training.xla_cpu import steps_in_dispatch
 
 _log = logging.getLogger("supermask_jax")
-
-# Options of methods that are functions: made from the entries that the config holds for them.
-_MAKERS = {
-    "score_init": (initializers.get, "distribution"), "threshold": (thresholds.get, "rule"),
-}  # fmt: skip
-
-
-def method_from_config(config: Mapping[str, Any]) -> Method:
-    """Makes a method; nested entries become the functions that they name."""
-    options = {name: _made(name, value) for name, value in config.items()}
-    return methods.get(**options)
-
-
-def _made(name: str, value: Any) -> Any:
-    if name not in _MAKERS:
-        return value
-    make, key = _MAKERS[name]
-    entries = isinstance(value, (Mapping, ConfigDict))
-    if not entries or not isinstance(value.get(key), str):
-        raise UserError(f"config.method.{name} must say its {key}, got {one_line(str(value))}")
-    return make(**value)
 
 
 @fixed_settings()
@@ -128,7 +106,7 @@ def _parts(config: ConfigDict) -> partial[Trainer]:
         raise UserError(f"{config.epochs * steps:,} steps are more than can be counted")
     drawn = {
         "init_fn": lambda key: model.init(key, jnp.zeros((1, *spec.image_shape))),
-        "method": method_from_config(config.method),
+        "method": methods.get(**config.method),
         "tx": schedules.scheduled(
             lambda factor: optimizers.get(factor=factor, **config.optimizer),
             epochs=config.epochs,
