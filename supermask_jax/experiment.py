@@ -1,7 +1,6 @@
-"""The composition root: the only reader of a config below the command line.
+"""A run from its config: `build` makes its trainer, `run` trains it in a work folder.
 
-`build(config)` makes the objects of a run, `run(config, workdir)` trains it and returns its
-summary. In a notebook: ``run(load_config("configs/fcn.py"), "runs/mine")``.
+In a notebook: ``run(load_config("configs/fcn.py"), "runs/mine")`` returns the summary.
 """
 
 from __future__ import annotations

@@ -51,8 +51,9 @@ class Layout(NamedTuple):
 
     @property
     def per_seed(self) -> NamedSharding:
-        """Sharding of arrays [S, ...]: their seeds over the mesh's."""
-        return NamedSharding(self.mesh, PartitionSpec(SEED))
+        """Sharding of arrays [S, ...]: their seeds over the mesh's, where it splits them."""
+        split = self.mesh.shape[SEED] > 1
+        return NamedSharding(self.mesh, PartitionSpec(SEED) if split else PartitionSpec())
 
     def lift(self, fn: Callable[..., PyTree], seeded: Sequence[bool]) -> Callable[..., PyTree]:
         """Lifts a function of one seed over the seeds.
