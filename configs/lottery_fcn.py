@@ -12,8 +12,8 @@ fig. 3-4. Expected: large_final with rewinding stays at or above the dense accur
 down to a few per cent of the weights, random does not; untrained masks of large_final_same_sign
 reach about 80 %, with signed constants about 86 %.
 
-This config differs from the papers: it standardises images one by one (they divide by 255, or by the
-L2 norm), the network has no biases, and weights are normal and not truncated normal.
+This config differs from the papers: it standardises images one by one (they divide by 255, or by
+the L2 norm), the network has no biases, and weights are normal and not truncated normal.
 
 Variants (`--config=configs/lottery_fcn.py:frankle`):
   zhou     Adam, batches of 60, 55 epochs, 5,000 images for validation, 24 levels. The default.
