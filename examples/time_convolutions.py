@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from supermask_jax.models import im2col, winograd
-from supermask_jax.training.workdir import environment
+from supermask_jax.training.environment import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 # (height and width, channels, features): the layers of Conv8.

@@ -32,8 +32,9 @@ from supermask_jax.errors import UserError, unknown_name
 from supermask_jax.experiment import build, split_data
 from supermask_jax.models import MODELS
 from supermask_jax.training.checkpoint import Checkpoints
+from supermask_jax.training.environment import environment
 from supermask_jax.training.memory import plan_step
-from supermask_jax.training.workdir import Workdir, environment
+from supermask_jax.training.workdir import Workdir
 
 PARTS = ("steps", "start", "memory")
 _LAUNCHES = 3  # at most: a fresh process takes seconds

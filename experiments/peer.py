@@ -34,9 +34,9 @@ from timing import (
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.errors import UserError
 from supermask_jax.experiment import build, split_data
-from supermask_jax.training.compiling import compiled_apart
-from supermask_jax.training.job import Job
-from supermask_jax.training.programs import Examples
+from supermask_jax.training.evaluate import Examples
+from supermask_jax.training.state import TrainState
+from supermask_jax.training.trainer import Trainer
 
 MODELS = ("fcn", "conv2", "conv4", "conv6", "conv8")
 # Largest relative difference (norm of the difference over the norm) of loss and gradients. In
@@ -149,8 +149,9 @@ def serve(entries: dict[str, Any], path: str) -> None:
     data = synthetic_data(config.data.name, config.data.subset)
     examples = split_data(data, config, job.layout).train
     steps = Steps(job, examples)
-    _hand_over(config, steps, examples, Path(path))
-    np.savez(Path(path) / "jax.npz", **_loss_and_gradients(job, steps, examples))
+    (first,) = job.layout.seeds_of((steps.state, steps.frozen))
+    _hand_over(config, *first, examples, Path(path))
+    np.savez(Path(path) / "jax.npz", **_loss_and_gradients(job, *first, examples))
     seconds = timed(lambda: steps.run(1)).wall  # Compilation, nearly all of it.
     ready = {"version": jax.__version__, "seconds": seconds}
     print(json.dumps(ready | {"steps_per_call": job.plan.steps_per_call}), flush=True)
@@ -160,13 +161,15 @@ def serve(entries: dict[str, Any], path: str) -> None:
         print(json.dumps({**cost._asdict(), "peak_bytes": peak_bytes()}), flush=True)
 
 
-def _hand_over(config: ConfigDict, steps: Steps, examples: Examples, folder: Path) -> None:
+def _hand_over(
+    config: ConfigDict, state: TrainState, frozen: Any, examples: Examples, folder: Path
+) -> None:
     """Writes what the other side needs to build the same network on the same images."""
-    weights, scores = _by_layer(steps.frozen["weights"]), _by_layer(steps.state.trainable["scores"])
+    weights, scores = _by_layer(frozen["weights"]), _by_layer(state.trainable["scores"])
     arrays = {f"weights/{name}": leaf for name, leaf in weights.items()}
     arrays |= {f"scores/{name}": leaf for name, leaf in scores.items()}
     np.savez(folder / "arrays.npz", images=examples.images, labels=examples.labels, **arrays)
-    cuts = named_leaves(steps.frozen["aux"])
+    cuts = named_leaves(frozen["aux"])
     spec = {
         "layers": list(weights),
         "pooled": [name for name in weights if name.startswith("conv")][1::2],  # Two in a stage.
@@ -180,18 +183,19 @@ def _hand_over(config: ConfigDict, steps: Steps, examples: Examples, folder: Pat
     (folder / "spec.json").write_text(json.dumps(spec))
 
 
-def _loss_and_gradients(job: Job, steps: Steps, examples: Examples) -> dict[str, jax.Array]:
+def _loss_and_gradients(
+    job: Trainer, state: TrainState, frozen: Any, examples: Examples
+) -> dict[str, jax.Array]:
     """Returns {"loss", layer: gradient to its scores} of the first rows, before any step."""
     images = job.prepare(None, examples.images[: job.plan.batch_size])
     labels = examples.labels[: job.plan.batch_size]
 
     def loss_fn(scores: Any) -> jax.Array:
-        params = job.method.apply(steps.state.trainable | {"scores": scores}, steps.frozen)
-        logits, _ = job.apply_fn(params, steps.state.batch_stats, images, train=True)
+        params = job.method.apply(state.trainable | {"scores": scores}, frozen)
+        logits, _ = job.apply_fn(params, state.batch_stats, images, train=True)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-    value_and_grad = compiled_apart(jax.jit(jax.value_and_grad(loss_fn)))
-    loss, grads = value_and_grad(steps.state.trainable["scores"])
+    loss, grads = jax.jit(jax.value_and_grad(loss_fn))(state.trainable["scores"])
     return {"loss": loss, **_by_layer(grads)}
 
 

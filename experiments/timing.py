@@ -17,8 +17,9 @@ import numpy as np
 
 from supermask_jax.data import DATASETS, Dataset, Split
 from supermask_jax.errors import UserError
-from supermask_jax.training.job import Job
-from supermask_jax.training.programs import Examples
+from supermask_jax.training.evaluate import Examples
+from supermask_jax.training.loop import make_train_steps
+from supermask_jax.training.trainer import Trainer
 
 HERE = Path(__file__).resolve().parent
 _MOST, _SINGLE = 100, 3  # steps in a chunk, at most in one dispatch; where each has its own
@@ -85,11 +86,11 @@ def synthetic_data(name: str, most: int | None = None) -> Dataset:
 class Steps:
     """The train steps of a job and nothing else: no evaluation, no report, no checkpoint."""
 
-    def __init__(self, job: Job, examples: Examples) -> None:
+    def __init__(self, job: Trainer, examples: Examples) -> None:
         self.state, self.frozen = job.start()
         self._plan, together = job.plan, job.plan.steps_per_call
         self.chunk = min(together, _MOST) if together > 1 else _SINGLE
-        self._run = job.runner(examples)
+        self._run, self._data = make_train_steps(job), examples
         self._order = jax.block_until_ready(job.order()(0))
         self._index = 0
 
@@ -99,7 +100,8 @@ class Steps:
             self._index %= self._plan.steps_per_epoch
             many = min(count, self._plan.steps_per_call, self._plan.steps_per_epoch - self._index)
             # The old state is donated: only the new one may be used from here on.
-            self.state, _ = self._run(self.state, self.frozen, self._order, self._index, many)
+            place = self._order, self._index, many
+            self.state, _ = self._run(self.state, self.frozen, self._data, *place)
             self._index, count = self._index + many, count - many
         jax.block_until_ready(self.state)
 

@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Bad input. Its message is one line that says what was found and what to change.
 
-    The command-line doorways print the message alone and exit with a non-zero status; used as a
-    library, it is an ordinary exception.
+    The commands print the message alone and exit with a non-zero status.
     """
 
 

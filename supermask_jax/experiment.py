@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,59 +19,75 @@ from ml_collections import ConfigDict
 from supermask_jax import config_files, methods, models
 from supermask_jax.analysis.intervals import mean_interval
 from supermask_jax.config_files import check_config, default_identity, identity
-from supermask_jax.core import initializers, thresholds
+from supermask_jax.core import initializers
 from supermask_jax.data import DATASETS, Dataset, load
 from supermask_jax.data.pipeline import hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
-from supermask_jax.errors import Diverged, UserError, one_line
-from supermask_jax.finish import check_left, finish
-from supermask_jax.methods import Method
+from supermask_jax.errors import Diverged, UserError
 from supermask_jax.models.convolution import resolved
 from supermask_jax.training import optimizers, schedules
-from supermask_jax.training.compiling import derives_convolution
+from supermask_jax.training.distributed import wait_for_all
 from supermask_jax.training.diverged import DivergedSeeds
-from supermask_jax.training.job import Job, Splits, train
-from supermask_jax.training.layout import Layout, choose_layout, one_device
+from supermask_jax.training.environment import fixed_settings, seed_key
+from supermask_jax.training.evaluate import COMPUTE_DTYPES, Examples, linen_apply
+from supermask_jax.training.loop import train
 from supermask_jax.training.memory import seeds_per_program
-from supermask_jax.training.processes import wait_for_all
-from supermask_jax.training.programs import Examples, Plan, has_convolutions, steps_in_dispatch
-from supermask_jax.training.settings import fixed_settings, seed_key
-from supermask_jax.training.step import COMPUTE_DTYPES, linen_apply
+from supermask_jax.training.sharding import Layout, choose_layout, one_device
+from supermask_jax.training.state import create_state
+from supermask_jax.training.summary import check_left, finish
 from supermask_jax.training.tensorboard import require_tensorboard
+from supermask_jax.training.trainer import Plan, Splits, Trainer
 from supermask_jax.training.workdir import Workdir
+from supermask_jax.training.xla_cpu import steps_in_dispatch
 
 _log = logging.getLogger("supermask_jax")
 
-# Options of methods that are functions: made from the entries that the config holds for them.
-_MAKERS = {
-    "score_init": (initializers.get, "distribution"), "threshold": (thresholds.get, "rule"),
-}  # fmt: skip
-
-
-def method_from_config(config: Mapping[str, Any]) -> Method:
-    """Makes a method; nested entries become the functions that they name."""
-    options = {name: _made(name, value) for name, value in config.items()}
-    return methods.get(**options)
-
-
-def _made(name: str, value: Any) -> Any:
-    if name not in _MAKERS:
-        return value
-    make, key = _MAKERS[name]
-    entries = isinstance(value, (Mapping, ConfigDict))
-    if not entries or not isinstance(value.get(key), str):
-        raise UserError(f"config.method.{name} must say its {key}, got {one_line(str(value))}")
-    return make(**value)
-
 
 @fixed_settings()
-def build(config: ConfigDict) -> Job:
-    """Makes the objects of a run: of its first seed where `config.num_seeds` asks for more.
+def build(config: ConfigDict) -> Trainer:
+    """Makes the trainer of a run: of its first seed where `config.num_seeds` asks for more.
 
     Raises:
       UserError: an entry of the config is unknown, of the wrong type, or impossible.
     """
+    make = _parts(config)
+    layout = _layout(config, 1) if config.num_seeds == 1 else one_device()
+    return make(layout=layout, seeds=range(config.seed, config.seed + 1))
+
+
+@fixed_settings()
+def programs(config: ConfigDict, folder: Workdir | None = None) -> list[Trainer]:
+    """Makes the trainers of all seeds of a run, one after another: of as many where they divide.
+
+    Args:
+      config: of the run; ``seeds_per_program`` 0 chooses.
+      folder: where a part of the run may be already, whose split is then kept.
+
+    Raises:
+      UserError: as `build`; or the seeds of a program do not fit in memory, or cannot be laid on
+        the devices.
+    """
+    if config.num_seeds == 1:
+        return [build(config)]
+    make, first = _parts(config), config.seed
+    size = folder.part_size(first) if folder is not None else None
+    if size is None:
+        one = make(layout=one_device(), seeds=range(first, first + 1))
+        shape = DATASETS[config.data.name].image_shape
+        size = seeds_per_program(one, shape, config.num_seeds, config.seeds_per_program)
+        size = max(size, config.mesh.seed)
+    last = first + config.num_seeds
+    parts = [range(seed, min(seed + size, last)) for seed in range(first, last, size)]
+    loop = config.seed_loop
+    if loop == "auto":
+        loop = "unroll" if make.keywords["convolution"] else "vmap"
+    return [make(layout=_layout(config, len(p), loop), seeds=p, in_set=True) for p in parts]
+
+
+def _parts(config: ConfigDict) -> partial[Trainer]:
+    """Returns `Trainer` with all its parts but the seeds and where they lie."""
     check_config(config)
+    config_files.warn(config)
     config_files.warn(config)
     if config.tensorboard or config.tensorboard_masks:
         require_tensorboard()
@@ -81,75 +98,68 @@ def build(config: ConfigDict) -> Job:
         convolution=config.convolution,
         **config.model,
     )
-    image = jnp.zeros((1, *spec.image_shape))
     num_train = examples_used(spec.train_size, config)
     if config.protocol == "validation":
         num_train = len(hold_out(num_train, config.validation_fraction)[0])
-    steps_per_epoch = num_batches(num_train, config.batch_size)
-    job = Job(
-        method=method_from_config(config.method),
-        tx=schedules.scheduled(
+    steps = num_batches(num_train, config.batch_size)
+    if config.epochs * steps >= 2**31:
+        raise UserError(f"{config.epochs * steps:,} steps are more than can be counted")
+    drawn = {
+        "init_fn": lambda key: model.init(key, jnp.zeros((1, *spec.image_shape))),
+        "method": methods.get(**config.method),
+        "tx": schedules.scheduled(
             lambda factor: optimizers.get(factor=factor, **config.optimizer),
             epochs=config.epochs,
-            steps_per_epoch=steps_per_epoch,
+            steps_per_epoch=steps,
             **config.schedule,
         ),
-        apply_fn=linen_apply(model, COMPUTE_DTYPES[config.compute_dtype]),
-        init_fn=lambda key: model.init(key, image),
-        prepare=make_prepare(
-            config.data.preprocess, config.data.augment, config.data.name, pad=config.data.pad
-        ),
-        plan=Plan(
-            config.epochs,
-            config.batch_size,
-            steps_per_epoch,
-            config.steps_per_call,
-            config.microbatches,
-        ),
-        layout=_layout(config, 1, config.seed_loop) if config.num_seeds == 1 else one_device(),
-        seed=config.seed,
+    }
+    traced, convolutional = _traced(config, partial(create_state, **drawn))
+    # What draws a network calls it.
+    per_call = steps_in_dispatch(steps, traced, convolutional=convolutional)
+    plan = Plan(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        steps_per_epoch=steps,
+        steps_per_call=config.steps_per_call or per_call,
+        microbatches=config.microbatches,
         num_train=num_train,
         shuffle=config.data.shuffle,
         eval_batch_size=config.eval_batch_size,
         checkpoints_to_keep=config.checkpoints_to_keep,
-        tensorboard=config.tensorboard,
-        tensorboard_masks=config.tensorboard_masks,
     )
-    return _planned(job, config)
+    data = config.data
+    return partial(
+        Trainer,
+        **drawn,
+        apply_fn=linen_apply(model, COMPUTE_DTYPES[config.compute_dtype]),
+        prepare=make_prepare(data.preprocess, data.augment, data.name, pad=data.pad),
+        plan=plan,
+        tensorboard="masks" if config.tensorboard_masks else "metrics" * config.tensorboard,
+        convolution=resolved(config.convolution) if convolutional else "",
+    )
 
 
-def _planned(job: Job, config: ConfigDict) -> Job:
-    """Traces a job and adds what depends on its network: how it convolves, steps in a dispatch."""
-    if job.plan.total_steps >= 2**31:
-        raise UserError(f"{job.plan.total_steps:,} steps are more than can be counted")
-    traced, shapes = _traced(job, config)
-    if has_convolutions(shapes):
-        job = job._replace(convolution=resolved(config.convolution))
-    if not config.steps_per_call:
-        # What draws a network calls it.
-        derived = derives_convolution(traced)
-        per_call = steps_in_dispatch(job.plan, shapes, derived_convolutions=derived)
-        job = job._replace(plan=job.plan._replace(steps_per_call=per_call))
-    return job
-
-
-def _traced(job: Job, config: ConfigDict) -> tuple[Any, Any]:
+def _traced(config: ConfigDict, create: Callable[[jax.Array], Any]) -> tuple[Any, bool]:
     """Traces what a run starts from: what cannot work fails now, and not with the data loaded.
 
     Returns:
-      The jaxpr, and the shapes of (state, frozen).
+      The jaxpr, and whether there are kernels of convolutions in it.
     """
     try:
-        return jax.make_jaxpr(job.create, return_shape=True)(seed_key(0))
+        traced, shapes = jax.make_jaxpr(create, return_shape=True)(seed_key(0))
+    except UserError:
+        raise
     except (TypeError, ValueError, OverflowError, MemoryError) as error:
         size = " x ".join(map(str, DATASETS[config.data.name].image_shape))
         raise UserError(
             f"model {config.model.name!r} of width {config.model.width} cannot be built for "
             f"{config.data.name} ({size}): {error}"
         ) from error
+    return traced, any(len(leaf.shape) > 2 for leaf in jax.tree.leaves(shapes))
 
 
-def _layout(config: ConfigDict, num_seeds: int, seed_loop: str) -> Layout:
+def _layout(config: ConfigDict, num_seeds: int, seed_loop: str = "vmap") -> Layout:
     return choose_layout(
         num_seeds=num_seeds,
         batch_size=config.batch_size,
@@ -158,39 +168,6 @@ def _layout(config: ConfigDict, num_seeds: int, seed_loop: str) -> Layout:
         data=config.mesh.data,
         seed_loop=seed_loop,
     )
-
-
-@fixed_settings()
-def programs(config: ConfigDict, job: Job, folder: Workdir | None = None) -> list[Job]:
-    """Splits the seeds of a run into programs, one after another: equal where they divide.
-
-    Args:
-      config: of the run; ``seeds_per_program`` 0 chooses.
-      job: from `build`.
-      folder: where a part of the run may be already, whose split is then kept.
-
-    Raises:
-      UserError: the seeds of a program do not fit in memory, or cannot be laid on the devices.
-    """
-    if config.num_seeds == 1:
-        return [job]
-    state, frozen = jax.eval_shape(job.create, seed_key(0))
-    convolutional = has_convolutions((state.trainable, frozen))
-    size = folder.part_size(job.seed) if folder is not None else None
-    if size is None:
-        shape = DATASETS[config.data.name].image_shape
-        size = seeds_per_program(
-            job, shape, config.num_seeds, config.seeds_per_program, convolutional=convolutional
-        )
-        size = max(size, config.mesh.seed)
-    best = "unroll" if convolutional else "vmap"
-    loop = best if config.seed_loop == "auto" else config.seed_loop
-    found = []
-    for first in range(0, config.num_seeds, size):
-        count = min(size, config.num_seeds - first)
-        part = {"seed": job.seed + first, "num_seeds": count, "in_set": True}
-        found.append(job._replace(layout=_layout(config, count, loop), **part))
-    return found
 
 
 def examples_used(examples: int, config: ConfigDict) -> int:
@@ -242,7 +219,7 @@ def run(
       Diverged: training did, of all seeds.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
-    job = build(config)
+    check_config(config)
     folder = Workdir(workdir)
     with folder.locked():
         folder.check(identity(config), default_identity())
@@ -250,33 +227,39 @@ def run(
             check_left(folder, summary)
             _log.info("%s holds this run, finished: nothing to do", folder.path)
             return summary
-        jobs = programs(config, job, folder)
+        trainers = programs(config, folder)
         data = load_data(config)
-        folder.create(identity(config), job.convolution)
-        trained = _train_all(jobs, data, config, folder, quiet)
-        summary = {"name": config.name, "protocol": config.protocol}
-        summary |= config_files.with_warnings(trained, config)
-        summary["data"] = {"name": data.name, "source": data.source, "digest": data.digest}
+        folder.create(identity(config), trainers[0].convolution)
+        runs: list[dict[str, Any]] = []
+        for trainer in trainers:
+            part = trainer.part(folder)
+            if trainer.in_set:
+                if part.summary.exists():
+                    runs += part.summaries().values()
+                    continue
+                _log.info("seeds %d to %d", trainer.seeds[0], trainer.seeds[-1])
+            splits = split_data(data, config, trainer.layout)
+            trained = train(trainer, splits, folder, quiet=quiet)
+            found = finish(folder, trainer, trained)
+            del splits, trained  # Gone from the devices before the next program.
+            if trainer.in_set:
+                folder.write_json(part.summary, found)
+                wait_for_all("part written")
+            runs += found
+        if trainers[0].in_set:
+            check_left(folder, {"runs": runs})  # Also what a part that was there before has left.
+            found = _set_summary(config, runs, DivergedSeeds(folder).read())
+        else:
+            (found,) = runs
+        summary = {
+            "name": config.name,
+            "protocol": config.protocol,
+            **found,
+            "data": {"name": data.name, "source": data.source, "digest": data.digest},
+        }
+        summary = config_files.with_warnings(summary, config)
         folder.write_json(folder.summary, summary)
         return summary
-
-
-def _train_all(
-    jobs: Sequence[Job], data: Dataset, config: ConfigDict, folder: Workdir, quiet: bool
-) -> dict[str, Any]:
-    """Trains the programs of a run and returns what they found."""
-    if config.num_seeds == 1:
-        return _train(jobs[0], data, config, folder, quiet)[0]
-    runs: list[dict[str, Any]] = []
-    for job in jobs:
-        part = job.part(folder)
-        if not part.summary.exists():
-            _log.info("seeds %d to %d", job.seeds[0], job.seeds[-1])
-            folder.write_json(part.summary, _train(job, data, config, folder, quiet))
-            wait_for_all("part written")
-        runs += part.summaries().values()
-    check_left(folder, {"runs": runs})  # Also what a part that was there before has left.
-    return _set_summary(config, runs, DivergedSeeds(folder).read())
 
 
 def _set_summary(
@@ -303,11 +286,3 @@ def _set_summary(
         "diverged": [{"seed": seed, "step": step} for seed, step in diverged.items()],
         "runs": runs,
     }
-
-
-def _train(
-    job: Job, data: Dataset, config: ConfigDict, folder: Workdir, quiet: bool
-) -> list[dict[str, Any]]:
-    # A function of its own: its arrays are gone from the devices before the next program.
-    splits = split_data(data, config, job.layout)
-    return finish(folder, job, train(job, splits, folder, quiet=quiet))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from supermask_jax import config as defaults
@@ -26,8 +27,9 @@ from supermask_jax.core.levels import Level, unpruned
 from supermask_jax.core.recipes import MODES, Recipe, check_recipe, last_level
 from supermask_jax.core.trees import mask_kernels, named_leaves, partition
 from supermask_jax.errors import UserError
-from supermask_jax.finish import finish
-from supermask_jax.training.job import Job, Trained
+from supermask_jax.training.environment import fixed_settings, seed_key
+from supermask_jax.training.evaluate import make_evaluate
+from supermask_jax.training.loop import Trained
 from supermask_jax.training.rounds import (
     Dense,
     Rounds,
@@ -39,7 +41,8 @@ from supermask_jax.training.rounds import (
     train_dense,
 )
 from supermask_jax.training.schedules import CONTROLLERS
-from supermask_jax.training.settings import fixed_settings, seed_key
+from supermask_jax.training.summary import finish
+from supermask_jax.training.trainer import Trainer
 from supermask_jax.training.workdir import Workdir
 
 Row = dict[str, Any]
@@ -110,7 +113,7 @@ def recipes(section: ConfigDict) -> list[Recipe]:
 
 
 @fixed_settings()
-def build(config: ConfigDict) -> tuple[Job, list[Recipe]]:
+def build(config: ConfigDict) -> tuple[Trainer, list[Recipe]]:
     """Makes the job of level 0, and the recipes, and checks them against each other.
 
     Raises:
@@ -162,7 +165,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike[str], *, quiet: bool = Fa
 
 
 def _run(
-    config: ConfigDict, job: Job, cells: Sequence[Recipe], root: Path, quiet: bool
+    config: ConfigDict, job: Trainer, cells: Sequence[Recipe], root: Path, quiet: bool
 ) -> list[Row]:
     settings, section = split_config(config)
     rounds = _rounds(settings, section, job, quiet)
@@ -179,10 +182,10 @@ def _run(
     return rows
 
 
-def _rounds(settings: ConfigDict, section: ConfigDict, job: Job, quiet: bool) -> Rounds:
+def _rounds(settings: ConfigDict, section: ConfigDict, job: Trainer, quiet: bool) -> Rounds:
     data = functools.cache(lambda: experiment.load_data(settings))
 
-    def summarize(folder: Workdir, job: Job, trained: Trained) -> dict[str, Any]:
+    def summarize(folder: Workdir, job: Trainer, trained: Trained) -> dict[str, Any]:
         summary = {
             "name": settings.name,
             "protocol": settings.protocol,
@@ -214,8 +217,9 @@ def _evaluator(rounds: Rounds, dense: Dense) -> Callable[[Level], dict[str, floa
     """Builds level -> its accuracies before any training; one compilation serves all levels."""
     splits, job = rounds.splits(), rounds.job
     state, frozen = job.start()
-    state = state.replace(batch_stats=dense.variables.get("batch_stats", {}))
-    measure = job.measure()
+    one_seed = lambda tree: jax.tree.map(lambda x: jnp.asarray(x)[None], tree)  # noqa: E731
+    state = state.replace(batch_stats=one_seed(dense.variables.get("batch_stats", {})))
+    measure = make_evaluate(job)
 
     def evaluate(level: Level) -> dict[str, float]:
         # As the parameters of a dense network.
@@ -223,7 +227,7 @@ def _evaluator(rounds: Rounds, dense: Dense) -> Callable[[Level], dict[str, floa
         measured: dict[str, float] = {}
         for name, examples in splits._asdict().items():
             if examples is not None:
-                dense_state = state.replace(trainable={"params": params})
+                dense_state = state.replace(trainable={"params": one_seed(params)})
                 measured |= measure(dense_state, frozen, examples, name)[0]
         return measured | {"remaining_weights": float(stats.density(level.masks))}
 

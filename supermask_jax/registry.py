@@ -46,6 +46,8 @@ def make(kind: str, registry: Mapping[str, Callable[..., T]], name: str, /, **op
             )
     try:
         return factory(**options)
+    except UserError:  # Of what the factory itself made.
+        raise
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{kind} {name!r}: {error}") from error
 

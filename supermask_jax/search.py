@@ -19,7 +19,8 @@ from supermask_jax.entries import flat
 from supermask_jax.errors import Diverged, UserError, one_line
 from supermask_jax.overrides import load_with_overrides
 from supermask_jax.run_files import SEARCH, check_lines, read, read_lines
-from supermask_jax.training.workdir import Workdir, config_difference, environment
+from supermask_jax.training.environment import environment
+from supermask_jax.training.workdir import Workdir, config_difference
 
 # Of the last epoch; the test set is not among what a search sees.
 KEPT = ("epoch", "train_accuracy", "val_accuracy", "remaining_weights")

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from supermask_jax import experiment
 from supermask_jax.config import default_config
-from supermask_jax.training import loop
+from supermask_jax.training import distributed, loop
 from supermask_jax.training.workdir import Workdir
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,10 +85,10 @@ def single_threaded() -> dict[str, str]:
 
 
 class StopAfter:
-    """Stands in for the signal: stops the loop after some calls of `hooks.progress`."""
+    """Stands in for the signal: stops the loop after some calls of `Progress.step`."""
 
     def __init__(self, monkeypatch, calls):
-        self.stop, self.left = loop.StopSignal(), calls
+        self.stop, self.left = distributed.StopSignal(), calls
         monkeypatch.setattr(loop, "StopSignal", lambda: self.stop)
 
     def __call__(self, *unused):
@@ -100,7 +100,7 @@ class StopAfter:
 def interrupted_run(path, monkeypatch, epochs=3):
     """Leaves a run stopped in its last epoch: `epochs - 1` lines and checkpoints."""
     stop = StopAfter(monkeypatch, epochs)
-    monkeypatch.setattr("supermask_jax.training.job.Progress.step", stop)
+    monkeypatch.setattr("supermask_jax.training.loop.Progress.step", stop)
     with pytest.raises(loop.Interrupted):
         experiment.run(tiny_config(epochs=epochs + 1), path, quiet=True)
     monkeypatch.undo()

@@ -19,8 +19,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from supermask_jax import experiment
-from supermask_jax.training.job import Job
+from supermask_jax.training import loop
+from supermask_jax.training.trainer import Trainer
 
 _OPERATIONS = ("replace", "rename", "mkdir", "unlink", "rmdir", "fsync", "truncate", "link")
 
@@ -146,33 +149,26 @@ def operations(config: Any, folder: Path) -> int:
 @contextlib.contextmanager
 def compiled_once() -> Iterator[None]:
     """Makes programs of equal configs share what is traced and compiled: runs of milliseconds."""
-    kept = {name: getattr(Job, name) for name in ("start", "runner", "measure", "order", "like")}
-    build, jobs, made = experiment.build, {}, {}
+    names = [(loop, "make_train_steps"), (loop, "make_evaluate"), (Trainer, "order"),
+             (Trainer, "like")]  # fmt: skip
 
-    def one_build(config: Any) -> Job:
-        key = config.to_json()
-        if key not in jobs:
-            jobs[key] = build(config)
-        return jobs[key]
+    def shared(function: Callable[..., Any], key: Callable[[Any], Any]) -> Callable[..., Any]:
+        made: dict[Any, Any] = {}
 
-    def shared(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def method(job: Job, *args: Any) -> Any:
-            # Of equal jobs the data are equal too. (The functions that they hold are hashed.)
-            key = (name, hash((job.apply_fn, job.method, job.tx, job.seed, job.num_seeds,
-                               job.in_set, job.plan)))  # fmt: skip
-            if key not in made:
-                made[key] = function(job, *args)
-            return made[key]
+        def call(of: Any) -> Any:
+            if (place := key(of)) not in made:
+                made[place] = function(of)
+            return made[place]
 
-        return method
+        return call
 
-    experiment.build = one_build
-    for name, function in kept.items():
-        if name != "start":  # Its arrays are given away to the first step.
-            setattr(Job, name, shared(name, function))
-    try:
+    def parts(trainer: Trainer) -> tuple[Any, ...]:
+        # Of equal ones the data are equal too. (The functions that they hold are hashed.)
+        return (trainer.apply_fn, trainer.method, trainer.tx, trainer.seeds, trainer.in_set,
+                trainer.plan)  # fmt: skip
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "_parts", shared(experiment._parts, lambda c: c.to_json()))
+        for owner, name in names:
+            patch.setattr(owner, name, shared(getattr(owner, name), parts))
         yield
-    finally:
-        experiment.build = build
-        for name, function in kept.items():
-            setattr(Job, name, function)

@@ -13,8 +13,9 @@ import pytest
 from supermask_jax import methods
 from supermask_jax.core import initializers, thresholds
 from supermask_jax.training import optimizers
-from supermask_jax.training.state import create_state
-from supermask_jax.training.step import make_train_step
+from supermask_jax.training.loop import make_train_step
+from supermask_jax.training.sharding import one_device
+from supermask_jax.training.trainer import Plan, Trainer
 
 
 class Row(NamedTuple):
@@ -113,16 +114,25 @@ def batch(seed=0):
     }
 
 
-def make(name, seed=0, learning_rate=0.5, dtype=jnp.float32, **options):
-    """Returns (method, state, frozen, un-jitted step); `options` are of the step."""
+def trainer_of(method, tx, microbatches=1, init=params, apply_fn=apply_fn):
+    """Returns the trainer of the two layers, or of those that `init` draws."""
+    return Trainer(
+        method=method,
+        tx=tx,
+        apply_fn=apply_fn,
+        init_fn=lambda key: {"params": init(key)},
+        prepare=None,  # The batches are there.
+        plan=Plan(epochs=4, batch_size=16, steps_per_epoch=10, microbatches=microbatches),
+        layout=one_device(),
+        seeds=range(1),
+    )
+
+
+def make(name, seed=0, learning_rate=0.5, dtype=jnp.float32, microbatches=1):
+    """Returns (method, state, frozen, un-jitted step)."""
     method = METHODS_UNDER_TEST[name].make()
     # The rate of a schedule: an array.
     tx = optimizers.sgdw(lambda count: jnp.float32(learning_rate), weight_decay=1e-2)
-    state, frozen = create_state(
-        jax.random.key(seed),
-        init_fn=lambda key: {"params": params(key, dtype)},
-        method=method,
-        tx=tx,
-    )
-    step = make_train_step(apply_fn, method, tx, steps_per_epoch=10, total_steps=40, **options)
-    return method, state, frozen, step
+    trainer = trainer_of(method, tx, microbatches, lambda key: params(key, dtype))
+    state, frozen = trainer.create(jax.random.key(seed))
+    return method, state, frozen, make_train_step(trainer)

@@ -88,17 +88,18 @@ def test_medians_and_ratios():
     assert (found["cpu"], found["cpu_range"]) == (1, [0.5, 3])
 
 
-def test_steps_go_on_in_the_next_epoch():
+def test_steps_go_on_in_the_next_epoch(monkeypatch):
     dispatches = []
 
-    def run(state, frozen, order, index, count):
+    def run(state, frozen, examples, order, index, count):
         dispatches.append((index, count))
         return state, None
 
     job = SimpleNamespace(
         plan=SimpleNamespace(steps_per_epoch=11, steps_per_call=11),
-        start=lambda: (0, 0), runner=lambda examples: run, order=lambda: lambda epoch: 0,
+        start=lambda: (0, 0), order=lambda: lambda epoch: 0,
     )  # fmt: skip
+    monkeypatch.setattr("timing.make_train_steps", lambda job: run)
     steps = Steps(job, None)
     for count in (1, 11, 3):
         steps.run(count)

@@ -134,7 +134,7 @@ def test_print_config(capsys, tmp_path):
 def test_dry_run_counts_and_writes_nothing(name, count, capsys, tmp_path, monkeypatch):
     # Compiling Conv8 is not what this test is for.
     monkeypatch.setattr(
-        "supermask_jax.dry_run.plan_step", lambda job, shape: StepPlan(0, 2**20, 0, 0, 0.0)
+        "supermask_jax.commands.dry_run.plan_step", lambda job, shape: StepPlan(0, 2**20, 0, 0, 0.0)
     )
     assert main([f"--config={ROOT / 'configs' / name}.py", "--dry_run"]) == 0
     out = capsys.readouterr().out

@@ -14,7 +14,8 @@ from supermask_jax.errors import UserError
 from supermask_jax.experiment import build
 from supermask_jax.models import canonical, im2col, winograd
 from supermask_jax.models.convolution import CONVOLUTIONS, by_products, way_of
-from supermask_jax.training.compiling import derives_convolution
+from supermask_jax.training.loop import make_train_step
+from supermask_jax.training.xla_cpu import derives_convolution
 
 NUMBERS = ("NHWC", "HWIO", "NHWC")
 WAYS = {"im2col": im2col.conv3x3, "tile 2": winograd.conv3x3(2), "tile 4": winograd.conv3x3(4)}
@@ -207,7 +208,7 @@ def test_the_config_chooses():
             "label": jax.ShapeDtypeStruct((4,), jnp.int32),
             "weight": jax.ShapeDtypeStruct((4,), jnp.float32),
         }
-        texts[way] = jax.jit(job.train_step()).lower(state, frozen, batch).as_text()
+        texts[way] = jax.jit(make_train_step(job)).lower(state, frozen, batch).as_text()
     assert "stablehlo.convolution" in texts["xla"]
     assert "stablehlo.convolution" not in texts["products"]
     assert ("stablehlo.convolution" in texts["auto"]) == (jax.default_backend() != "cpu")

@@ -11,9 +11,8 @@ from test_seeds import assert_same_runs, lines_of
 from supermask_jax import experiment
 from supermask_jax.commands import export, report, train
 from supermask_jax.errors import Diverged, UserError
-from supermask_jax.training import loop
+from supermask_jax.training import diverged, loop
 from supermask_jax.training.diverged import DivergedSeeds
-from supermask_jax.training.job import Job
 from supermask_jax.training.workdir import Workdir
 
 STEPS = 11  # in an epoch
@@ -26,17 +25,16 @@ def set_config(**entries):
 
 def poison(monkeypatch, *seeds, step):
     """Lets the losses of `seeds` overflow in the dispatch of `step`, from 0; gradients follow."""
-    runner = Job.runner
+    make = loop.make_train_steps
 
-    def poisoned(job, examples):
-        run = runner(job, examples)
-        scales = [1e30 if seed in seeds else 1.0 for seed in job.seeds]
+    def poisoned(trainer):
+        run = make(trainer)
+        scales = np.float32([1e30 if seed in seeds else 1.0 for seed in trainer.seeds])
 
         def scaled(x):
-            scale = np.float32(scales if job.layout.seed_loop else scales[0])
-            return x * scale.reshape(scale.shape + (1,) * (x.ndim - scale.ndim))
+            return x * scales.reshape(scales.shape + (1,) * (x.ndim - scales.ndim))
 
-        def run_steps(state, frozen, order, first, count):
+        def train_steps(state, frozen, examples, order, first, count):
             at = int(np.max(state.step))
             if at <= step < at + count:
                 # Trained weights are in the state.
@@ -44,42 +42,40 @@ def poison(monkeypatch, *seeds, step):
                 state = state.replace(trainable=state.trainable | {"params": params})
                 if "weights" in frozen:
                     frozen = frozen | {"weights": jax.tree.map(scaled, frozen["weights"])}
-            return run(state, frozen, order, first, count)
+            return run(state, frozen, examples, order, first, count)
 
-        return run_steps
+        return train_steps
 
-    monkeypatch.setattr(Job, "runner", poisoned)
+    monkeypatch.setattr(loop, "make_train_steps", poisoned)
 
 
 def spoil(monkeypatch, part, *seeds, step):
     """Makes an entry of each layer of `part` NaN before the dispatch of `step`; masks hide it."""
-    runner = Job.runner
+    make = loop.make_train_steps
 
-    def spoiled(job, examples):
-        run = runner(job, examples)
-        rows = np.float32([np.nan if seed in seeds else 0.0 for seed in job.seeds])
+    def spoiled(trainer):
+        run = make(trainer)
+        rows = np.float32([np.nan if seed in seeds else 0.0 for seed in trainer.seeds])
 
         def mark(x):
-            first = (slice(None), 0, 0) if job.layout.seed_loop else (0, 0)
-            place = x.ndim >= len(first)  # No count.
-            return x.at[first].add(rows if job.layout.seed_loop else rows[0]) if place else x
+            return x.at[:, 0, 0].add(rows) if x.ndim > 2 else x  # No count.
 
-        def run_steps(state, frozen, order, first, count):
+        def train_steps(state, frozen, examples, order, first, count):
             at = int(np.max(state.step))
             if at <= step < at + count and part == "scores":
                 scores = jax.tree.map(mark, state.trainable["scores"])
                 state = state.replace(trainable=state.trainable | {"scores": scores})
             elif at <= step < at + count:
                 state = state.replace(opt_state=jax.tree.map(mark, state.opt_state))
-            return run(state, frozen, order, first, count)
+            return run(state, frozen, examples, order, first, count)
 
-        return run_steps
+        return train_steps
 
-    monkeypatch.setattr(Job, "runner", spoiled)
+    monkeypatch.setattr(loop, "make_train_steps", spoiled)
 
 
 def stop_after(monkeypatch, calls):
-    monkeypatch.setattr("supermask_jax.training.job.Progress.step", StopAfter(monkeypatch, calls))
+    monkeypatch.setattr("supermask_jax.training.loop.Progress.step", StopAfter(monkeypatch, calls))
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +188,7 @@ def test_all_of_them_is_an_error_and_at_once(tmp_path, monkeypatch):
     poison(monkeypatch, 7, step=2 * STEPS - 1)  # Seen after the epoch, and before its line.
     dispatches = []
     monkeypatch.setattr(
-        "supermask_jax.training.job.Progress.step", lambda *place: dispatches.append(place)
+        "supermask_jax.training.loop.Progress.step", lambda *place: dispatches.append(place)
     )
     for _ in range(2):  # The second time it is read.
         with pytest.raises(Diverged, match="none of the 3 seeds stayed finite"):
@@ -230,7 +226,7 @@ def test_it_is_not_waited_for_once_the_others_are_stopped(whole, tmp_path, monke
         calls.append(opt_state)
         return np.array([True, False, True]) & (len(calls) > 2)
 
-    monkeypatch.setattr(loop, "stopped", stopped)
+    monkeypatch.setattr(diverged, "stopped", stopped)
     poison(monkeypatch, 6, step=0)
     summary = experiment.run(set_config(seeds_per_program=3), tmp_path / "set", quiet=True)
     assert [(run["seed"], run["epoch"]) for run in summary["runs"]] == [(5, 2), (7, 2)]

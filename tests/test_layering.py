@@ -24,14 +24,12 @@ ALLOWED = {
     "models": BASE | {"models"},
     "modules": BASE | {"core"},
     "data": BASE | {"data"},
-    "training": BASE | {"core", "methods", "data", "training"},
+    "training": BASE | {"core", "methods", "data", "tickets", "training"},
     "config": BASE,
     "config_koster": BASE | {"config"},
     "config_files": BASE | {"config", "data"},
     "overrides": BASE | {"config_files"},
     "tickets": BASE | {"core", "models", "tickets"},
-    "run_ticket": BASE | {"methods", "data", "tickets"},
-    "finish": BASE | {"core", "training", "tickets", "run_ticket"},
     "analysis": BASE | {"analysis"},
     "experiment": BASE
     | {
@@ -42,12 +40,10 @@ ALLOWED = {
         "training",
         "config_files",
         "analysis",
-        "finish",
     },
 }
 BELOW = set(ALLOWED)
 for part in (
-    "dry_run",
     "lottery",
     "reproduce",
     "search",
@@ -70,7 +66,6 @@ HEAVY = {
         "config_files",
         "experiment",
         "overrides",
-        "dry_run",
         "lottery",
         "reproduce",
         "search",

@@ -8,8 +8,10 @@ from helpers import assert_trees_close, tiny_config
 from supermask_jax import experiment
 from supermask_jax.config import score_init
 from supermask_jax.errors import UserError
-from supermask_jax.training import layout, programs
-from supermask_jax.training.layout import choose_layout
+from supermask_jax.training import sharding
+from supermask_jax.training.evaluate import make_evaluate
+from supermask_jax.training.loop import make_train_steps
+from supermask_jax.training.sharding import choose_layout
 
 METHODS = {
     "dense": {},
@@ -41,15 +43,14 @@ def after(job, config, data, steps=2, seeds=None, measured=False):
     `seeds` of a job of one seed run one after another through the one program.
     """
     splits = experiment.split_data(data, config, job.layout)
-    run, measure, found = job.runner(splits.train), job.measure(), []
-    for one in [job] if seeds is None else [job._replace(seed=seed) for seed in seeds]:
+    run, measure, found = make_train_steps(job), make_evaluate(job), []
+    for one in [job] if seeds is None else [job._replace(seeds=range(s, s + 1)) for s in seeds]:
         state, frozen = one.start()
         first = job.plan.steps_per_epoch - steps  # With the last, partial batch.
-        state, loss = run(state, frozen, one.order()(1), first, steps)
+        state, loss = run(state, frozen, splits.train, one.order()(1), first, steps)
         kept = {"trainable": state.trainable, "stats": state.batch_stats, "loss": loss}
-        rows = measure(state, frozen, splits.val, "val") if measured else [{}] * job.num_seeds
-        fetched = job.layout.fetch(kept)
-        found += [(job.layout.take(fetched, i), row) for i, row in enumerate(rows)]
+        rows = measure(state, frozen, splits.val, "val") if measured else [{}] * len(job.seeds)
+        found += zip(job.layout.seeds_of(kept), rows, strict=True)
     return found
 
 
@@ -66,7 +67,7 @@ def test_eight_devices_and_seeds_together_give_what_one_of_each_does(method, dat
     alone = after(experiment.build(one), one, data, seeds=(0, 1), measured=measured)
     config = config_of(method, num_seeds=2, seeds_per_program=2)
     config.mesh.update(seed=2, data=4)
-    (job,) = experiment.programs(config, experiment.build(config))
+    (job,) = experiment.programs(config)
     assert_same(after(job, config, data, measured=measured), alone)
 
 
@@ -76,7 +77,7 @@ def test_one_seed_on_eight_devices_gives_what_one_device_does(data):
     assert_same(after(experiment.build(spread), spread, data), alone)
 
 
-@pytest.mark.parametrize("loop", layout.SEED_LOOPS)
+@pytest.mark.parametrize("loop", sharding.SEED_LOOPS)
 def test_convolutions_and_batch_norm_too(loop, data):
     # The last batch of an epoch is partial: its padding lies on some devices only.
     entries = {"model.name": "conv2", "model.norm": "all", "model.width": 0.05, "batch_size": 120}
@@ -85,27 +86,22 @@ def test_convolutions_and_batch_norm_too(loop, data):
     alone = after(experiment.build(one), one, data, steps=1, seeds=(0, 1))
     config = tiny_config(**entries, num_seeds=2, seeds_per_program=2, seed_loop=loop)
     config.mesh.update(seed=2, data=4)
-    (job,) = experiment.programs(config, experiment.build(config))
+    (job,) = experiment.programs(config)
     assert_same(after(job, config, data, steps=1), alone)
 
 
-def test_the_state_and_the_batch_are_spread_and_not_copied(data, monkeypatch):
+def test_the_state_and_the_batch_are_spread_and_not_copied(data):
     config = tiny_config(num_seeds=2, seeds_per_program=2)
     config.mesh.update(seed=2, data=4)
-    (job,) = experiment.programs(config, experiment.build(config))
-    jitted, jit = [], jax.jit
-    monkeypatch.setattr(
-        programs.jax, "jit", lambda *a, **k: jitted.append(jit(*a, **k)) or jitted[-1]
-    )
+    (job,) = experiment.programs(config)
     splits = experiment.split_data(data, config, job.layout)
-    run = job.runner(splits.train)
-    monkeypatch.undo()
     state, frozen = job.start()
     operands = (state, frozen, splits.train, job.order()(0), 0, 2)
-    text = jitted[0].lower(*operands).compile().as_text()
+    run = make_train_steps(job)
+    text = run.lower(*operands).compile().as_text()
     assert "all-reduce" in text
     assert "f32[1,32,8,8,1]" in text and "[1,128,8,8,1]" not in text  # of batches of 128
-    state, _ = run(state, frozen, job.order()(0), 0, 2)
+    state, _ = run(*operands)
     for leaf in jax.tree.leaves((state, frozen)):
         assert leaf.sharding.spec == jax.sharding.PartitionSpec("seed")
 
@@ -134,7 +130,7 @@ def test_impossible_meshes_are_refused_in_one_line(entries, said):
 )  # fmt: skip
 def test_a_mesh_is_chosen_that_seeds_and_batch_divide(num_seeds, batch_size, mesh, monkeypatch):
     # As on accelerators: of virtual CPUs it would take one.
-    monkeypatch.setattr(layout, "_devices", lambda explicit: jax.devices())
+    monkeypatch.setattr(sharding, "useful_devices", jax.devices)
     chosen = choose_layout(num_seeds=num_seeds, batch_size=batch_size, seed_loop="vmap")
     assert tuple(chosen.mesh.shape.values()) == mesh
 

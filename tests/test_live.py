@@ -19,7 +19,7 @@ from rich.console import Console
 from supermask_jax.commands import common
 from supermask_jax.training import live, progress, tensorboard
 from supermask_jax.training.live import LiveView, plain_lines
-from supermask_jax.training.programs import Plan
+from supermask_jax.training.trainer import Plan
 from supermask_jax.training.workdir import Workdir
 
 PLAN = Plan(epochs=10, batch_size=32, steps_per_epoch=20, steps_per_call=1)

@@ -8,20 +8,18 @@ import numpy as np
 import optax
 import pytest
 from helpers import assert_trees_close, interrupted_run, tiny_config
-from method_helpers import METHODS_UNDER_TEST, apply_fn, batch, params
+from method_helpers import METHODS_UNDER_TEST, apply_fn, batch, params, trainer_of
 
 from supermask_jax import experiment, methods
+from supermask_jax.commands.dry_run import describe
 from supermask_jax.config import default_config
 from supermask_jax.config_files import default_identity, identity
 from supermask_jax.core.trees import mask_named
-from supermask_jax.dry_run import describe
 from supermask_jax.errors import UserError
 from supermask_jax.methods.lottery import lottery_ticket
-from supermask_jax.training import programs
-from supermask_jax.training.layout import choose_layout
+from supermask_jax.training.loop import make_train_step, make_train_steps
 from supermask_jax.training.memory import plan_step
-from supermask_jax.training.state import create_state
-from supermask_jax.training.step import make_train_step
+from supermask_jax.training.sharding import choose_layout
 from supermask_jax.training.workdir import Workdir, config_difference
 
 PRUNED = {"first/kernel": (np.arange(48).reshape(6, 8) % 3 > 0).astype(np.int8)}
@@ -46,15 +44,12 @@ def trained(method, counts=(4, 1), init=params, apply_fn=apply_fn):
 
     @jax.jit
     def all_steps(key):
-        first, frozen = create_state(
-            key, init_fn=lambda key: {"params": init(key)}, method=method, tx=tx
-        )
         found = []
         for count in counts:
-            step = make_train_step(
-                apply_fn, method, tx, steps_per_epoch=5, total_steps=40, microbatches=count
-            )
-            turn = lambda state, batch, step=step: step(state, frozen, batch)  # noqa: E731
+            trainer = trainer_of(method, tx, count, init, apply_fn)
+            first, frozen = trainer.create(key)
+            step = make_train_step(trainer)
+            turn = lambda state, batch, step=step, frozen=frozen: step(state, frozen, batch)  # noqa: E731
             state, losses = jax.lax.scan(turn, first, BATCHES)
             found.append({"trainable": state.trainable, "sums": state.sums, "losses": losses})
         return found
@@ -70,7 +65,7 @@ def test_microbatches_give_what_one_batch_does(name):
 
 def test_one_mask_is_made_for_all_microbatches():
     method, calls = methods.bernoulli(), []
-    counted = method._replace(apply=lambda *args: calls.append(0) or method.apply(*args))
+    counted = method._replace(apply=lambda *a, **k: calls.append(0) or method.apply(*a, **k))
     trained(counted, counts=(4,))
     assert len(calls) == 1
 
@@ -104,8 +99,8 @@ def digits_batch(size, real):
 def after_step(data, **entries):
     """(job, first state, frozen, state after a step, loss)."""
     job = experiment.build(tiny_config(**entries))
-    state, frozen = job.start()
-    after, loss = jax.jit(job.train_step())(state, frozen, data)
+    state, frozen = job.create(jax.random.key(0))
+    after, loss = jax.jit(make_train_step(job))(state, frozen, data)
     return job, state, frozen, after, loss
 
 
@@ -150,17 +145,16 @@ def test_batch_norm_sees_microbatches_one_after_another(real):
 
 def last_steps(config, data):
     """The network of each seed after the last two steps of an epoch, the partial one with them."""
-    (job,) = experiment.programs(config, experiment.build(config))
+    (job,) = experiment.programs(config)
     splits = experiment.split_data(data, config, job.layout)
     state, frozen = job.start()
-    first = job.plan.steps_per_epoch - 2
+    first, train_steps = job.plan.steps_per_epoch - 2, make_train_steps(job)
     for i in range(2):
         count = min(job.plan.steps_per_call, 2)
-        state, _ = job.runner(splits.train)(state, frozen, job.order()(0), first + i, count)
+        state, _ = train_steps(state, frozen, splits.train, job.order()(0), first + i, count)
         if count == 2:  # Both, in a loop on the device.
             break
-    fetched = job.layout.fetch((state.trainable, state.sums))
-    return [job.layout.take(fetched, i) for i in range(job.num_seeds)]
+    return job.layout.seeds_of((state.trainable, state.sums))
 
 
 @pytest.fixture(scope="module")
@@ -191,18 +185,12 @@ def test_devices_and_seeds_give_the_same(entries, data):
         assert_trees_close(found[seed], expected, rtol=1e-3, atol=1e-5)
 
 
-def test_microbatches_lie_where_the_batch_does(data, monkeypatch):
+def test_microbatches_lie_where_the_batch_does(data):
     config = tiny_config(microbatches=4, **{"mesh.data": 4})
     job = experiment.build(config)
-    jitted, jit = [], jax.jit
-    monkeypatch.setattr(
-        programs.jax, "jit", lambda *a, **k: jitted.append(jit(*a, **k)) or jitted[-1]
-    )
     examples = experiment.split_data(data, config, job.layout).train
-    job.runner(examples)
-    monkeypatch.undo()
     operands = (*job.start(), examples, job.order()(0), 0, 2)
-    text = jitted[0].lower(*operands).compile().as_text()
+    text = make_train_steps(job).lower(*operands).compile().as_text()
     assert re.search(r"f32\[8,1,8,8,1\]", text) and "all-reduce" in text  # 128 / 4 / 4 images
     assert "f32[128,8,8,1]" not in text
     moved = re.findall(r"= (\S+) (?:all-gather|all-to-all|collective-permute)\(", text)
@@ -221,8 +209,8 @@ def test_a_step_needs_the_memory_of_a_microbatch(way, convolution):
     job, found = plan(1024, 4)
     assert found.peak <= 1.15 * small.peak
     assert found.peak < 0.5 * large.peak
-    state, frozen = job.start()
-    text = str(jax.make_jaxpr(job.train_step())(state, frozen, digits_batch(1024, 1024)))
+    state, frozen = job.create(jax.random.key(0))
+    text = str(jax.make_jaxpr(make_train_step(job))(state, frozen, digits_batch(1024, 1024)))
     assert (" scan[" in text) == (way == "a loop")
 
 
@@ -269,7 +257,7 @@ def test_impossible_numbers_are_refused_in_one_line(entries, said):
 
 
 def test_the_data_axis_is_chosen_so_that_it_divides_microbatches(monkeypatch):
-    monkeypatch.setattr("supermask_jax.training.layout._devices", lambda explicit: jax.devices())
+    monkeypatch.setattr("supermask_jax.training.sharding.useful_devices", jax.devices)
     chosen = choose_layout(num_seeds=1, batch_size=128, microbatches=32)
     assert chosen.mesh.shape["data"] == 4
 

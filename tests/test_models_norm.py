@@ -12,7 +12,7 @@ from helpers import assert_trees_close, assert_trees_equal
 from supermask_jax import models
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.models.layers import Norm
-from supermask_jax.training.step import linen_apply
+from supermask_jax.training.evaluate import linen_apply
 
 SMALL = {
     "fcn": partial(models.FCN, 3, width=0.02),

@@ -7,7 +7,7 @@ import pytest
 
 from supermask_jax.data import pipeline
 from supermask_jax.data.transforms import make_prepare, standardize
-from supermask_jax.training.layout import SEED_LOOPS, choose_layout
+from supermask_jax.training.sharding import SEED_LOOPS, choose_layout
 
 
 def test_an_epoch_sees_every_example_once_and_the_partial_batch():

@@ -15,6 +15,7 @@ from supermask_jax.core.levels import unpruned
 from supermask_jax.core.recipes import Recipe
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.errors import UserError
+from supermask_jax.training.environment import key_of
 from supermask_jax.training.rounds import level_job, make_level, run_rounds, train_dense
 
 REWIND = STEPS + 3
@@ -57,7 +58,7 @@ def test_a_rewound_level_starts_at_step_k_with_fresh_moments(tmp_path):
     assert (int(state.step), int(schedule.count), int(adam.count)) == (REWIND, REWIND, 0)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves((adam.mu, adam.nu, state.sums)))
     weights = arrays(tmp_path / "run" / "level_00", f"weights_at_{REWIND}")
-    initial, _ = job.create(job.keys()[0])
+    initial, _ = job.create(key_of(job.words()[0][0]))
     for name, start in named_leaves(state.trainable["weights"]).items():
         np.testing.assert_array_equal(start, weights[f"params/{name}"] * level.masks[name])
         first = named_leaves(initial.trainable["params"])[name]

@@ -166,7 +166,7 @@ def test_snip_ranks_the_gradient_at_the_start_on_the_first_batch(grid):
     plain = lottery.split_config(settings)[0]
     job = experiment.build(plain)
     train = experiment.split_data(experiment.load_data(plain), plain, job.layout).train
-    batch = batch_at(*train, job.order()(0), 0, 128)
+    batch = batch_at(*train, job.order()(0)[0], 0, 128)
 
     def loss(params):
         logits, _ = job.apply_fn(params, {}, batch["image"], train=True)

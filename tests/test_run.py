@@ -182,7 +182,7 @@ def test_stopped_inside_an_epoch_resumes_inside_it(tmp_path, monkeypatch, calls)
     config = tiny_config(epochs=2, steps_per_call=3)
     whole = experiment.run(config, tmp_path / "whole", quiet=True)
     stop = StopAfter(monkeypatch, calls)
-    monkeypatch.setattr("supermask_jax.training.job.Progress.step", stop)
+    monkeypatch.setattr("supermask_jax.training.loop.Progress.step", stop)
     with pytest.raises(loop.Interrupted):
         experiment.run(config, tmp_path / "stopped", quiet=True)
     monkeypatch.undo()
@@ -248,7 +248,7 @@ def test_methods_that_sample_anneal_or_coat_resume(tmp_path, monkeypatch, method
     config.method = {"name": method}
     whole = experiment.run(config, tmp_path / "whole", quiet=True)
     stop = StopAfter(monkeypatch, 5)
-    monkeypatch.setattr("supermask_jax.training.job.Progress.step", stop)
+    monkeypatch.setattr("supermask_jax.training.loop.Progress.step", stop)
     with pytest.raises(loop.Interrupted):
         experiment.run(config, tmp_path / "stopped", quiet=True)
     monkeypatch.undo()

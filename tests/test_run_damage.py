@@ -9,7 +9,8 @@ import pytest
 from helpers import StopAfter, interrupted_run, tiny_config
 
 from supermask_jax import experiment
-from supermask_jax.errors import UserError
+from supermask_jax.errors import Interrupted, UserError
+from supermask_jax.training import checkpoint
 from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.workdir import Workdir
 
@@ -45,7 +46,7 @@ def test_a_broken_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch,
 def test_changed_frozen_weights_are_an_error(tmp_path, monkeypatch):
     folder = interrupted_run(tmp_path / "run", monkeypatch)
     job = experiment.build(tiny_config(epochs=4))
-    _, frozen = job.create(job.keys()[0])
+    _, frozen = job.start()
     other = jax.tree.map(lambda x: x * 1.5, frozen)
     shutil.rmtree(folder.checkpoints / "frozen")
     with Checkpoints(tmp_path / "other") as checkpoints:
@@ -54,6 +55,28 @@ def test_changed_frozen_weights_are_an_error(tmp_path, monkeypatch):
     # Whole, but of another run: the digest in the steps does not know it.
     with pytest.raises(UserError, match="frozen weights .* are not those"):
         experiment.run(tiny_config(epochs=4), folder.path, quiet=True)
+
+
+@pytest.mark.parametrize("method", ["signed", "dense"])
+def test_checkpoints_from_before_the_axis_of_seeds_are_read(tmp_path, monkeypatch, method):
+    config = tiny_config(epochs=2, steps_per_call=5)
+    config.method = {"name": method}
+    first = lambda tree: jax.tree.map(lambda x: x[0], tree)  # noqa: E731
+    save, start = Checkpoints.save, Checkpoints.start
+    monkeypatch.setattr(checkpoint, "_FORMAT", {})
+    monkeypatch.setattr(Checkpoints, "start", lambda self, frozen: start(self, first(frozen)))
+    monkeypatch.setattr(
+        Checkpoints, "save", lambda self, step, state, wait: save(self, step, first(state), wait)
+    )
+    monkeypatch.setattr("supermask_jax.training.loop.Progress.step", StopAfter(monkeypatch, 4))
+    with pytest.raises(Interrupted):
+        experiment.run(config, tmp_path / "run", quiet=True)
+    monkeypatch.undo()
+    summary = experiment.run(config, tmp_path / "run", quiet=True)
+    whole = experiment.run(config, tmp_path / "whole", quiet=True)
+    assert not list((tmp_path / "run" / "checkpoints").glob("broken-*"))
+    assert summary["frozen_sha256"] == whole["frozen_sha256"]
+    assert summary["test_loss"] == pytest.approx(whole["test_loss"], rel=1e-4)
 
 
 def test_torn_and_extra_metric_lines_are_mended(tmp_path, monkeypatch):
@@ -138,7 +161,7 @@ def test_checkpoints_that_cannot_be_read_are_kept(tmp_path, monkeypatch):
 
 
 def test_a_stop_whose_save_fails_does_not_say_saved(tmp_path, monkeypatch):
-    monkeypatch.setattr("supermask_jax.training.job.Progress.step", StopAfter(monkeypatch, 1))
+    monkeypatch.setattr("supermask_jax.training.loop.Progress.step", StopAfter(monkeypatch, 1))
     monkeypatch.setattr(
         "orbax.checkpoint.CheckpointManager.wait_until_finished",
         lambda self: (_ for _ in ()).throw(OSError(28, "No space left on device")),

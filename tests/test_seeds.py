@@ -65,7 +65,7 @@ def test_seeds_together_are_seeds_one_after_another(one_after_another, tmp_path,
 
 def test_a_stopped_set_goes_on_as_it_was_split(one_after_another, tmp_path, monkeypatch):
     path = tmp_path / "set"
-    monkeypatch.setattr("supermask_jax.training.job.Progress.step", StopAfter(monkeypatch, 5))
+    monkeypatch.setattr("supermask_jax.training.loop.Progress.step", StopAfter(monkeypatch, 5))
     with pytest.raises(loop.Interrupted):
         experiment.run(set_config(seeds_per_program=2), path, quiet=True)
     monkeypatch.undo()
@@ -97,11 +97,10 @@ def test_a_schedule_that_stops_seeds_stops_each_at_its_own_epoch(tmp_path):
 
 
 def test_seeds_that_do_not_fit_are_refused_with_how_many_do(tmp_path, monkeypatch):
-    job = experiment.build(set_config())
-    each = memory.plan_step(job, (8, 8, 1)).peak
+    each = memory.plan_step(experiment.build(set_config()), (8, 8, 1)).peak
     monkeypatch.setattr(memory, "free_memory", lambda: 5 * each / 0.69)
     with pytest.raises(UserError, match=r"99 seeds .*at most 5, or lower config.batch_size"):
-        experiment.programs(tiny_config(num_seeds=100, seeds_per_program=99), job)
+        experiment.programs(tiny_config(num_seeds=100, seeds_per_program=99))
     monkeypatch.setattr(memory, "free_memory", lambda: each)
     with pytest.raises(UserError, match=r"2 seeds .*more than is free: lower config.batch_size"):
         experiment.run(set_config(seeds_per_program=2), tmp_path / "set")
@@ -116,7 +115,8 @@ def test_an_accelerator_takes_as_many_seeds_as_fit_in_equal_parts(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 12 * each / 0.69)
 
     def split(num_seeds, convolutional=False):
-        return memory.seeds_per_program(job, (8, 8, 1), num_seeds, 0, convolutional=convolutional)
+        trainer = job._replace(convolution="products" if convolutional else "")
+        return memory.seeds_per_program(trainer, (8, 8, 1), num_seeds, 0)
 
     assert split(30) == 10
     assert split(7) == 7

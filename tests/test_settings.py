@@ -12,7 +12,7 @@ from supermask_jax.core import initializers
 from supermask_jax.data.pipeline import epoch_order
 from supermask_jax.data.transforms import crop_flip
 from supermask_jax.methods import bernoulli
-from supermask_jax.training.settings import seed_key
+from supermask_jax.training.environment import seed_key
 
 SETTINGS = {
     "x64": lambda: jax.enable_x64(True),

@@ -1,6 +1,5 @@
 """TensorBoard: pictures show the masks, and no more of them than is bounded."""
 
-import jax
 import numpy as np
 import pytest
 from helpers import tiny_config
@@ -46,8 +45,8 @@ def test_a_picture_is_the_corner_of_a_mask(monkeypatch):
     monkeypatch.setattr(tensorboard, "MAX_LAYERS", 2)
     job = experiment.build(tiny_config())
     state, frozen = job.start()
-    masks = named_leaves(jax.device_get(job.method.masks(state.trainable, frozen)))
-    found = make_pictures(job.method, job.layout)(state.trainable, frozen)
+    masks = named_leaves(job.networks(state, frozen)[0].masks)
+    found = make_pictures(job)(state.trainable, frozen)
     assert list(found) == ["dense1/kernel", "dense2/kernel"]
     for name, picture in found.items():
         corner = masks[name][:20, :20]

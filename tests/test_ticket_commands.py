@@ -19,9 +19,10 @@ from supermask_jax.data import load
 from supermask_jax.data.transforms import standardize
 from supermask_jax.errors import UserError
 from supermask_jax.methods import METHODS
-from supermask_jax.run_ticket import accuracy_on, make_ticket
 from supermask_jax.tickets.comparison import entropy_bound, sizes
 from supermask_jax.tickets.file import decode_ticket, encode_ticket
+from supermask_jax.training.summary import accuracy_on, make_ticket
+from supermask_jax.training.trainer import Network
 from supermask_jax.training.workdir import Workdir
 
 NORMAL = {"distribution": "normal", "scale": "he", "gain": 1.0}
@@ -59,8 +60,8 @@ def test_every_method_leaves_a_ticket(name):
     method = methods.get(name)
     state = method.init(jax.random.key(0), {"dense1": {"kernel": kernel}})
     config = identity(tiny_config()) | {"method": {"name": name}}
-    arrays = method.apply(*state), method.masks(*state), {}
-    ticket = make_ticket(config, method, *arrays, {"test_accuracy": 0.5})
+    network = Network(method.apply(*state), method.masks(*state), {}, None)
+    ticket = make_ticket(config, method, network, {"test_accuracy": 0.5})
     loaded = decode_ticket(encode_ticket(ticket)[0])
     effective = method.apply(*state)["dense1"]["kernel"]
     assert (tickets.to_params(loaded)["dense1"]["kernel"] == effective).all()

@@ -208,7 +208,7 @@ def check_out(path: Path | None) -> None:
         raise UserError(f"cannot write {path}: give --out a file in a folder that can be written")
 
 
-def guarded(action: Callable[[Sequence[str]], None], argv: Sequence[str] | None) -> int:
+def guarded(action: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
     """Runs `action` on the command line `argv` (None: the process's); returns the exit status."""
     whole_streams()
     with _plain_output(), plain_jax():

@@ -22,9 +22,9 @@ from supermask_jax.data import DATASETS
 from supermask_jax.errors import UserError, unknown_name
 from supermask_jax.tickets.chain import CHAINS
 from supermask_jax.tickets.exports import forward
-from supermask_jax.training.layout import Layout, one_device
-from supermask_jax.training.programs import Examples
-from supermask_jax.training.settings import fixed_settings
+from supermask_jax.training.environment import fixed_settings
+from supermask_jax.training.evaluate import Examples, make_evaluate
+from supermask_jax.training.sharding import Layout, one_device
 from supermask_jax.training.workdir import Workdir
 
 SPLITS = ("test", "val", "train")
@@ -80,7 +80,7 @@ def _measure_run(path: Path, args: Any) -> Measured:
     own = export.full_config(run.saved)
     config = _with_data(own.copy_and_resolve_references(), args)
     examples = _examples(config, run.job.layout, args.split)
-    rows = run.job.measure()(run.state, run.frozen, examples, "")
+    rows = make_evaluate(run.job)(run.state, run.frozen, examples, "")
     found = rows[run.index]
     # Where the files lie changes nothing.
     kind = lambda data: (data.name, data.subset)  # noqa: E731

@@ -18,7 +18,6 @@ from supermask_jax.config import default_config
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.errors import UserError, one_line
 from supermask_jax.run_files import read_masks
-from supermask_jax.run_ticket import accuracy_on, describe, make_ticket
 from supermask_jax.tickets.chain import CHAINS
 from supermask_jax.tickets.exports import KINDS, to_bytes
 from supermask_jax.tickets.file import VALUES, write
@@ -26,9 +25,11 @@ from supermask_jax.tickets.ticket import nested, without_values
 from supermask_jax.training.arrays import read_arrays
 from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.diverged import DivergedSeeds
-from supermask_jax.training.job import Job
-from supermask_jax.training.settings import fixed_settings
+from supermask_jax.training.environment import fixed_settings
 from supermask_jax.training.state import TrainState
+from supermask_jax.training.summary import accuracy_on, make_ticket
+from supermask_jax.training.summary import ticket_of as ticket_of_arrays
+from supermask_jax.training.trainer import Trainer
 from supermask_jax.training.workdir import Workdir
 
 PyTree = Any
@@ -94,7 +95,7 @@ class Restored(NamedTuple):
       summary: of the run; {} while it is not finished.
     """
 
-    job: Job
+    job: Trainer
     state: TrainState
     frozen: PyTree
     index: int
@@ -120,8 +121,7 @@ def restore(path: Path, seed: int | None = None) -> Restored:
         seeds = range(saved["seed"], saved["seed"] + saved.get("num_seeds", 1))
         seed = next((seed for seed in seeds if seed not in diverged), saved["seed"])
     try:
-        config = full_config(saved)
-        programs = experiment.programs(config, experiment.build(config), folder)
+        programs = experiment.programs(full_config(saved), folder)
     except UserError as error:
         raise UserError(f"{folder.config}: {error}") from error
     job = next((job for job in programs if seed in job.seeds), None)
@@ -134,7 +134,10 @@ def restore(path: Path, seed: int | None = None) -> Restored:
     # Of a run that trains, the checkpoints must meet no reader.
     alone = nullcontext() if place.summaries() else folder.locked()
     if place.checkpoints.is_dir():
-        with alone, Checkpoints(place.checkpoints, max_to_keep=job.checkpoints_to_keep) as saves:
+        with (
+            alone,
+            Checkpoints(place.checkpoints, max_to_keep=job.plan.checkpoints_to_keep) as saves,
+        ):
             restored = saves.restore(*job.like())
     if restored is None:
         raise UserError(f"{place.checkpoints} holds no checkpoint")
@@ -162,7 +165,7 @@ def ticket_of(path: Path, seed: int | None = None) -> tuple[tickets.Ticket, dict
     if not run.summary:
         _log.info("the run is not finished: this is the ticket of its newest checkpoint")
     network = run.job.networks(run.state, run.frozen)[run.index]
-    made = make_ticket(run.saved, run.job.method, *network[:3], run.summary)
+    made = make_ticket(run.saved, run.job.method, network, run.summary)
     return made, named_leaves(network.frozen.get("weights", {}))
 
 
@@ -173,7 +176,7 @@ def _ticket_of_level(folder: Workdir, saved: dict[str, Any]) -> tickets.Ticket:
     masks = nested(read_masks(folder.masks))
     params = nested(read_arrays(folder.path / "weights_final.npz"))
     accuracy = accuracy_on(saved["data"], summary["test_accuracy"])
-    return describe(saved, params, masks, {}, accuracy=accuracy)
+    return ticket_of_arrays(saved, params, masks, {}, accuracy=accuracy)
 
 
 def with_accuracy(ticket: tickets.Ticket) -> tickets.Ticket:

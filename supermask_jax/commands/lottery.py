@@ -114,7 +114,7 @@ def _result(
     argv: Sequence[str],
 ) -> dict[str, Any]:
     from supermask_jax import lottery
-    from supermask_jax.training.workdir import environment
+    from supermask_jax.training.environment import environment
 
     plain = config.to_dict()
     plain["seed"] = [plain["seed"]] if args.seeds is None else args.seeds
@@ -130,7 +130,8 @@ def _result(
 
 
 def _describe(config: ConfigDict) -> str:
-    from supermask_jax import dry_run, lottery
+    from supermask_jax import lottery
+    from supermask_jax.commands import dry_run
     from supermask_jax.core.recipes import last_level
 
     cells = lottery.build(config)[1]

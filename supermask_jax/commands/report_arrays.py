@@ -27,9 +27,9 @@ from supermask_jax.entries import flat
 from supermask_jax.errors import UserError
 from supermask_jax.overrides import load_with_overrides
 from supermask_jax.run_files import read_masks
-from supermask_jax.training.job import Job
-from supermask_jax.training.programs import Examples
-from supermask_jax.training.settings import fixed_settings
+from supermask_jax.training.environment import fixed_settings
+from supermask_jax.training.evaluate import Examples
+from supermask_jax.training.trainer import Trainer
 from supermask_jax.training.workdir import Workdir
 
 PyTree = Any
@@ -73,20 +73,20 @@ def _stored_masks(run: Run) -> dict[str, np.ndarray]:
     return {}
 
 
-def _restore(run: Run) -> tuple[Job, tuple[PyTree, PyTree, PyTree]]:
+def _restore(run: Run) -> tuple[Trainer, tuple[PyTree, PyTree, PyTree]]:
     """Returns a run's job, and (trainable, frozen, batch statistics) of its newest checkpoint.
 
     Raises:
       UserError: there is none, or another process is training in the folder.
     """
     found = restore(run.folder, run.seed)
-    layout, state = found.job.layout, found.state
-    parts = layout.fetch((state.trainable, found.frozen, state.batch_stats))
-    return found.job, layout.take(parts, found.index)
+    state = found.state
+    parts = state.trainable, found.frozen, state.batch_stats
+    return found.job, found.job.layout.seeds_of(parts)[found.index]
 
 
 def _with_scores(
-    details: Details, job: Job, trainable: PyTree, frozen: PyTree, batch_stats: PyTree
+    details: Details, job: Trainer, trainable: PyTree, frozen: PyTree, batch_stats: PyTree
 ) -> Details:
     del batch_stats
     masks = jax.device_get(named_leaves(jax.jit(job.method.masks)(trainable, frozen)))
@@ -109,7 +109,9 @@ def _bounds(scores: PyTree, aux: PyTree) -> dict[str, tuple[float, float] | None
     }
 
 
-def _with_data(details: Details, run: Run, config: ConfigDict, job: Job, *parts: PyTree) -> Details:
+def _with_data(
+    details: Details, run: Run, config: ConfigDict, job: Trainer, *parts: PyTree
+) -> Details:
     """Adds mean images, and the confusion on the test split: on validation while it is trained."""
     try:
         data = experiment.load_data(config)
@@ -134,7 +136,7 @@ def _with_data(details: Details, run: Run, config: ConfigDict, job: Job, *parts:
 
 
 def _predict(
-    job: Job, trainable: PyTree, frozen: PyTree, batch_stats: PyTree, examples: Examples
+    job: Trainer, trainable: PyTree, frozen: PyTree, batch_stats: PyTree, examples: Examples
 ) -> np.ndarray:
     """Returns the classes that the final network gives: int [N]."""
     params = jax.jit(job.method.apply)(trainable, frozen)
@@ -145,7 +147,7 @@ def _predict(
         return logits.argmax(-1)
 
     images = np.asarray(job.layout.fetch(examples.images))
-    size = job.eval_batch_size
+    size = job.plan.eval_batch_size
     found = [classes(params, images[i : i + size]) for i in range(0, len(images), size)]
     return np.concatenate(jax.device_get(found))
 

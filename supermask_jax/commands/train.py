@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from supermask_jax.commands.common import (
     add_plain,
@@ -14,11 +14,9 @@ from supermask_jax.commands.common import (
     parse_config,
 )
 
-if TYPE_CHECKING:
-    from ml_collections import ConfigDict
 
-
-def _act(argv: Sequence[str]) -> None:
+def run(argv: Sequence[str]) -> None:
+    """Trains what the command line says, and prints what came of it."""
     parser = config_parser("train", "Trains one network, or one for each of some seeds.")
     add_plain(parser)
     parser.add_argument(
@@ -30,31 +28,21 @@ def _act(argv: Sequence[str]) -> None:
     args, config = parse_config(argv, parser)
     if args.print_config:
         print(config)
-    elif args.dry_run:
-        from supermask_jax.dry_run import describe
+        return
+    if args.dry_run:
+        from supermask_jax.commands.dry_run import describe
 
         print(describe(config))
-    elif args.distributed:
-        from supermask_jax.training import processes
-
-        processes.join()
-        with processes.together():
-            _train(args, config)
-    else:
-        _train(args, config)
-
-
-def _train(args: argparse.Namespace, config: ConfigDict) -> None:
+        return
     # Here and not at the top: what needs no training starts fast.
     from supermask_jax import experiment
-    from supermask_jax.training.live import plain_lines
-    from supermask_jax.training.processes import is_main
+    from supermask_jax.training import distributed, live
 
     workdir = args.workdir or default_workdir(config, args.config)
-    with plain_lines(args.plain):
+    with distributed.together(args.distributed), live.plain_lines(args.plain):
         summary = experiment.run(config, workdir)
-    if is_main():
-        print(f"{config.name}: {_result(summary)}; results in {workdir}")
+        if distributed.is_main():
+            print(f"{config.name}: {_result(summary)}; results in {workdir}")
 
 
 def _result(summary: Mapping[str, Any]) -> str:
@@ -69,6 +57,5 @@ def _result(summary: Mapping[str, Any]) -> str:
     return f"test accuracy {accuracy} %, {remaining} % {weights} (mean of {seeds} seeds)"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line `argv` (default: the process's) and returns the exit status."""
-    return guarded(_act, argv)
+# (argv, default: the process's) -> the exit status.
+main = partial(guarded, run)

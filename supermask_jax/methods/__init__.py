@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from supermask_jax.core import initializers, thresholds
+from supermask_jax.errors import UserError, one_line
 from supermask_jax.methods.base import Method as Method
 from supermask_jax.methods.base import supermask as supermask
 from supermask_jax.methods.bernoulli import bernoulli as bernoulli
@@ -27,10 +29,32 @@ METHODS: dict[str, Callable[..., Method]] = {
 }
 
 
+# Options that are functions, and by what they are named in a config: see `get`.
+_FUNCTIONS = {
+    "score_init": (initializers.get, "distribution"),
+    "threshold": (thresholds.get, "rule"),
+}
+
+
 def get(name: str, **options: Any) -> Method:
     """Returns a method by name.
+
+    Args:
+      name: in `METHODS`.
+      **options: of the method; for one that is a function also the entries that a config has, such
+        as ``threshold={"rule": "absolute", "value": 0.01}``.
 
     Raises:
       UserError: the name or an option is unknown.
     """
-    return make("method", METHODS, name, **options)
+    made = {option: _made(option, value) for option, value in options.items()}
+    return make("method", METHODS, name, **made)
+
+
+def _made(option: str, value: Any) -> Any:
+    if option not in _FUNCTIONS or callable(value) or isinstance(value, thresholds.ThresholdRule):
+        return value
+    factory, key = _FUNCTIONS[option]
+    if not isinstance(getattr(value, "get", dict().get)(key), str):
+        raise UserError(f"config.method.{option} must say its {key}, got {one_line(str(value))}")
+    return factory(**value)

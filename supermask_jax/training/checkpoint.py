@@ -2,7 +2,8 @@
 
 Layout of a folder: ``steps/<step>/`` holds what is trained, a few of the newest; ``frozen/`` holds
 the frozen weights, saved once a run. Both carry the SHA-256 of what was saved, checked on every
-restore: a file cut short or changed is never a silent other network.
+restore: a file cut short or changed is never a silent other network. Arrays have a leading axis of
+seeds; a single seed's had none in older files, and get it as they are read.
 """
 
 from __future__ import annotations
@@ -16,35 +17,28 @@ from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 from orbax.checkpoint import args as ocp_args
 
 from supermask_jax.core.trees import digest
 from supermask_jax.errors import UserError, one_line
-from supermask_jax.training.processes import is_main, lost_process, wait_for_all, whole
+from supermask_jax.training.distributed import is_main, lost_process, wait_for_all, whole
 
 PyTree = Any
 T = TypeVar("T")
+Restore = Callable[[ocp_args.Composite], Any]
 
 _log = logging.getLogger("supermask_jax")
+
+# What a checkpoint says of its arrays: without it, a single seed's have no axis of seeds.
+_FORMAT = {"seed_axis": True}
+
+# A process that died while its part was written holds the others so long, not Orbax's 20 minutes.
+_OTHERS_S = 40
 
 
 class CorruptCheckpoint(Exception):
     """What was read back is not what was saved."""
-
-
-def _abstract(tree: PyTree) -> PyTree:
-    def struct(leaf: Any) -> jax.ShapeDtypeStruct:
-        # A concrete sharding: Orbax would otherwise look for the devices the file was written on.
-        sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(
-            jax.devices()[0]
-        )
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-    return jax.tree.map(struct, tree)
-
-
-# A process that died while its part was written holds the others so long, not Orbax's 20 minutes.
-_OTHERS_S = 40
 
 
 class Checkpoints:
@@ -57,16 +51,11 @@ class Checkpoints:
         self.directory = Path(directory).resolve()  # Orbax takes absolute paths only.
         self._frozen = self.directory / "frozen"
         self._frozen_sha256: str | None = None
-        together = jax.process_count() > 1
-        waiting = ocp.AsyncOptions(timeout_secs=_OTHERS_S) if together else ocp.AsyncOptions()
-        self._manager = ocp.CheckpointManager(
-            self.directory / "steps",
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=max_to_keep,
-                create=True,
-                async_options=waiting,
-            ),
+        waiting = {"timeout_secs": _OTHERS_S} if jax.process_count() > 1 else {}
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=max_to_keep, create=True, async_options=ocp.AsyncOptions(**waiting)
         )
+        self._manager = ocp.CheckpointManager(self.directory / "steps", options=options)
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -99,11 +88,8 @@ class Checkpoints:
           UserError: they could not be saved.
         """
         self._frozen_sha256 = digest(whole(frozen))
-        items = ocp_args.Composite(
-            # In a dict of its own: a method without frozen arrays has an empty tree.
-            frozen=ocp_args.StandardSave({"tree": frozen}),
-            meta=ocp_args.JsonSave({"sha256": self._frozen_sha256}),
-        )
+        # In a dict of its own: a method without frozen arrays has an empty tree.
+        items = _items("frozen", {"tree": frozen}, sha256=self._frozen_sha256)
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             # Forced: a start that was killed may have left them.
             self._guard(lambda: checkpointer.save(self._frozen, args=items, force=True))
@@ -117,15 +103,12 @@ class Checkpoints:
           UserError: this save, or the one before it, failed.
         """
         if step not in self._manager.all_steps():
-            self._start_saving(step, state)
+            sums = {"sha256": digest(whole(state)), "frozen_sha256": self._frozen_sha256}
+            items = _items("state", state, **sums)
+            if not self._guard(lambda: self._manager.save(step, args=items)):
+                raise UserError(f"Orbax refused to save step {step} in {self.directory}")
         if wait:
             self._guard(self._manager.wait_until_finished)
-
-    def _start_saving(self, step: int, state: PyTree) -> None:
-        meta = {"sha256": digest(whole(state)), "frozen_sha256": self._frozen_sha256}
-        items = ocp_args.Composite(state=ocp_args.StandardSave(state), meta=ocp_args.JsonSave(meta))
-        if not self._guard(lambda: self._manager.save(step, args=items)):
-            raise UserError(f"Orbax refused to save step {step} in {self.directory}")
 
     def restore(self, like_state: PyTree, like_frozen: PyTree) -> tuple[int, PyTree, PyTree] | None:
         """Returns (step, state, frozen) of the newest checkpoint that is whole; None if none is.
@@ -148,17 +131,13 @@ class Checkpoints:
             except Exception as error:  # Orbax and tensorstore raise many kinds on broken files.
                 if lost_process(error):
                     raise
+                told = f"checkpoint of step {step} in {self.directory} is broken"
                 if jax.process_count() > 1:  # They must agree, and each reads its own part.
                     raise UserError(
-                        f"checkpoint of step {step} in {self.directory} is broken "
-                        f"({one_line(error)}): start one process alone to go on from the one before"
+                        f"{told} ({one_line(error)}): start one process alone to go on from the "
+                        "one before"
                     ) from error
-                _log.warning(
-                    "checkpoint of step %d in %s is broken (%s): falling back to the one before",
-                    step,
-                    self.directory,
-                    one_line(error),
-                )
+                _log.warning("%s (%s): falling back to the one before", told, one_line(error))
                 broken.append(step)
                 continue
             self._move_aside(broken)
@@ -180,23 +159,19 @@ class Checkpoints:
             self._manager.reload()
 
     def _restore_step(self, step: int, like: PyTree) -> tuple[PyTree, str]:
-        items = self._manager.restore(
-            step,
-            args=ocp_args.Composite(
-                state=ocp_args.StandardRestore(_abstract(like)), meta=ocp_args.JsonRestore()
-            ),
-        )
-        if digest(whole(items["state"])) != items["meta"]["sha256"]:
-            raise CorruptCheckpoint("its SHA-256 is not the one saved with it")
-        return items["state"], items["meta"]["frozen_sha256"]
+        def restore(items: ocp_args.Composite) -> Any:
+            return self._manager.restore(step, args=items)
+
+        meta = _meta(restore)
+        return _read(restore, "state", like, meta, meta["sha256"]), meta["frozen_sha256"]
 
     def _restore_frozen(self, like: PyTree, sha256: str) -> PyTree:
-        items = ocp_args.Composite(frozen=ocp_args.StandardRestore(_abstract({"tree": like})))
+        def restore(items: ocp_args.Composite) -> Any:
+            return checkpointer.restore(self._frozen, args=items)
+
         try:
             with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-                frozen = checkpointer.restore(self._frozen, args=items)["frozen"]["tree"]
-            if digest(whole(frozen)) != sha256:
-                raise CorruptCheckpoint("their SHA-256 is not the one saved with the state")
+                frozen = _read(restore, "frozen", {"tree": like}, _meta(restore), sha256)
         except Exception as error:
             if lost_process(error):
                 raise
@@ -205,4 +180,37 @@ class Checkpoints:
                 f"({one_line(error)}): it cannot go on; start again in another work folder"
             ) from error
         self._frozen_sha256 = sha256
-        return frozen
+        return frozen["tree"]
+
+
+def _items(name: str, tree: PyTree, **meta: Any) -> ocp_args.Composite:
+    saved = {name: ocp_args.StandardSave(tree), "meta": ocp_args.JsonSave(meta | _FORMAT)}
+    return ocp_args.Composite(**saved)
+
+
+def _meta(restore: Restore) -> dict[str, Any]:
+    return restore(ocp_args.Composite(meta=ocp_args.JsonRestore()))["meta"]
+
+
+def _read(restore: Restore, name: str, like: PyTree, meta: dict[str, Any], sha256: str) -> PyTree:
+    """Reads a tree like `like`, after looking at its digest as it was saved."""
+    # Older files of several seeds have the axis, and do not say so.
+    axis = "seed_axis" in meta or any(x.shape[:1] != (1,) for x in jax.tree.leaves(like))
+    wanted = jax.tree.map(lambda leaf: _abstract(leaf, seed_axis=axis), like)
+    items = ocp_args.Composite(**{name: ocp_args.StandardRestore(wanted)})
+    tree = restore(items)[name]
+    if digest(whole(tree["tree"] if name == "frozen" else tree)) != sha256:
+        raise CorruptCheckpoint("its SHA-256 is not the one that was saved")
+    if axis:
+        return tree
+    places = jax.tree.map(lambda leaf: leaf.sharding, like)
+    return jax.jit(lambda t: jax.tree.map(lambda x: x[None], t), out_shardings=places)(tree)
+
+
+def _abstract(leaf: Any, *, seed_axis: bool) -> jax.ShapeDtypeStruct:
+    # A concrete sharding: Orbax would otherwise look for the devices the file was written on.
+    place = getattr(leaf, "sharding", None) or SingleDeviceSharding(jax.devices()[0])
+    if seed_axis:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+    everywhere = NamedSharding(place.mesh, PartitionSpec())
+    return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype, sharding=everywhere)

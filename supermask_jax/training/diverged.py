@@ -7,10 +7,21 @@ of every step before it that the seeds without a note were well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+import jax
+import numpy as np
+
+from supermask_jax.errors import Diverged
 from supermask_jax.run_files import read_diverged
+from supermask_jax.training.plateau import stopped
+from supermask_jax.training.state import TrainState
+from supermask_jax.training.trainer import Trainer
 from supermask_jax.training.workdir import Workdir
+
+_log = logging.getLogger("supermask_jax")
 
 
 class DivergedSeeds:
@@ -45,5 +56,68 @@ class DivergedSeeds:
             self._write(kept)
         return {seed: step for seed, step in kept.items() if seed in seeds}
 
-    def _write(self, notes: dict[int, int]) -> None:
+    def _write(self, notes: Mapping[int, int]) -> None:
         self._folder.write_json(self._path, {str(seed): notes[seed] for seed in sorted(notes)})
+
+
+class Health(NamedTuple):
+    """What tells of a dispatch whether training diverged: float32 [S], finite where it did not."""
+
+    loss: jax.Array  # sum of the losses
+    state: jax.Array  # `state.blemish` after the last step
+
+
+class Living:
+    """Which seeds of a program still count: whose loss and state have been finite so far.
+
+    A seed that diverged is trained on with the others, since they are one program, to no effect
+    on them; nothing of it is reported.
+    """
+
+    def __init__(self, trainer: Trainer, folder: Workdir, step: int) -> None:
+        """Takes up the notes of the folder as of the checkpoint at `step`."""
+        self._trainer, self._notes = trainer, DivergedSeeds(folder)
+        self._out = np.isin(trainer.seeds, list(self._notes.keep(step, trainer.seeds)))
+
+    def check(self, dispatches: Sequence[tuple[Health, int]]) -> None:
+        """Notes the seeds that are not finite in (health, last step) of some dispatches.
+
+        Raises:
+          Diverged: it is a whole run.
+        """
+        for health, step in dispatches:
+            losses, states = jax.device_get(health)
+            new = ~(np.isfinite(losses) & np.isfinite(states)) & ~self._out
+            self._out |= new
+            for i in np.flatnonzero(new):
+                hidden = "scores, parameters, statistics or optimiser state are not finite"
+                what = hidden if np.isfinite(losses[i]) else f"loss is {losses[i]}"
+                self._diverged(self._trainer.seeds[i], what, step)
+
+    def _diverged(self, seed: int, what: str, step: int) -> None:
+        self._notes.note(seed, step)
+        if not self._trainer.in_set:
+            raise Diverged(
+                f"training diverged: the {what} by step {step}; the last checkpoint is from "
+                "before: lower the learning rate, or change the initialisers"
+            )
+        _log.warning("seed %d diverged: its %s by step %d; the set goes on without it",
+                     seed, what, step)  # fmt: skip
+
+    def diverged(self) -> list[int]:
+        """Returns the seeds that do not count."""
+        return [self._trainer.seeds[i] for i in np.flatnonzero(self._out)]
+
+    def none(self) -> bool:
+        """Says whether all have diverged."""
+        return bool(self._out.all())
+
+    def ended(self, state: TrainState) -> bool:
+        """Says whether all have diverged, or were stopped by their schedule."""
+        flag = stopped(state.opt_state)
+        behind = False if flag is None else self._trainer.layout.fetch(flag)
+        return bool(np.all(self._out | behind))
+
+    def training(self, steps: np.ndarray, step: int) -> list[int]:
+        """Returns the indices of the seeds that have come to `step` and count."""
+        return np.flatnonzero((steps == step) & ~self._out).tolist()

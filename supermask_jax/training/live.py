@@ -21,7 +21,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from supermask_jax.training.programs import Plan
+from supermask_jax.training.trainer import Plan
 
 Line = Mapping[str, Any]
 

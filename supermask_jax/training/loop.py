@@ -1,208 +1,212 @@
-"""The training loop: dispatches steps, reports epochs, saves, and stops when told to."""
+"""The train step, and the loop around it: epoch, evaluate, report, save, stop."""
 
 from __future__ import annotations
 
-import signal
-import threading
+import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
+from jax import lax
 
+from supermask_jax.data.pipeline import Batch, batch_at
 from supermask_jax.errors import Interrupted
+from supermask_jax.training.checkpoint import Checkpoints
+from supermask_jax.training.distributed import StopSignal, wait_for_all
+from supermask_jax.training.diverged import Health, Living
+from supermask_jax.training.evaluate import Examples, Metrics, make_evaluate, mean_metrics
+from supermask_jax.training.gradient import loss_gradient
 from supermask_jax.training.plateau import stopped
-from supermask_jax.training.processes import in_any
-from supermask_jax.training.programs import Health, Plan, RunSteps
-from supermask_jax.training.state import TrainState
-from supermask_jax.training.step import mean_metrics
+from supermask_jax.training.progress import Progress
+from supermask_jax.training.state import TrainState, blemish
+from supermask_jax.training.tensorboard import make_pictures
+from supermask_jax.training.trainer import Splits, Trainer
+from supermask_jax.training.workdir import Workdir
+from supermask_jax.training.xla_cpu import free_after_compiling
 
 Array = jax.Array
 PyTree = Any
 
+# Folded into a step's key for its augmentation: larger than any number of layers, which methods
+# split the same key into.
+_AUGMENT = 2**30
 
-class StopSignal:
-    """Notes the first SIGTERM or SIGINT while active; a second one acts at once."""
-
-    signum: int | None = None
-
-    def wanted(self) -> bool:
-        """Says whether to stop: in several processes, as soon as one of them is told to."""
-        if in_any(self.signum is not None):
-            self.signum = self.signum or signal.SIGTERM
-        return self.signum is not None
-
-    @contextmanager
-    def active(self) -> Iterator[StopSignal]:
-        """Installs the handlers; does nothing outside the main thread, where Python allows none."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-        def note(signum: int, frame: Any) -> None:
-            self.signum = signum
-            for number, handler in old.items():
-                signal.signal(number, handler)
-
-        for number in old:
-            signal.signal(number, note)
-        try:
-            yield self
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
+_log = logging.getLogger("supermask_jax")
 
 
-class Hooks(NamedTuple):
-    """What the loop calls; the loop itself does no I/O.
+def make_train_step(
+    trainer: Trainer,
+) -> Callable[[TrainState, PyTree, Batch], tuple[TrainState, Array]]:
+    """Builds ``train_step(state, frozen, batch) -> (state, loss [])`` of one seed, not jitted.
 
-    Per-seed lists have one entry for a run of one seed.
+    The loss is the mean cross-entropy over the rows of weight 1. At the first step of an epoch the
+    metric sums restart. A schedule that stops training leaves the state as it is from then on.
     """
+    method, plan = trainer.method, trainer.plan
+    tx = optax.with_extra_args_support(trainer.tx)
 
-    order: Callable[[int], Array]  # epoch from 0 -> indices, on the device
-    evaluate: Callable[[TrainState], list[dict[str, Any]]]  # per seed, at an epoch's end
-    report: Callable[[list[dict[str, Any]]], None]  # per seed still training, epochs from 1
-    save: Callable[[int, TrainState, bool], None]  # (step, state, whether to wait for the disk)
-    progress: Callable[[int, int], None]  # (epoch from 1, steps of it done)
-    fetch: Callable[[PyTree], PyTree]  # arrays of the state -> NumPy arrays, whole
-    diverged: Callable[[int, str, int], None]  # (seed, what is wrong, step): notes it, or raises
+    def train_step(state: TrainState, frozen: PyTree, batch: Batch) -> tuple[TrainState, Array]:
+        key = jax.random.fold_in(state.key, state.step)
+        progress = state.step / plan.total_steps
+        # The gradient to the scores is that to the effective weights, pulled back through the mask.
+        apply = partial(method.apply, frozen=frozen, key=key, progress=progress)
+        params, pull_back = jax.vjp(apply, state.trainable)
+        sums, batch_stats, grads = loss_gradient(
+            trainer.apply_fn, params, state.batch_stats, batch, plan.microbatches
+        )
+        (grads,) = pull_back(grads)
+        loss = sums["loss"] / sums["count"]
+        updates, opt_state = tx.update(grads, state.opt_state, state.trainable, value=loss)
+        trainable = optax.apply_updates(state.trainable, updates)
+        if method.project is not None:
+            trainable = method.project(trainable, frozen, (state.step + 1) / plan.total_steps)
+        first = state.step % plan.steps_per_epoch == 0
+        after = state.replace(
+            step=state.step + 1,
+            trainable=trainable,
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            sums=jax.tree.map(lambda old, new: jnp.where(first, 0, old) + new, state.sums, sums),
+        )
+        if (flag := stopped(state.opt_state)) is not None:
+            after = jax.tree.map(lambda old, new: jnp.where(flag, old, new), state, after)
+        return after, loss
+
+    return train_step
 
 
-class _Living:
-    """Which seeds of a program still count: whose loss and state have been finite so far.
+def make_train_steps(trainer: Trainer) -> Callable[..., tuple[TrainState, Health]]:
+    """Builds the jitted steps of one dispatch, of all seeds.
 
-    A seed that diverged is trained on with the others, since they are one program, to no effect
-    on them; nothing of it is reported.
+    ``train_steps(state, frozen, examples, order, first, count) -> (state, health)`` trains on
+    batches `first` ... `first + count - 1` of an epoch; the state is donated. `count` must be 1
+    where `plan.steps_per_call` is 1.
     """
+    plan, layout, train_step = trainer.plan, trainer.layout, make_train_step(trainer)
+    free_after_compiling()
 
-    def __init__(self, seeds: Sequence[int], diverged: Iterable[int], hooks: Hooks) -> None:
-        self._seeds, self._hooks = seeds, hooks
-        self._out = np.isin(seeds, list(diverged))
+    def train_steps(
+        state: TrainState, frozen: PyTree, data: Examples, order: Array, first: Array, count: Array
+    ) -> tuple[TrainState, Health]:
+        def step(index: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+            state, losses = carry
+            key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _AUGMENT)
+            batch = batch_at(
+                *data, order, index, plan.batch_size,
+                prepare=trainer.prepare, key=key, place=layout.split_rows,
+            )  # fmt: skip
+            state, loss = train_step(state, frozen, batch)
+            # Summed, so that one loss that is not finite shows however many follow it.
+            return state, losses + loss
 
-    def check(self, dispatches: Iterable[tuple[Health, int]]) -> None:
-        """Tells of seeds that are not finite in (health, last step) of some dispatches."""
-        for health, step in dispatches:
-            losses, states = (np.ravel(x) for x in jax.device_get(health))
-            new = ~(np.isfinite(losses) & np.isfinite(states)) & ~self._out
-            self._out |= new
-            for i in np.flatnonzero(new):
-                hidden = "scores, parameters, statistics or optimiser state are not finite"
-                what = hidden if np.isfinite(losses[i]) else f"loss is {losses[i]}"
-                self._hooks.diverged(self._seeds[i], what, step)
+        start = state, jnp.float32(0)
+        if plan.steps_per_call == 1:
+            state, losses = step(first, start)
+        else:
+            state, losses = lax.fori_loop(first, first + count, step, start)
+        return state, Health(losses, blemish(state))
 
-    def ended(self, state: TrainState) -> bool:
-        """Says whether all have diverged, or were stopped by their schedule."""
-        flag = stopped(state.opt_state)
-        behind = False if flag is None else np.ravel(self._hooks.fetch(flag))
-        return bool(np.all(self._out | behind))
-
-    def none(self) -> bool:
-        """Says whether all have diverged."""
-        return bool(self._out.all())
-
-    def training(self, steps: np.ndarray, step: int) -> list[int]:
-        """Returns the indices of the seeds that have come to `step` and count."""
-        return np.flatnonzero((np.ravel(steps) == step) & ~self._out).tolist()
+    lifted = layout.lift(train_steps, (True, True, False, True, False, False))
+    places = (layout.per_seed, layout.replicated)
+    return jax.jit(lifted, donate_argnums=0, out_shardings=places)
 
 
-def _lines(
-    training: Sequence[int],
-    metrics: list[dict[str, Any]],
-    seeds: Sequence[int],
-    seconds: float,
-    **common: int,
-) -> list[dict[str, Any]]:
-    """Returns the metrics lines of an epoch, one for each index of a seed in `training`."""
-    share = {"seconds": round(seconds / len(training), 4)}
-    return [{"seed": seeds[i], **common, **metrics[i], **share} for i in training]
+class Trained(NamedTuple):
+    """What a finished program leaves in memory."""
+
+    state: TrainState
+    frozen: PyTree
+    metrics: list[Metrics]  # a seed: test loss and accuracy, remaining weights, by layer
 
 
-def fit(
-    state: TrainState,
-    frozen: PyTree,
-    run_steps: RunSteps,
-    plan: Plan,
-    hooks: Hooks,
-    seeds: Sequence[int],
-    diverged: Iterable[int] = (),
-) -> TrainState:
-    """Trains from ``state.step`` to the end of the plan and returns the final state.
+def train(trainer: Trainer, splits: Splits, folder: Workdir, *, quiet: bool = False) -> Trained:
+    """Trains in `folder`, which the caller has locked; goes on from its newest checkpoint.
 
-    Metrics of one dispatch are fetched after the next one is under way, so the device does not
-    wait. A line is reported before its checkpoint is saved: a checkpoint on disk means that its
-    line is there too. The seconds of a line are those of the epoch, shared among the seeds.
+    What a dispatch gave is looked at when the next one is under way, so the device does not wait.
+    A line is reported before its checkpoint is saved: a checkpoint on disk means that its line is
+    there too. The seconds of a line are those of the epoch, shared among the seeds.
 
     Args:
-      state: of all seeds.
-      frozen: of all seeds.
-      run_steps: from `make_run_steps`.
-      plan: sizes of the run.
-      hooks: what is called.
-      seeds: of the program.
-      diverged: those of them that diverged before.
+      trainer: one run, or those of some seeds.
+      splits: on the devices, by `Layout.put`.
+      folder: of the run that the program is, or is part of.
+      quiet: print no epochs.
 
     Raises:
-      Interrupted: SIGTERM or Ctrl-C; the state is saved.
-      UserError: a checkpoint could not be saved, or what `hooks.diverged` raises.
+      UserError: no space.
+      Diverged: training of a single run diverged; the folder notes it, as it does a set's seeds.
+      Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
-    # Seeds that their schedule stopped stay behind.
-    step, total = int(np.max(hooks.fetch(state.step))), plan.total_steps
-    living = _Living(seeds, diverged, hooks)
-    with StopSignal().active() as stop:
-        while step < total and not living.ended(state):
-            started = time.perf_counter()
-            epoch = step // plan.steps_per_epoch
-            state, step, pending = _train_epoch(
-                state, frozen, run_steps, plan, hooks, living, step, stop
-            )
-            if step < (epoch + 1) * plan.steps_per_epoch:
-                living.check(pending)
-                if living.none():
-                    return state
-                hooks.save(step, state, True)
-                raise Interrupted(stop.signum, step)
-            watched = hooks.evaluate(state)
-            living.check(pending)
-            steps, sums = hooks.fetch((state.step, state.sums))
-            training = living.training(steps, step)
-            if not training:
-                return state
-            metrics = [a | b for a, b in zip(mean_metrics(sums, "train"), watched, strict=True)]
-            seconds = time.perf_counter() - started
-            hooks.report(_lines(training, metrics, seeds, seconds, epoch=epoch + 1, step=step))
-            stopping = stop.wanted() and step < total
-            hooks.save(step, state, stopping)
-            if stopping:
-                raise Interrupted(stop.signum, step)
-    return state
+    plan, seeds, fetch = trainer.plan, trainer.seeds, trainer.layout.fetch
+    train_steps, evaluate, order_of = (
+        make_train_steps(trainer), make_evaluate(trainer), trainer.order()
+    )  # fmt: skip
+    pictures_of = make_pictures(trainer) if trainer.tensorboard == "masks" else lambda *_: {}
+    place, watched, prefix = trainer.part(folder).checkpoints, splits.val, "val"
+    if watched is None:
+        watched, prefix = splits.test, "test"
+    with (
+        Checkpoints(place, max_to_keep=plan.checkpoints_to_keep) as saves,
+        Progress(folder, trainer, quiet=quiet) as progress,
+    ):
+        state, frozen, living = _start(saves, folder, trainer)
+        step = int(np.max(fetch(state.step)))  # Seeds that their schedule stopped stay behind.
+        with StopSignal().active() as stop:
+            while step < plan.total_steps and not living.ended(state):
+                started = time.perf_counter()
+                epoch, index = divmod(step, plan.steps_per_epoch)
+                order, unchecked = order_of(epoch), []
+                while index < plan.steps_per_epoch and not stop.wanted() and not living.none():
+                    count = min(plan.steps_per_call, plan.steps_per_epoch - index)
+                    state, health = train_steps(state, frozen, splits.train, order, index, count)
+                    index, step = index + count, step + count
+                    living.check(unchecked)
+                    unchecked = [(health, step)]
+                    progress.step(epoch + 1, index)
+                if index < plan.steps_per_epoch:
+                    living.check(unchecked)
+                    if living.none():
+                        break
+                    saves.save(step, state, wait=True)
+                    raise Interrupted(stop.signum, step)
+                pictures = pictures_of(state.trainable, frozen)
+                metrics = evaluate(state, frozen, watched, prefix)
+                living.check(unchecked)
+                steps, sums = fetch((state.step, state.sums))
+                if not (training := living.training(steps, step)):
+                    break
+                trained = mean_metrics(sums, "train")
+                seconds = round((time.perf_counter() - started) / len(training), 4)
+                lines = [
+                    {"seed": seeds[i], "epoch": epoch + 1, "step": step}
+                    | {**trained[i], **metrics[i], "seconds": seconds}
+                    for i in training
+                ]
+                progress.report(lines, pictures)
+                stopping = stop.wanted() and step < plan.total_steps
+                saves.save(step, state, wait=stopping)
+                if stopping:
+                    raise Interrupted(stop.signum, step)
+        return Trained(state, frozen, evaluate(state, frozen, splits.test, "test"))
 
 
-def _train_epoch(
-    state: TrainState,
-    frozen: PyTree,
-    run_steps: RunSteps,
-    plan: Plan,
-    hooks: Hooks,
-    living: _Living,
-    step: int,
-    stop: StopSignal,
-) -> tuple[TrainState, int, list[tuple[Health, int]]]:
-    """Trains from `step` to the end of its epoch, or to where there is reason to stop.
-
-    Returns:
-      The state, its step, and (health, step) of the dispatches that are not checked yet.
-    """
-    epoch, index = divmod(step, plan.steps_per_epoch)
-    order = hooks.order(epoch)
-    pending: list[tuple[Health, int]] = []
-    while index < plan.steps_per_epoch and not stop.wanted() and not living.none():
-        steps = min(plan.steps_per_call, plan.steps_per_epoch - index)
-        state, health = run_steps(state, frozen, order, index, steps)
-        index, step = index + steps, step + steps
-        living.check(pending)
-        pending = [(health, step)]
-        hooks.progress(epoch + 1, index)
-    return state, step, pending
+def _start(
+    saves: Checkpoints, folder: Workdir, trainer: Trainer
+) -> tuple[TrainState, PyTree, Living]:
+    """Takes the newest checkpoint of the program, or draws its first state."""
+    restored = saves.restore(*trainer.like())
+    step, state, frozen = restored or (0, *trainer.start())
+    epochs, inside = divmod(step, trainer.plan.steps_per_epoch)
+    living = Living(trainer, folder, step)
+    folder.keep_metrics(epochs, trainer.seeds, living.diverged())
+    if restored is None:
+        saves.start(frozen)
+    else:
+        wait_for_all("resumed")
+        _log.info("resuming after epoch %d, step %d of the next one", epochs, inside)
+    return state, frozen, living

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from supermask_jax.errors import UserError
-from supermask_jax.training.job import Job
-from supermask_jax.training.processes import least
-from supermask_jax.training.settings import seed_key
+from supermask_jax.training.distributed import least
+from supermask_jax.training.environment import seed_key
+from supermask_jax.training.loop import make_train_step
+from supermask_jax.training.trainer import Trainer
 
 _MEMINFO = Path("/proc/meminfo")
 # Of the memory that is free: the plan knows nothing of the allocator's gaps, or of the evaluation.
@@ -37,16 +38,16 @@ class StepPlan(NamedTuple):
     flops: float  # as the compiler counts them, of a loop one turn; 0 where it does not
 
 
-def plan_step(job: Job, image_shape: tuple[int, ...]) -> StepPlan:
+def plan_step(trainer: Trainer, image_shape: tuple[int, ...]) -> StepPlan:
     """Compiles one train step of one seed and returns the plan."""
-    state, frozen = jax.eval_shape(job.create, seed_key(0))
-    size = job.plan.batch_size
+    state, frozen = jax.eval_shape(trainer.create, seed_key(0))
+    size = trainer.plan.batch_size
     batch = {
         "image": jax.ShapeDtypeStruct((size, *image_shape), jnp.float32),
         "label": jax.ShapeDtypeStruct((size,), jnp.int32),
         "weight": jax.ShapeDtypeStruct((size,), jnp.float32),
     }
-    step = jax.jit(job.train_step(), donate_argnums=0)
+    step = jax.jit(make_train_step(trainer), donate_argnums=0)
     compiled = step.lower(state, frozen, batch).compile()
     plan = compiled.memory_analysis()
     arguments, temporaries = plan.argument_size_in_bytes, plan.temp_size_in_bytes
@@ -68,7 +69,7 @@ def free_memory() -> int:
 
 
 def seeds_per_program(
-    job: Job, image_shape: tuple[int, ...], num_seeds: int, wanted: int, *, convolutional: bool
+    trainer: Trainer, image_shape: tuple[int, ...], num_seeds: int, wanted: int
 ) -> int:
     """Returns how many seeds to train together: all but the last program have so many.
 
@@ -76,11 +77,10 @@ def seeds_per_program(
     one seed, and so do all networks a CPU: as many as there are devices.
 
     Args:
-      job: of one seed.
+      trainer: of one seed.
       image_shape: (H, W, C).
       num_seeds: of the run.
       wanted: 0 chooses.
-      convolutional: whether the network has convolutions.
 
     Raises:
       UserError: so many seeds, or even one, do not fit.
@@ -88,9 +88,9 @@ def seeds_per_program(
     # Of CPUs a program takes one a process: virtual ones share their memory.
     on_cpu = jax.default_backend() == "cpu"
     devices = jax.process_count() if on_cpu else jax.device_count()
-    if not wanted and (on_cpu or convolutional):
+    if not wanted and (on_cpu or trainer.convolution):
         return min(num_seeds, devices)
-    each = plan_step(job, image_shape).peak
+    each = plan_step(trainer, image_shape).peak
     # Every process must come to the same split.
     fitting = least(int(_USABLE * free_memory()) // each) * devices
     if fitting < max(wanted, 1):

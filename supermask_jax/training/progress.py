@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from supermask_jax.training import live
-from supermask_jax.training.programs import Plan
+from supermask_jax.training.distributed import is_main
 from supermask_jax.training.tensorboard import Board, Pictures
+from supermask_jax.training.trainer import Trainer
 from supermask_jax.training.workdir import Workdir
 
 _log = logging.getLogger("supermask_jax")
@@ -37,14 +38,13 @@ def epoch_line(lines: Sequence[Mapping[str, Any]], epochs: int) -> str:
 class Progress:
     """Writes ``metrics.jsonl``; shows a live view on a terminal, one line an epoch elsewhere."""
 
-    def __init__(
-        self, folder: Workdir, plan: Plan, *, quiet: bool, tensorboard: bool, in_set: bool
-    ) -> None:
-        self._folder, self._plan = folder, plan
-        self._board = Board(folder, plan.epochs, in_set=in_set) if tensorboard else None
-        self._pictures: tuple[int, Pictures] = (0, {})
+    def __init__(self, folder: Workdir, trainer: Trainer, *, quiet: bool) -> None:
+        self._folder, self._plan, self._first = folder, trainer.plan, trainer.seeds[0]
+        quiet = quiet or not is_main()
+        board = trainer.tensorboard and is_main()
+        self._board = Board(folder, self._plan.epochs, in_set=trainer.in_set) if board else None
         title = "/".join(folder.path.parts[-2:])
-        self._view = None if quiet or not live.wanted() else live.LiveView(title, plan)
+        self._view = None if quiet or not live.wanted() else live.LiveView(title, self._plan)
         # The view tells the same, but to nobody who reads a file or a pipe.
         self._plain = not (quiet or (self._view is not None and sys.stdout.isatty()))
         self._last, self._warned = "", False
@@ -67,16 +67,12 @@ class Progress:
         if self._view is not None:
             self._view.step(epoch, steps)
 
-    def draw(self, seed: int, pictures: Pictures) -> None:
-        """Notes pictures of a seed, of the epoch that is reported next."""
-        self._pictures = seed, pictures
-
-    def report(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Writes and shows a finished epoch: the lines of its seeds."""
+    def report(self, lines: Sequence[Mapping[str, Any]], pictures: Pictures) -> None:
+        """Writes and shows a finished epoch: the lines of its seeds, the masks of the first one."""
         self._folder.append_metrics(lines)
         if self._board is not None:
             self._board.report(lines)
-            self._board.draw(self._pictures[0], lines[0]["epoch"], self._pictures[1])
+            self._board.draw(self._first, lines[0]["epoch"], pictures)
         empty = [line["seed"] for line in lines if line["remaining_weights"] == 0]
         if empty and not self._warned:
             self._warned = True

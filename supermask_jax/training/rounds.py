@@ -32,9 +32,9 @@ from supermask_jax.core.trees import digest, mask_kernels, named_leaves, partiti
 from supermask_jax.errors import UserError
 from supermask_jax.methods.lottery import lottery_ticket
 from supermask_jax.training.arrays import once, read_arrays, write_arrays
-from supermask_jax.training.job import Job, Splits, Trained, train
-from supermask_jax.training.settings import seed_key
-from supermask_jax.training.state import TrainState
+from supermask_jax.training.environment import seed_key
+from supermask_jax.training.loop import Trained, make_train_steps, train
+from supermask_jax.training.trainer import Splits, Trainer
 from supermask_jax.training.workdir import Workdir
 
 PyTree = Any
@@ -57,10 +57,10 @@ class Rounds(NamedTuple):
       quiet: print no epochs.
     """
 
-    job: Job
+    job: Trainer
     splits: Callable[[], Splits]
     identity: Mapping[str, Any]
-    summarize: Callable[[Workdir, Job, Trained], dict[str, Any]]
+    summarize: Callable[[Workdir, Trainer, Trained], dict[str, Any]]
     rewind_steps: int = 0
     prune_at_init: bool = False
     defaults: Mapping[str, Any] = MappingProxyType({})
@@ -87,7 +87,7 @@ def level_folder(folder: str | Path, level: int) -> Workdir:
     return Workdir(Path(folder) / f"level_{level:02d}")
 
 
-def check_rewind_steps(job: Job, steps: int) -> None:
+def check_rewind_steps(job: Trainer, steps: int) -> None:
     """Raises a UserError unless levels after 0 can start from step `steps` of a run of `job`."""
     if not 0 <= steps < job.plan.total_steps:
         raise UserError(
@@ -101,7 +101,7 @@ def train_dense(rounds: Rounds, folder: str | Path) -> Dense:
 
     Raises:
       UserError: `rewind_steps` is outside the run, the folder is another run's, a file in it is
-        broken, or as `training.job.train`.
+        broken, or as `training.loop.train`.
     """
     job, steps, workdir = rounds.job, rounds.rewind_steps, level_folder(folder, 0)
     check_rewind_steps(job, steps)
@@ -129,7 +129,7 @@ def run_rounds(
 
     Raises:
       UserError: the recipe is wrong, a folder is another run's, a file in it is broken, or as
-        `training.job.train`.
+        `training.loop.train`.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
     summaries = []
@@ -182,41 +182,18 @@ def make_level(
     )  # fmt: skip
 
 
-def level_job(rounds: Rounds, dense: Dense, level: Level) -> Job:
+def level_job(rounds: Rounds, dense: Dense, level: Level) -> Trainer:
     """Returns the job that trains a level: its free parameters start where level 0 rewinds to."""
     params = replace_leaves(dense.variables["params"], level.start)
-    job = rounds.job._replace(
+    return rounds.job._replace(
         method=lottery_ticket(level.masks, level.values),
         init_fn=lambda key: {**dense.variables, "params": params},
-    )
-    return _starting_at(job, rounds.rewind_steps)
-
-
-def _starting_at(job: Job, step: int) -> Job:
-    class Later(Job):
-        def create(self, key: jax.Array) -> tuple[TrainState, PyTree]:
-            state, frozen = Job.create(self, key)
-            at = jnp.full_like(state.step, step)
-            return state.replace(step=at, opt_state=_advanced(state.opt_state, at)), frozen
-
-    return Later(*job) if step else job
-
-
-def _advanced(opt_state: optax.OptState, step: jax.Array) -> optax.OptState:
-    """Sets the counts that schedules read. Adam's own corrects moments, which start anew."""
-
-    def advance(path: tuple[Any, ...], node: Any) -> Any:
-        if isinstance(node, optax.ScaleByAdamState):
-            return node
-        return step.astype(node.dtype) if path_name(path[-1:]) == "count" else node
-
-    return jax.tree.map_with_path(
-        advance, opt_state, is_leaf=lambda node: isinstance(node, optax.ScaleByAdamState)
+        first_step=rounds.rewind_steps,
     )
 
 
 def _train_level(
-    rounds: Rounds, folder: Workdir, job: Job, identity: Mapping[str, Any]
+    rounds: Rounds, folder: Workdir, job: Trainer, identity: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Arrays]:
     """Returns the summary and the final effective parameters of a level, trained if need be."""
     path = folder.path / "weights_final.npz"
@@ -225,39 +202,41 @@ def _train_level(
         if (summary := folder.finished_summary()) is None:
             folder.create(identity, job.convolution)
             trained = train(job, rounds.splits(), folder, quiet=rounds.quiet)
-            params = job.method.apply(trained.state.trainable, trained.frozen)
-            write_arrays(path, named_leaves(params))
+            (network,) = job.networks(trained.state, trained.frozen)
+            write_arrays(path, named_leaves(network.params))
             summary = rounds.summarize(folder, job, trained)
             folder.write_json(folder.summary, summary)
         return summary, read_arrays(path)
 
 
-def weights_at(job: Job, splits: Callable[[], Splits], step: int) -> PyTree:
+def weights_at(job: Trainer, splits: Callable[[], Splits], step: int) -> PyTree:
     """Returns the model's variables after `step` steps of a run.
 
     They are taken again from the seed: the same bits where runs are stable, as on one thread.
     """
     state, frozen = job.start()
     if step:
-        order, plan = job.order(), job.plan
-        run_steps = job.runner(splits().train)
-        while (done := int(state.step)) < step:
+        order, plan, train_steps = job.order(), job.plan, make_train_steps(job)
+        data, done = splits().train, 0
+        while done < step:
             epoch, index = divmod(done, plan.steps_per_epoch)
             count = min(plan.steps_per_call, plan.steps_per_epoch - index, step - done)
-            state, _ = run_steps(state, frozen, order(epoch), index, count)
-    variables = {"params": job.method.apply(state.trainable, frozen)}
-    return variables | ({"batch_stats": state.batch_stats} if state.batch_stats else {})
+            state, _ = train_steps(state, frozen, data, order(epoch), index, count)
+            done += count
+    (network,) = job.networks(state, frozen)
+    stats = network.batch_stats
+    return {"params": network.params} | ({"batch_stats": stats} if stats else {})
 
 
-def _fresh(job: Job, names: Iterable[str], number: int) -> Arrays:
+def _fresh(job: Trainer, names: Iterable[str], number: int) -> Arrays:
     """Draws the initial weights of a level anew."""
     # The two keys of a run are the first two of this split.
-    key = jax.random.split(seed_key(job.seed), 3)[2]
+    key = jax.random.split(seed_key(job.seeds[0]), 3)[2]
     drawn = named_leaves(jax.jit(job.init_fn)(jax.random.fold_in(key, number))["params"])
     return {name: drawn[name] for name in names}
 
 
-def _gradient(job: Job, splits: Splits) -> Arrays:
+def _gradient(job: Trainer, splits: Splits) -> Arrays:
     """Returns the loss gradient at a level's start on the batch that it would train on first."""
     keep_gradient = optax.GradientTransformation(
         init=lambda params: jax.tree.map(jnp.zeros_like, params),
@@ -265,7 +244,6 @@ def _gradient(job: Job, splits: Splits) -> Arrays:
     )
     job = job._replace(tx=keep_gradient)
     state, frozen = job.start()
-    epoch, index = divmod(int(state.step), job.plan.steps_per_epoch)
-    run_steps = job.runner(splits.train)
-    state, _ = run_steps(state, frozen, job.order()(epoch), index, 1)
-    return named_leaves(state.opt_state["weights"])
+    epoch, index = divmod(job.first_step, job.plan.steps_per_epoch)
+    state, _ = make_train_steps(job)(state, frozen, splits.train, job.order()(epoch), index, 1)
+    return named_leaves(job.layout.seeds_of(state.opt_state["weights"])[0])

@@ -72,9 +72,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 
 
 # Schedules that follow the training loss: wrappers of an optimiser.
-CONTROLLERS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
-    "plateau": plateau,
-}
+CONTROLLERS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {"plateau": plateau}
 
 
 def scheduled(

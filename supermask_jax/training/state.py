@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from supermask_jax.core.trees import path_name
 from supermask_jax.methods import Method
 from supermask_jax.training.plateau import without_history
 
@@ -20,6 +21,8 @@ PyTree = Any
 @flax.struct.dataclass
 class TrainState:
     """What training changes. Frozen weights are not in it, so no step can return other ones.
+
+    The shapes are those of one seed: outside of `Layout.lift` each has a leading axis of seeds.
 
     Attributes:
       step: int32 [], optimiser steps taken.
@@ -45,6 +48,7 @@ def create_state(
     init_fn: Callable[[Array], PyTree],
     method: Method,
     tx: optax.GradientTransformation,
+    step: int = 0,
 ) -> tuple[TrainState, PyTree]:
     """Draws a model and a method's variables.
 
@@ -53,6 +57,7 @@ def create_state(
       init_fn: key -> variables {"params": ..., "batch_stats": ...} of the model.
       method: what is masked, trained and frozen.
       tx: optimiser of the trained part.
+      step: where in schedules and data order the run begins.
 
     Returns:
       (state, frozen). `frozen` never changes.
@@ -60,15 +65,27 @@ def create_state(
     model_key, method_key, train_key = jax.random.split(key, 3)
     variables = init_fn(model_key)
     trainable, frozen = method.init(method_key, variables["params"])
+    opt_state = tx.init(trainable)
     state = TrainState(
-        step=jnp.zeros((), jnp.int32),
+        step=jnp.full((), step, jnp.int32),
         key=train_key,
         trainable=trainable,
         batch_stats=variables.get("batch_stats", {}),
-        opt_state=tx.init(trainable),
+        opt_state=_advanced(opt_state, step) if step else opt_state,
         sums=zero_sums(),
     )
     return state, frozen
+
+
+def _advanced(opt_state: optax.OptState, step: int) -> optax.OptState:
+    """Sets the counts that schedules read. Adam's own corrects moments, which start anew."""
+    adam = lambda node: isinstance(node, optax.ScaleByAdamState)  # noqa: E731
+
+    def advance(path: tuple[Any, ...], node: Any) -> Any:
+        is_count = not adam(node) and path_name(path[-1:]) == "count"
+        return jnp.full_like(node, step) if is_count else node
+
+    return jax.tree.map_with_path(advance, opt_state, is_leaf=adam)
 
 
 def blemish(state: TrainState) -> Array:

@@ -11,8 +11,7 @@ import numpy as np
 
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.errors import UserError
-from supermask_jax.methods import Method
-from supermask_jax.training.layout import Layout
+from supermask_jax.training.trainer import Trainer
 from supermask_jax.training.workdir import Workdir
 
 PyTree = Any
@@ -32,7 +31,7 @@ def require_tensorboard() -> None:
         )
 
 
-def make_pictures(method: Method, layout: Layout) -> Callable[[PyTree, PyTree], Pictures]:
+def make_pictures(trainer: Trainer) -> Callable[[PyTree, PyTree], Pictures]:
     """Builds (trainable, frozen) -> pictures of masks, of the first seed; every process must ask.
 
     A picture is uint8 [rows, columns], a weight each: 255 kept, 0 inverted, 128 hidden. Rows are
@@ -40,15 +39,15 @@ def make_pictures(method: Method, layout: Layout) -> Callable[[PyTree, PyTree], 
     """
 
     def corners(trainable: PyTree, frozen: PyTree) -> dict[str, jax.Array]:
-        masks = list(named_leaves(method.masks(trainable, frozen)).items())[:MAX_LAYERS]
+        masks = list(named_leaves(trainer.method.masks(trainable, frozen)).items())[:MAX_LAYERS]
         return {
             name: mask.reshape(-1, mask.shape[-1])[:MAX_SIDE, :MAX_SIDE] for name, mask in masks
         }
 
-    lifted = jax.jit(layout.lift(corners, (True, True)))
+    lifted = jax.jit(trainer.layout.lift(corners, (True, True)))
 
     def pictures(trainable: PyTree, frozen: PyTree) -> Pictures:
-        found = layout.take(layout.fetch(lifted(trainable, frozen)), 0)
+        found = trainer.layout.seeds_of(lifted(trainable, frozen))[0]
         return {
             name: np.uint8([0, 128, 255])[np.sign(mask).astype(int) + 1]
             for name, mask in found.items()

@@ -11,28 +11,22 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shlex
-import subprocess
 import sys
-import time
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from supermask_jax import files
 from supermask_jax.entries import flat
 from supermask_jax.errors import UserError, expanded, one_line
 from supermask_jax.run_files import CONFIG, PART, SUMMARY, parse, read, read_lines
-from supermask_jax.training.processes import in_any, is_main, wait_for_all
-from supermask_jax.training.settings import settings
-from supermask_jax.versions import versions
+from supermask_jax.training.distributed import in_any, is_main, wait_for_all
+from supermask_jax.training.environment import environment
 
-_PACKAGES = ("supermask-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 # A scheduler opens the log of a job before the job begins.
 _LOGS = (".log", ".out", ".err")
 
@@ -60,33 +54,6 @@ def config_difference(
 ) -> str:
     """Returns `config_differences` on one line, "" if the configs are equal."""
     return ", ".join(config_differences(old, new, defaults))
-
-
-def environment(convolution: str = "") -> dict[str, Any]:
-    """Returns versions, device and revision of this process; how it convolves, where it does."""
-    device = jax.devices()[0]
-    return {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": versions(_PACKAGES),
-        "backend": device.platform,
-        "device": device.device_kind,
-        "num_devices": jax.device_count(),
-        **settings(),
-        **({"convolution": convolution} if convolution else {}),
-        "cpu_count": os.cpu_count(),
-        "git_revision": _git_revision(),
-    }
-
-
-def _git_revision() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
 
 
 class Part(NamedTuple):

@@ -11,12 +11,11 @@ from ml_collections import ConfigDict
 
 from supermask_jax.core.trees import named_leaves, num_params
 from supermask_jax.data import DATASETS
-from supermask_jax.experiment import build, examples_used, programs
-from supermask_jax.training.job import Job
+from supermask_jax.experiment import examples_used, programs
+from supermask_jax.training.environment import fixed_settings, seed_key
 from supermask_jax.training.memory import plan_step
-from supermask_jax.training.programs import Plan
-from supermask_jax.training.settings import fixed_settings, seed_key
 from supermask_jax.training.state import TrainState
+from supermask_jax.training.trainer import Plan, Trainer
 
 PyTree = Any
 
@@ -36,22 +35,22 @@ def describe(config: ConfigDict) -> str:
     Raises:
       UserError: the config is wrong.
     """
-    job = build(config)
-    jobs = programs(config, job)
-    state, frozen = jax.eval_shape(job.create, seed_key(0))
+    trainers = programs(config)
+    first = trainers[0]
+    state, frozen = jax.eval_shape(first.create, seed_key(0))
     return "\n".join(
         [
             f"{config.name}: {config.model.name}, method {config.method.name}, seed {config.seed}",
-            _data(config, job),
+            _data(config, first.plan),
             *_layers(state, frozen),
-            _memory(config, job, state, frozen),
-            _steps(job.plan),
-            f"devices: {jobs[0].layout.describe()}" + _seeds(jobs),
+            _memory(config, first, state, frozen),
+            _steps(first.plan),
+            f"devices: {first.layout.describe()}" + _seeds(trainers),
         ]
     )
 
 
-def _data(config: ConfigDict, job: Job) -> str:
+def _data(config: ConfigDict, plan: Plan) -> str:
     spec = DATASETS[config.data.name]
     num_train, num_test = (
         examples_used(size, config) for size in (spec.train_size, spec.test_size)
@@ -59,7 +58,7 @@ def _data(config: ConfigDict, job: Job) -> str:
     shape = " x ".join(map(str, spec.image_shape))
     return (
         f"data: {config.data.name}, images {shape}, {spec.num_classes} classes: "
-        f"{job.num_train:,} train, {num_train - job.num_train:,} validation, {num_test:,} test"
+        f"{plan.num_train:,} train, {num_train - plan.num_train:,} validation, {num_test:,} test"
     )
 
 
@@ -78,13 +77,13 @@ def _layers(state: TrainState, frozen: PyTree) -> list[str]:
     return [f"  {a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
 
 
-def _memory(config: ConfigDict, job: Job, state: TrainState, frozen: PyTree) -> str:
+def _memory(config: ConfigDict, trainer: Trainer, state: TrainState, frozen: PyTree) -> str:
     spec = DATASETS[config.data.name]
     images = (spec.train_size + spec.test_size) * math.prod(spec.image_shape)
     return (
         f"memory: {_mib(images)} data, {_mib(_bytes(frozen.get('weights', {})))} frozen weights, "
         f"{_mib(_bytes((state.trainable, state.opt_state)))} trained and optimiser, "
-        f"{_mib(plan_step(job, spec.image_shape).temporaries)} temporaries of a step"
+        f"{_mib(plan_step(trainer, spec.image_shape).temporaries)} temporaries of a step"
     )
 
 
@@ -98,10 +97,8 @@ def _steps(plan: Plan) -> str:
     )
 
 
-def _seeds(jobs: Sequence[Job]) -> str:
-    if not jobs[0].in_set:
+def _seeds(trainers: Sequence[Trainer]) -> str:
+    if not trainers[0].in_set:
         return ""
-    return (
-        f"; {sum(job.num_seeds for job in jobs)} seeds in {len(jobs)} programs of up to "
-        f"{jobs[0].num_seeds}"
-    )
+    seeds = sum(len(trainer.seeds) for trainer in trainers)
+    return f"; {seeds} seeds in {len(trainers)} programs of up to {len(trainers[0].seeds)}"

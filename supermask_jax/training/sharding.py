@@ -1,9 +1,9 @@
-"""Where a program runs: its seeds and its batches over a mesh of devices.
+"""Where seeds and batches lie: a mesh of devices, and functions of one seed lifted over all.
 
-One mesh with two axes, from one device to many and over any number of processes: "seed" splits a
-set of seeds, "data" the rows of a batch. What a function of one seed computes does not change: the
-layout lifts it over the seeds and pins the rows of its batches to devices; the compiler adds the
-reductions.
+A mesh has two axes, from one device to many and over any number of processes: "seed" splits the
+seeds, "data" the rows of a batch. Every array of a state has a leading axis of seeds [S], if only
+of one. What a function of one seed computes does not change: `Layout.lift` makes one of all seeds
+of it, and the compiler adds the reductions over rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from supermask_jax.errors import UserError
-from supermask_jax.training.processes import whole
+from supermask_jax.training.distributed import whole
+from supermask_jax.training.xla_cpu import useful_devices
 
 Array = jax.Array
 PyTree = Any
@@ -35,12 +36,13 @@ class Layout(NamedTuple):
 
     Attributes:
       mesh: with the axes "seed" and "data".
-      seed_loop: None for a run of one seed, whose arrays have no seed axis; else a name in
-        `SEED_LOOPS`: every array of the state has a leading axis of seeds.
+      num_seeds: S.
+      seed_loop: a name in `SEED_LOOPS`; a single seed needs none.
     """
 
     mesh: Mesh
-    seed_loop: str | None = None
+    num_seeds: int = 1
+    seed_loop: str = "vmap"
 
     @property
     def replicated(self) -> NamedSharding:
@@ -49,26 +51,32 @@ class Layout(NamedTuple):
 
     @property
     def per_seed(self) -> NamedSharding:
-        """Sharding of a state: its seed axis, where there is one, over the mesh's."""
-        spec = PartitionSpec() if self.seed_loop is None else PartitionSpec(SEED)
-        return NamedSharding(self.mesh, spec)
+        """Sharding of arrays [S, ...]: their seeds over the mesh's."""
+        return NamedSharding(self.mesh, PartitionSpec(SEED))
 
     def lift(self, fn: Callable[..., PyTree], seeded: Sequence[bool]) -> Callable[..., PyTree]:
         """Lifts a function of one seed over the seeds.
 
         Args:
           fn: pure; its results are arrays.
-          seeded: for each argument, whether it has a leading axis of seeds; others are shared.
+          seeded: for each argument, whether it is [S, ...]; others are shared.
 
         Returns:
-          `fn` itself for a run of one seed; else a function of the arguments with their seed axis,
-          whose results have one too.
+          A function of the arguments with their axis of seeds, whose results have one too.
         """
-        if self.seed_loop is None:
-            return fn
-        each = _vmapped if self.seed_loop == "vmap" else _unrolled
+
+        def one_by_one(*args: PyTree) -> PyTree:
+            found = []
+            for i in range(_size(args, seeded)):
+                one = [_at(x, i) if s else x for x, s in zip(args, seeded, strict=True)]
+                found.append(fn(*one))
+            return jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
+
+        if self.num_seeds == 1:
+            return one_by_one
+        axes = tuple(0 if s else None for s in seeded)
         return jax.shard_map(
-            lambda *args: each(fn, seeded, args),
+            jax.vmap(fn, in_axes=axes) if self.seed_loop == "vmap" else one_by_one,
             mesh=self.mesh,
             in_specs=tuple(PartitionSpec(SEED) if s else PartitionSpec() for s in seeded),
             out_specs=PartitionSpec(SEED),
@@ -105,9 +113,18 @@ class Layout(NamedTuple):
         """Copies a tree of arrays to this host, whole, in every process."""
         return jax.device_get(whole(tree))
 
-    def take(self, tree: PyTree, index: int) -> PyTree:
-        """Returns the part of the seed with this index of a tree that has a seed axis."""
-        return tree if self.seed_loop is None else jax.tree.map(lambda x: x[index], tree)
+    def seeds_of(self, tree: PyTree) -> list[PyTree]:
+        """Copies a tree [S, ...] to this host and returns the part of each seed."""
+        fetched = self.fetch(tree)
+        return [_at(fetched, i) for i in range(self.num_seeds)]
+
+
+def _size(args: Sequence[PyTree], seeded: Sequence[bool]) -> int:
+    return next(jax.tree.leaves(x)[0].shape[0] for x, s in zip(args, seeded, strict=True) if s)
+
+
+def _at(tree: PyTree, index: int) -> PyTree:
+    return jax.tree.map(lambda x: x[index], tree)
 
 
 def _put_whole(array: Any, sharding: NamedSharding) -> Array:
@@ -115,22 +132,6 @@ def _put_whole(array: Any, sharding: NamedSharding) -> Array:
         return jax.device_put(array, sharding)
     array = np.asarray(array)
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-
-
-def _vmapped(fn: Callable[..., PyTree], seeded: Sequence[bool], args: Sequence[PyTree]) -> PyTree:
-    return jax.vmap(fn, in_axes=tuple(0 if s else None for s in seeded))(*args)
-
-
-def _unrolled(fn: Callable[..., PyTree], seeded: Sequence[bool], args: Sequence[PyTree]) -> PyTree:
-    size = next(jax.tree.leaves(arg)[0].shape[0] for arg, s in zip(args, seeded, strict=True) if s)
-    results = []
-    for i in range(size):
-        one = (
-            jax.tree.map(lambda x, i=i: x[i], arg) if s else arg
-            for arg, s in zip(args, seeded, strict=True)
-        )
-        results.append(fn(*one))
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
 
 def one_device() -> Layout:
@@ -145,7 +146,7 @@ def choose_layout(
     microbatches: int = 1,
     seed: int = 0,
     data: int = 0,
-    seed_loop: str | None = None,
+    seed_loop: str = "vmap",
 ) -> Layout:
     """Chooses a mesh for seeds and batches.
 
@@ -158,14 +159,14 @@ def choose_layout(
       microbatches: into which a batch is split; each is spread over the data axis.
       seed: size of the seed axis; 0 chooses.
       data: size of the data axis; 0 chooses.
-      seed_loop: a name in `SEED_LOOPS` for more than one seed.
+      seed_loop: a name in `SEED_LOOPS`.
 
     Raises:
       UserError: there are fewer devices, or they do not divide seeds or batch.
     """
     if min(seed, data) < 0:
         raise UserError(f"config.mesh: axes must be at least 0, got seed {seed}, data {data}")
-    devices = _devices(explicit=bool(seed or data))
+    devices = jax.devices() if seed or data else useful_devices()
     if (wanted := max(seed, 1) * max(data, 1)) > len(devices):
         raise UserError(
             f"config.mesh asks for {wanted} devices (seed {max(seed, 1)} x data {max(data, 1)}) "
@@ -185,8 +186,7 @@ def choose_layout(
             f"devices, and every process needs work: choose a batch_size that {len(devices)} "
             "divides"
         )
-    loop = seed_loop if num_seeds > 1 else None
-    return Layout(_mesh(devices[: seed * data], seed, data), loop)
+    return Layout(_mesh(devices[: seed * data], seed, data), num_seeds, seed_loop)
 
 
 def _check_rows(batch_size: int, microbatches: int, data: int) -> None:
@@ -201,14 +201,6 @@ def _check_rows(batch_size: int, microbatches: int, data: int) -> None:
         f"{' or '.join(str(n) for n in (near, near + every) if n)}, or config.mesh.data="
         f"{_largest_divisor(batch_size // microbatches, data)}"
     )
-
-
-def _devices(*, explicit: bool) -> list[jax.Device]:
-    devices = jax.devices()
-    if devices[0].platform != "cpu" or explicit:
-        return devices
-    first = {device.process_index: device for device in reversed(devices)}
-    return [first[process] for process in sorted(first)]
 
 
 def _largest_divisor(number: int, most: int) -> int:

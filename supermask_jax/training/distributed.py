@@ -1,4 +1,4 @@
-"""Several processes as one run: joining them, and what only one of them does."""
+"""Several processes as one run: joining them, what only one does, and the signal to stop."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import functools
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -56,12 +58,18 @@ def join() -> None:
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
-    """Keeps all but the first process quiet, and says in one line when another one is gone.
+def together(several: bool = True) -> Iterator[None]:
+    """Joins the other processes, where there are `several`, and leaves with them.
+
+    All but the first one are kept quiet; when another one is gone, one line says so.
 
     Raises:
-      UserError: a collective operation failed, as it does when a process has died.
+      UserError: as `join`; a collective operation failed, as it does when a process has died.
     """
+    if not several:
+        yield
+        return
+    join()
     if not is_main():
         _log.setLevel(logging.WARNING)
     try:
@@ -141,3 +149,36 @@ def in_any(flag: bool) -> bool:
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+
+
+class StopSignal:
+    """Notes the first SIGTERM or SIGINT while active; a second one acts at once."""
+
+    signum: int | None = None
+
+    def wanted(self) -> bool:
+        """Says whether to stop: in several processes, as soon as one of them is told to."""
+        if in_any(self.signum is not None):
+            self.signum = self.signum or signal.SIGTERM
+        return self.signum is not None
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[StopSignal]:
+        """Installs the handlers; does nothing outside the main thread, where Python allows none."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+        def note(signum: int, frame: Any) -> None:
+            self.signum = signum
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+        for number in old:
+            signal.signal(number, note)
+        try:
+            yield self
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)

@@ -8,8 +8,7 @@ import pytest
 from helpers import tiny_config
 
 from supermask_jax.experiment import build
-from supermask_jax.training import compiling, programs
-from supermask_jax.training.compiling import compiled_apart
+from supermask_jax.training import xla_cpu
 from supermask_jax.training.plateau import plateau
 from supermask_jax.training.state import TrainState, blemish
 
@@ -52,28 +51,26 @@ def test_any_entry_of_the_state_that_is_not_finite_is_a_blemish(field, bad):
 
 
 def test_steps_in_a_dispatch_elsewhere(monkeypatch):
-    plan = steps(**{"model.name": "conv2"})
-    params = {"kernel": jax.ShapeDtypeStruct((3, 3, 64, 64), jnp.float32)}
-    monkeypatch.setattr(programs.jax, "default_backend", lambda: "gpu")
-    assert (
-        programs.steps_in_dispatch(plan, params, derived_convolutions=True) == plan.steps_per_epoch
-    )
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    plan = steps(**{"model.name": "conv2", "convolution": "xla"})
+    assert plan.steps_per_call == plan.steps_per_epoch
 
 
-def test_compiling_is_apart_from_the_first_call(monkeypatch):
-    traces, trims = [], []
-    monkeypatch.setattr(compiling, "_give_back_freed", lambda: trims.append(len(traces)))
-
-    def double(x):
-        traces.append(x)
-        return 2 * x
-
-    program = compiled_apart(jax.jit(double, donate_argnums=0))
-    x = jnp.ones(3)
-    assert program(x).tolist() == [2, 2, 2] and x.is_deleted()
-    assert program(jnp.zeros(3)).tolist() == [0, 0, 0]
-    assert len(traces) == 1  # once for both, not once more for the call
-    assert trims == [1]  # after it was compiled, once
+def test_memory_is_freed_between_a_long_compilation_and_the_call(monkeypatch):
+    events = []
+    xla_cpu.free_after_compiling()  # Once, however often it is asked for.
+    xla_cpu.free_after_compiling()
+    monkeypatch.setattr(xla_cpu, "_LONG_S", 0)
+    monkeypatch.setattr(xla_cpu, "_give_back_freed", lambda: events.append("freed"))
+    x = jax.block_until_ready(jnp.ones(3))
+    events.clear()
+    double = jax.jit(lambda x: jax.pure_callback(lambda x: events.append("ran") or 2 * x, x, x))
+    for _ in range(2):
+        jax.block_until_ready(double(x))
+    assert events == ["freed", "ran", "ran"]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    jax.jit(lambda x: x + 1).lower(x).compile()
+    assert len(events) == 3
 
 
 @pytest.mark.parametrize("error", [AttributeError, OSError])
@@ -81,5 +78,5 @@ def test_other_c_libraries_are_let_be(monkeypatch, error):
     def absent(name):
         raise error("no such library or function")
 
-    monkeypatch.setattr(compiling.ctypes, "CDLL", absent)
-    assert compiled_apart(jax.jit(lambda x: x + 1))(1) == 2
+    monkeypatch.setattr(xla_cpu.ctypes, "CDLL", absent)
+    xla_cpu._give_back_freed()

@@ -8,19 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from supermask_jax.core import stats, trees
+from supermask_jax.data import DATASETS
 from supermask_jax.errors import UserError
+from supermask_jax.methods import Method
 from supermask_jax.run_files import ENV, PART, check_lines, read, read_lines, read_masks
-from supermask_jax.run_ticket import leave_ticket
-from supermask_jax.tickets import load_ticket
+from supermask_jax.tickets import Ticket, from_run, load_ticket, save_ticket
+from supermask_jax.training.distributed import is_main, wait_for_all
 from supermask_jax.training.diverged import DivergedSeeds
-from supermask_jax.training.job import Job, Network, Trained
-from supermask_jax.training.processes import is_main, wait_for_all
+from supermask_jax.training.loop import Trained
+from supermask_jax.training.trainer import Network, Trainer
 from supermask_jax.training.workdir import Workdir
+
+PyTree = Any
 
 _log = logging.getLogger("supermask_jax")
 
 
-def finish(folder: Workdir, job: Job, trained: Trained) -> list[dict[str, Any]]:
+def finish(folder: Workdir, trainer: Trainer, trained: Trained) -> list[dict[str, Any]]:
     """Writes masks and tickets of a finished program; returns a summary for each of its seeds.
 
     Seeds that diverged leave nothing.
@@ -29,11 +33,11 @@ def finish(folder: Workdir, job: Job, trained: Trained) -> list[dict[str, Any]]:
       UserError: the metrics of the run are gone.
     """
     wait_for_all("trained")
-    place, config, lines = job.part(folder), folder.read_config(), folder.read_metrics()
+    place, config, lines = trainer.part(folder), folder.read_config(), folder.read_metrics()
     diverged = DivergedSeeds(folder).read()
-    networks = job.networks(trained.state, trained.frozen)
+    networks = trainer.networks(trained.state, trained.frozen)
     found = []
-    for seed, network, metrics in zip(job.seeds, networks, trained.metrics, strict=True):
+    for seed, network, metrics in zip(trainer.seeds, networks, trained.metrics, strict=True):
         if seed in diverged:
             continue
         own = [line for line in lines if line["seed"] == seed]
@@ -42,9 +46,13 @@ def finish(folder: Workdir, job: Job, trained: Trained) -> list[dict[str, Any]]:
         masks = trees.named_leaves(network.masks)
         folder.write_masks(place.masks[seed], masks)
         if masks and is_main():  # A dense network has no masks, and is no ticket.
-            settings, arrays = config | {"seed": seed}, network[:3]
-            leave_ticket(place.tickets[seed], settings, job.method, *arrays, metrics)
-        found.append(_summary(job, network, own, metrics))
+            settings = config | {"seed": seed}
+            try:
+                ticket = make_ticket(settings, trainer.method, network, metrics)
+                save_ticket(place.tickets[seed], ticket)
+            except UserError as error:
+                _log.warning("no ticket: %s", error)
+        found.append(_summary(trainer.method, network, own, metrics))
         for line in found[-1].get("warnings", ()):
             _log.warning("seed %d: %s", seed, line)
     return found
@@ -88,16 +96,13 @@ def _check_ticket(path: Path) -> None:
 
 
 def _summary(
-    job: Job,
-    network: Network,
-    lines: Sequence[Mapping[str, Any]],
-    metrics: Mapping[str, Any],
+    method: Method, network: Network, lines: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns the summary of one seed, with its lines of ``metrics.jsonl``."""
     counts = stats.layer_counts(trees.named_leaves(network.masks))
     # Accuracy and remaining weights are means over sampled masks where a method samples; the
     # masks that are written, and `layers`, are then those with a probability above 1/2.
-    kind = "most probable" if job.method.eval_samples else "final"
+    kind = "most probable" if method.eval_samples else "final"
     last = {**lines[-1], **metrics}
     return {
         "masks": kind,
@@ -123,3 +128,67 @@ def _warnings(
         return {}
     where = "at all" if len(empty) == len(counts) else f"in {', '.join(empty)}"
     return {"warnings": [f"no weight remains {where}: keep more, or lower threshold or decay"]}
+
+
+def make_ticket(
+    config: Mapping[str, Any], method: Method, network: Network, metrics: Mapping[str, Any]
+) -> Ticket:
+    """Makes the ticket of a trained network.
+
+    Args:
+      config: settings of the run as a plain dict, as its ``config.json`` holds them.
+      method: the run's.
+      network: of one seed.
+      metrics: where `test_accuracy` is; it is stored if it is that of the ticket itself, and not
+        of masks that were sampled.
+
+    Raises:
+      UserError: a weight is not finite.
+    """
+    accuracy = None
+    if not method.eval_samples and "test_accuracy" in metrics:
+        accuracy = accuracy_on(config["data"], metrics["test_accuracy"])
+    return ticket_of(config, *network[:3], accuracy=accuracy)
+
+
+def ticket_of(
+    config: Mapping[str, Any],
+    params: PyTree,
+    masks: PyTree,
+    batch_stats: PyTree,
+    *,
+    accuracy: Mapping[str, Any] | None,
+) -> Ticket:
+    """Makes the ticket of nested NumPy arrays and a config.
+
+    Raises:
+      UserError: as `supermask_jax.tickets.from_run`.
+    """
+    spec = DATASETS[config["data"]["name"]]
+    preprocessing = {"name": config["data"].get("preprocess", "standardize")}
+    if preprocessing["name"] == "mean_std":
+        preprocessing |= {"mean": list(spec.mean), "std": list(spec.std)}
+    return from_run(
+        params,
+        masks,
+        batch_stats,
+        model=config["model"],
+        num_classes=spec.num_classes,
+        image_shape=spec.image_shape,
+        preprocessing=preprocessing,
+        method="lottery" if "recipe" in config else config["method"]["name"],
+        config=config,
+        accuracy=accuracy,
+    )
+
+
+def accuracy_on(data: Mapping[str, Any], value: float) -> dict[str, Any]:
+    """Returns the entry of a ticket for an accuracy on the test split.
+
+    Args:
+      data: the section of the config: where it has a `subset`, so many of the first images.
+      value: the accuracy, in [0, 1].
+    """
+    size = DATASETS[data["name"]].test_size
+    images = min(size, data.get("subset") or size)
+    return {"data": data["name"], "split": "test", "images": images, "value": value}

@@ -1,0 +1,122 @@
+"""What XLA on CPU needs, that XLA on accelerators does not: there all of this does nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Array = jax.Array
+PyTree = Any
+Carry = TypeVar("Carry")
+
+# Steps of a convolutional network in a dispatch, and seconds after which a compilation is a long
+# one.
+_STEPS, _LONG_S = 8, 0.1
+
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+@functools.cache
+def free_after_compiling() -> None:
+    """Makes long compilations end with freed memory given back, before a program takes its own.
+
+    The compiler leaves more of it in the C library's lists than a large network needs to train.
+    """
+
+    def ended(event: str, seconds: float, **unused: Any) -> None:
+        if event == _COMPILED and seconds > _LONG_S and jax.default_backend() == "cpu":
+            _give_back_freed()
+
+    jax.monitoring.register_event_duration_secs_listener(ended)
+
+
+def _give_back_freed() -> None:
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):  # Not glibc: nothing to ask.
+        pass
+
+
+def quick_compilation() -> dict[str, int] | None:
+    """Returns options for what runs once: the draws compile for seconds at full effort."""
+    return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+
+
+def useful_devices() -> list[jax.Device]:
+    """Returns all devices, but of CPUs one a process: the further ones are the same cores again."""
+    devices = jax.devices()
+    if devices[0].platform != "cpu":
+        return devices
+    first = {device.process_index: device for device in reversed(devices)}
+    return [first[process] for process in sorted(first)]
+
+
+def steps_in_dispatch(epoch: int, traced: Any, *, convolutional: bool) -> int:
+    """Returns how many of the steps of an `epoch` to dispatch at once: all, but on CPU.
+
+    There every dispatch takes the memory of its temporaries from the system anew, which may be a
+    good part of a step: a few steps share it, and what stops a run need not wait long. It
+    is one for networks whose gradients are many times slower inside a loop.
+
+    Args:
+      epoch: steps.
+      traced: the network as a jaxpr: see `derives_convolution`.
+      convolutional: whether it holds convolutions.
+    """
+    if jax.default_backend() != "cpu" or not convolutional:
+        return epoch
+    return 1 if derives_convolution(traced) else min(_STEPS, epoch)
+
+
+def derives_convolution(jaxpr: Any) -> bool:
+    """Says whether a gradient through a jaxpr needs that of XLA's own convolution, as JAX has it.
+
+    That one is many times slower inside a loop than outside, where alone XLA turns it into a
+    convolution of the usual layout. What has a gradient of its own (`models.canonical`) is let be.
+    """
+    pending = [jaxpr]
+    while pending:
+        jaxpr = pending.pop()
+        for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+            if equation.primitive.name == "conv_general_dilated":
+                return True
+            if "bwd" not in equation.params:  # The gradient, where it is written by hand.
+                inner = jax.tree.leaves(tuple(equation.params.values()))
+                pending += [x for x in inner if hasattr(x, "eqns") or hasattr(x, "jaxpr")]
+    return False
+
+
+def in_turn(
+    add: Callable[[Carry, Array], Carry], start: Carry, count: int, forward: Callable[[], PyTree]
+) -> Carry:
+    """Applies `add` for the indices 0 ... count - 1: in a loop, which compiles once, or in turn.
+
+    Args:
+      add: (found so far, index) -> found.
+      start: what is found before the first.
+      count: of indices.
+      forward: what `add` takes the gradient of, to be traced.
+    """
+    if jax.default_backend() != "cpu" or not derives_convolution(jax.make_jaxpr(forward)()):
+        return lax.scan(lambda found, i: (add(found, i), None), start, jnp.arange(count))[0]
+    found = start
+    for i in range(count):
+        found = add(found, _after(found, i))
+    return found
+
+
+def _after(found: PyTree, index: int) -> Array:
+    """Returns `index`, but not before what is `found` is there: turns side by side save no memory.
+
+    The compiler for CPU drops optimisation barriers before it orders; a condition that it cannot
+    see to be constant it keeps.
+    """
+    probe = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(found))
+    always = (lax.bitcast_convert_type(jnp.float32(probe), jnp.int32) | 1) != 0
+    return jnp.where(always, index, 0)
