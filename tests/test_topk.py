@@ -289,9 +289,7 @@ def test_global_density_is_exact_to_the_weight(name, density):
 def test_signed_follows_its_path_of_densities(start, progress, kept):
     """From 1 the path is a bound, which 8 % are under anyway; from less it is held exactly."""
     method = methods.signed(density=0.02, start_density=start, anneal=0.5)
-    scores = (
-        jnp.linspace(-1, 1, 1000).reshape(10, 100) * 0.01 / 0.92
-    )  # 8 % pass the threshold of 0.01.
+    scores = jnp.linspace(0.001, 1, 1000).reshape(10, 100) * 0.01 / 0.92  # 8 % pass 0.01.
     trainable = {"scores": {"kernel": scores}, "params": {}}
     _, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((10, 100))})
     projected = method.project(trainable, frozen, progress)
