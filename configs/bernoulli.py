@@ -1,4 +1,4 @@
-"""Learned (Bernoulli) supermasks (Zhou et al., 2019): the variant is the network.
+"""Learned (Bernoulli) supermasks (Zhou et al., 2019). The variant names the network.
 
   python experiments/main.py --config=configs/bernoulli.py:fcn
 

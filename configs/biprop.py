@@ -1,12 +1,13 @@
-"""Biprop, multi-prize tickets (Diffenderfer and Kailkhura, 2021): the variant is the network.
+"""Biprop, multi-prize tickets (Diffenderfer and Kailkhura, 2021). The variant names the network.
 
   python experiments/main.py --config=configs/biprop.py:conv8 --config.method.density=0.1
 
-Source: the released code's small-scale configs (MPT-1/32): as edge-popup's, data too. At density
-0.1 a README of Koster et al., 2022, quotes 70 % (Conv2), 79 % (Conv4), 82 % (Conv6), 85 % (Conv8);
-that of the released code gives 94.66 % for ResNet18 at density 0.2 (`:resnet18`). Global thresholds
-with the annealed schedule: `--config.method.scope=global --config.method.anneal=0.1`. Binary
-activations (MPT-1/1): the variants `fcn-binary` ... `conv8-binary`, batch norm and Adam at 0.1.
+Source: the released code's small-scale configs (MPT-1/32), which equal edge-popup's, data included.
+At density 0.1 a README of Koster et al., 2022, quotes 70 % (Conv2), 79 % (Conv4), 82 % (Conv6),
+85 % (Conv8); that of the released code gives 94.66 % for ResNet18 at density 0.2 (`:resnet18`).
+For global thresholds with the annealed schedule, give
+`--config.method.scope=global --config.method.anneal=0.1`. The variants `fcn-binary` ...
+`conv8-binary` have binary activations (MPT-1/1), batch norm and Adam at 0.1.
 """
 
 from ml_collections import ConfigDict

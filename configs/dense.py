@@ -1,4 +1,4 @@
-"""Dense ReLU networks, the baseline of the methods on ReLU networks: the variant is the network.
+"""Dense ReLU networks, the baseline of the methods on ReLU networks. The variant names the network.
 
   python experiments/main.py --config=configs/dense.py:fcn
 

@@ -1,4 +1,4 @@
-"""Edge-popup (Ramanujan et al., 2020): the variant is the network.
+"""Edge-popup (Ramanujan et al., 2020). The variant names the network.
 
   python experiments/main.py --config=configs/edge_popup.py:fcn --config.method.density=0.3
 

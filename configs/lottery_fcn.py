@@ -5,15 +5,15 @@
   python experiments/lottery.py --config=configs/lottery_fcn.py \
       --criteria=large_final_same_sign --mask1=rewind,signed_constant --untrained
 
-A short try of three levels: --config.epochs=3 --config.lottery.levels=3.
+For a short try of three levels add --config.epochs=3 --config.lottery.levels=3.
 
 Sources: Zhou et al., 2019, arXiv:1905.01067, fig. 2-5; Frankle and Carbin, 2019, arXiv:1803.03635,
 fig. 3-4. Expected: large_final with rewinding stays at or above the dense accuracy (about 98 %)
 down to a few per cent of the weights, random does not; untrained masks of large_final_same_sign
 reach about 80 %, with signed constants about 86 %.
 
-Other than in the papers: images are standardised one by one (there divided by 255, or by their L2
-norm), the network has no biases, and weights are normal and not truncated normal.
+This config differs from the papers: it standardises images one by one (they divide by 255, or by
+the L2 norm), the network has no biases, and weights are normal and not truncated normal.
 
 Variants (`--config=configs/lottery_fcn.py:frankle`):
   zhou     Adam, batches of 60, 55 epochs, 5,000 images for validation, 24 levels. The default.

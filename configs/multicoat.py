@@ -1,14 +1,14 @@
-"""Multicoated supermasks (Okoshi et al., 2022): the variant is the network.
+"""Multicoated supermasks (Okoshi et al., 2022). The variant names the network.
 
   python experiments/main.py --config=configs/multicoat.py:fcn
 
 Source: the released code: nested top-k masks, added, and the gradient once for each; scores
 N(0, 2 / fan_out), signed constants sqrt(2 / (fan_in density)) by the density of the widest coat,
 the coats of its configuration of a ResNet50 ("linear", 0.7 pruned); else the training recipe of
-edge-popup, as there. With other coats, let the constants follow:
+edge-popup, as there. With other coats, set the constants to match:
 `--config.weight_init.gain=G`, G = 1 / sqrt(densities[0]).
 
-Edge-popup's gradient, scores and constants: `--config.method.per_coat=false`,
+For edge-popup's gradient, scores and constants: `--config.method.per_coat=false`,
 `--config.method.score_init.distribution=uniform --config.method.score_init.scale=he`,
 `--config.method.score_init.gain=0.408248290463863`, `--config.weight_init.gain=1.0`.
 """

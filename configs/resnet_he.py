@@ -1,15 +1,15 @@
-"""Standard residual networks of He et al., 2016, on CIFAR-10, dense: the variant is the network.
+"""Standard residual networks of He et al., 2016, on CIFAR-10, dense. The variant names it.
 
   python experiments/main.py --config=configs/resnet_he.py:resnet20 --config.protocol=paper
 
-Supermasks of these networks, with batch norm without scale and bias: edge_popup.py:resnet20 and so
-on, and in the same way biprop, signed_topk, multicoat.
+For supermasks of these networks, with batch norm without scale and bias, take
+edge_popup.py:resnet20 and so on; biprop, signed_topk and multicoat have the same variants.
 
 Source: He et al., table 6, test accuracy: resnet20 91.25 %, resnet32 92.49 %, resnet44 92.83 %,
-resnet56 93.03 %, resnet110 93.39 % (mean of 5; the best 93.57 %). Theirs trains for 64,000 steps,
-about 164 epochs, and cuts the learning rate by ten at 32,000 and 48,000; here it falls by a cosine.
-Shortcuts are padded with zeros (option A) as theirs; --config.model.shortcut=projection for
-1 x 1 convolutions (option B). `resnet18` is the wide one of edge-popup and biprop.
+resnet56 93.03 %, resnet110 93.39 % (mean of 5; the best 93.57 %). They train for 64,000
+steps, about 164 epochs, and cut the learning rate by ten at 32,000 and 48,000; here it falls by a
+cosine. Shortcuts are padded with zeros (option A) as theirs; --config.model.shortcut=projection
+gives 1 x 1 convolutions (option B). `resnet18` is the wide one of edge-popup and biprop.
 """
 
 from ml_collections import ConfigDict

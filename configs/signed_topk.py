@@ -1,9 +1,9 @@
-"""Signed top-k: the signed supermask at a density that one sets. The variant is the network.
+"""Signed top-k: the signed supermask at a density that you set. The variant names the network.
 
   python experiments/main.py --config=configs/signed_topk.py:fcn --config.method.density=0.02
 
-No source: this project's own. Weights, scores and optimiser of the signed supermask; learning rate
-and decay fall together by a cosine.
+There is no source: the method is this project's own. It takes weights, scores and optimiser of the
+signed supermask; learning rate and decay fall together by a cosine.
 """
 
 from ml_collections import ConfigDict

@@ -2,8 +2,8 @@
 
   python experiments/main.py --config=configs/vgg19.py
 
-Source: early code of Koster et al., 2022; no result is published. As theirs, the ELU
-falls to -1.673.
+Source: early code of Koster et al., 2022; no result is published. The ELU falls to
+-1.673, as theirs does.
 
 Variants (`--config=configs/vgg19.py:baseline`): early, the default; extreme, baseline.
 `supermask_jax.config_koster.vgg_on_cifar10` says what each one is.

@@ -88,6 +88,7 @@ def signed(rule: str, *, scores: str = "xavier", **options: float) -> ConfigDict
             "threshold": {"rule": rule, **options},
             "density": 0.0,
             "anneal": 0.5,
+            "start_density": 1.0,
         }
     )
 

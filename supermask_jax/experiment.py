@@ -87,7 +87,6 @@ def _parts(config: ConfigDict) -> partial[Trainer]:
     """Returns `Trainer` with all its parts but the seeds and where they lie."""
     check_config(config)
     config_files.warn(config)
-    config_files.warn(config)
     if config.tensorboard or config.tensorboard_masks:
         require_tensorboard()
     spec = DATASETS[config.data.name]

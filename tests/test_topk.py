@@ -282,6 +282,20 @@ def test_global_density_is_exact_to_the_weight(name, density):
     assert count(0.0) == round(0.9 * 1800)
 
 
+@pytest.mark.parametrize(
+    "start, progress, kept",
+    [(1.0, 0.25, 80), (0.2, 0.0, 200), (0.2, 0.25, 63), (0.2, 0.5, 20), (1.0, 0.5, 20)],
+)
+def test_signed_follows_its_path_of_densities(start, progress, kept):
+    """From 1 the path is a bound, which 8 % are under anyway; from less it is held exactly."""
+    method = methods.signed(density=0.02, start_density=start, anneal=0.5)
+    scores = jnp.linspace(0.001, 1, 1000).reshape(10, 100) * 0.01 / 0.92  # 8 % pass 0.01.
+    trainable = {"scores": {"kernel": scores}, "params": {}}
+    _, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((10, 100))})
+    projected = method.project(trainable, frozen, progress)
+    assert int(jnp.sum(jnp.abs(method.masks(projected, frozen)["kernel"]))) == kept
+
+
 def test_errors():
     with pytest.raises(UserError, match="density is a fraction in .0, 1., got 1.5"):
         methods.get("edge_popup", density=1.5)

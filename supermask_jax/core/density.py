@@ -76,12 +76,12 @@ def log_path(start: ArrayLike, end: float, progress: ArrayLike, until: float) ->
     return jnp.exp((1 - done) * jnp.log(start) + done * jnp.log(jnp.float32(end)))
 
 
-def count_on_path(end: float, size: int, progress: ArrayLike, until: float) -> Array:
-    """Returns the count kept of `size` weights on the path from density 1 to `end`: int32 [].
+def count_on_path(start: float, end: float, size: int, progress: ArrayLike, until: float) -> Array:
+    """Returns the count kept of `size` weights on `log_path` from `start` to `end`: int32 [].
 
     Exactly ``num_kept(end, size)`` from progress `until` on, and never 0 before.
     """
-    passing = jnp.round(log_path(1.0, end, progress, until) * size).astype(jnp.int32)
+    passing = jnp.round(log_path(start, end, progress, until) * size).astype(jnp.int32)
     return jnp.where(progress < until, jnp.maximum(passing, 1), num_kept(end, size))
 
 

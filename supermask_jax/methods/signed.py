@@ -29,6 +29,7 @@ def signed(
     threshold: ThresholdRule | None = None,
     density: float = 0.0,
     anneal: float = 0.5,
+    start_density: float = 1.0,
     score_init: Initializer | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
@@ -45,7 +46,9 @@ def signed(
         scores are scaled after every step so that this fraction of all weights remains: see
         `core.density.scale_to_count`. Needs a threshold that is fixed and not 0.
       anneal: fraction of training over which the density is brought to `density`: until then
-        it is kept under a bound that falls from 1, linearly in its logarithm.
+        it follows a path from `start_density`, linear in its logarithm.
+      start_density: where that path starts, after the first step. 1 makes the path a bound that
+        the density is only kept under; a smaller one is held exactly. Only with `density`.
       score_init: initialiser of the scores; default uniform Xavier.
       label_fn: which leaves are masked, trained or frozen; default: kernels are masked, all other
         leaves trained.
@@ -53,6 +56,8 @@ def signed(
     threshold = absolute(0.01) if threshold is None else threshold
     check_density(density)
     check_density(anneal, "anneal")
+    if not 0 < check_density(start_density, "start_density"):
+        raise ValueError("start_density must be above 0")
     if density and not threshold.fixed:
         raise ValueError("a density cannot be set where the threshold follows the scores")
     if density and not threshold.bounds(jnp.ones(2)).high > 0:
@@ -64,8 +69,9 @@ def signed(
     def project(trainable: PyTree, frozen: PyTree, progress: ArrayLike) -> PyTree:
         scores = trainable["scores"]
         cuts = jax.tree.map(lambda s, bounds: bounds.high, scores, frozen["aux"])
-        count = count_on_path(density, num_params(scores), progress, anneal)
-        scaled = scale_to_count(scores, cuts, count, only_down=progress < anneal)
+        count = count_on_path(start_density, density, num_params(scores), progress, anneal)
+        only_down = (progress < anneal) & (start_density == 1)
+        scaled = scale_to_count(scores, cuts, count, only_down)
         return trainable | {"scores": scaled}
 
     return supermask(

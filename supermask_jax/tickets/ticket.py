@@ -130,10 +130,13 @@ def from_run(
       masks: nested masks, as ``method.masks`` returns them: what is not 0 is kept. Leaves of
         `params` without a mask are free parameters; without any mask the ticket is dense.
       batch_stats: nested running statistics.
-      model, num_classes, image_shape: as in `Ticket`.
+      model: as in `Ticket`.
+      num_classes: as in `Ticket`.
+      image_shape: (H, W, C).
       preprocessing: of uint8 images: ``{"name": ...}``, with lists ``"mean"`` and ``"std"`` for
         "mean_std"; None standardises each image.
-      method, config: as in `Ticket`.
+      method: as in `Ticket`.
+      config: as in `Ticket`.
       accuracy: ``{"data": name, "split": name, "images": count, "value": accuracy}``, measured on
         these very parameters; None if it was not.
 
