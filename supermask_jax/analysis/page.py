@@ -12,7 +12,7 @@ from typing import Any
 
 from supermask_jax.analysis.front import on_front, search_points
 from supermask_jax.analysis.intervals import Interval
-from supermask_jax.analysis.results import extra_flags, seeds_of
+from supermask_jax.analysis.results import extra_flags, is_dense, seeds_of
 from supermask_jax.analysis.rows import Row, page_order
 from supermask_jax.analysis.tables import Table
 from supermask_jax.errors import UserError
@@ -100,7 +100,7 @@ def _cells(row: Row, result: Result | None) -> list[Any]:
     if result is None:
         return [f"`{row.name}`", row.about, "not run", printed[0], "", printed[1], "", "", "", ""]
     env, lost, flags = result["env"], result.get("diverged", ()), extra_flags(result)
-    dense = not any(run["layer_densities"] for run in result["runs"])
+    dense = is_dense(result)
     return [
         f"`{row.name}`",
         f"{row.about}; with `{shlex.join(flags)}`" if flags else row.about,

@@ -111,6 +111,11 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
     files.replace(path, f"{text}\n".encode())
 
 
+def is_dense(result: Mapping[str, Any]) -> bool:
+    """Says whether a result is of networks without masks."""
+    return not any(run["layer_densities"] for run in result["runs"])
+
+
 def extra_flags(result: Mapping[str, Any]) -> list[str]:
     """Returns the flags of a result's command that set entries beyond those of its row."""
     return [word for word in shlex.split(result["command"]) if word.startswith("--config.")]

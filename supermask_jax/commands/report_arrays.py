@@ -141,13 +141,13 @@ def paper_points(groups: Sequence[Group], rows: Sequence[Row], root: Path) -> li
     wanted = {_subject(group.config) for group in groups if not group.dense}
     found: dict[str, Point] = {}
     for row in rows:
-        if {"accuracy", "remaining"} <= row.paper.keys():
-            flags = [flag for flag in row.flags if flag.startswith(_OF_SUBJECT)]
-            subject = _subject(flat(load_with_overrides(str(root / row.config), flags).to_dict()))
-            if subject in wanted:
-                source = row.section.paper or "paper"
-                point = paper_point(row.paper, f"{source}, {subject[2]}")
-                found.setdefault(str(point), point)  # Rows share it. As text: NaN is not NaN.
+        if paper_point(row.paper, "") is None:
+            continue
+        flags = [flag for flag in row.flags if flag.startswith(_OF_SUBJECT)]
+        subject = _subject(flat(load_with_overrides(str(root / row.config), flags).to_dict()))
+        if subject in wanted:
+            point = paper_point(row.paper, f"{row.section.paper or 'paper'}, {subject[2]}")
+            found.setdefault(str(point), point)  # Rows share it. As text: NaN is not NaN.
     return list(found.values())
 
 
