@@ -105,7 +105,7 @@ def test_curves_are_means_over_the_seeds_that_have_the_epoch(tmp_path):
         folder(tmp_path / "a", lines(3, val_accuracy=0.2)),
         folder(tmp_path / "b", lines(2, seed=1, val_accuracy=0.4), {"seed": 1}),
     )
-    found = group.curve(lambda line: line["val_accuracy"])
+    found = group.curve("val_accuracy")
     assert found.epochs == [1, 2, 3]
     assert [round(value.mean, 6) for value in found.values] == [0.3, 0.3, 0.2]
     assert found.values[0] == mean_interval([0.2, 0.4])

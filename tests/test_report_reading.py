@@ -48,7 +48,7 @@ def test_seeds_that_diverged_are_left_out_and_told(tmp_path, finished):
         **{"seeds_0-2": done, "diverged": {"1": 7, "3": 2}},
     ))  # fmt: skip
     assert [run.seed for run in group.runs] == [0, 2] and group.finished
-    found = group.curve(lambda line: line["val_accuracy"])
+    found = group.curve("val_accuracy")
     assert [(value.mean, value.n) for value in found.values] == [(0.4, 2)] * 3
     again = group._replace(runs=group.runs[:1])
     assert group.diverged == again.diverged == [(1, 7), (3, 2)]

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from supermask_jax import run_files
 from supermask_jax.errors import UserError, expanded
-from supermask_jax.run_files import (
-    CONFIG,
-    ENV,
-    PART,
-    SUMMARY,
-    check_lines,
-    read,
-    read_diverged,
-    read_lines,
-)
 
 _log = logging.getLogger("supermask_jax")
 
@@ -104,26 +96,25 @@ def read_folder(folder: Path) -> list[Run]:
     """
     if not _is_run(folder):
         raise NothingToReport(f"{folder} holds no run")
-    config, env, summary = (
-        _json(folder / f"{name}.json", schema)
-        for name, schema in (("config", CONFIG), ("env", ENV), ("summary", SUMMARY))
-    )
+    config = _json(folder / "config.json", run_files.CONFIG)
+    env = _json(folder / "env.json", run_files.ENV)
+    summary = _json(folder / "summary.json", run_files.SUMMARY)
     diverged = _diverged(folder, summary)
     metrics, alone = folder / "metrics.jsonl", config.get("num_seeds", 1) == 1
-    every, wrong = read_lines(metrics)  # Without a last one that a kill tore.
+    every, wrong = run_files.read_lines(metrics)  # Without a last one that a kill tore.
     if wrong:
         raise UserError(f"{metrics} is damaged: {wrong}")
     lines = [line for line in every if alone or line["seed"] not in diverged]
     if not lines:
         raise NothingToReport(f"the run in {folder} {_why_nothing(diverged, alone)}")
     # Of a set of seeds those that are done are in a file a part, until all are.
-    parts = (run for part in sorted(folder.glob("seeds_*.json")) for run in _json(part, PART))
-    found = summary.get("runs", [summary] if summary else parts)
+    parts = (_json(part, run_files.PART) for part in sorted(folder.glob("seeds_*.json")))
+    found = summary.get("runs", [summary] if summary else itertools.chain(*parts))
     done = {run["seed"]: run for run in found}
-    runs = []
+    first, runs = None if "recipe" in config else 1, []
     for seed in sorted({line["seed"] for line in lines} | done.keys()):
         own, end = [line for line in lines if line["seed"] == seed], done.get(seed, {})
-        check_lines(metrics, own, end.get("epoch"), first=None if "recipe" in config else 1)
+        run_files.check_lines(metrics, own, end.get("epoch"), first=first)
         runs.append(Run(folder, config, env, seed, own, end, diverged))
     return runs
 
@@ -133,7 +124,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _json(path: Path, schema: Any) -> Any:
-    return read(path, schema, "delete it") if path.exists() else {}
+    return run_files.read(path, schema, "delete it") if path.exists() else {}
 
 
 def _diverged(folder: Path, summary: Mapping[str, Any]) -> dict[int, int]:
@@ -141,7 +132,7 @@ def _diverged(folder: Path, summary: Mapping[str, Any]) -> dict[int, int]:
     if summary:
         return {found["seed"]: found["step"] for found in summary.get("diverged", ())}
     path = folder / "diverged.json"
-    return read_diverged(path) if path.exists() else {}
+    return run_files.read_diverged(path) if path.exists() else {}
 
 
 def _why_nothing(diverged: Mapping[int, int], alone: bool) -> str:

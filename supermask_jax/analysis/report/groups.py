@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from supermask_jax.analysis.front import Point
@@ -51,11 +51,6 @@ class Group(NamedTuple):
     runs: Sequence[Run]
     diverged: Sequence[tuple[int, int]] = ()
     cell: str = ""
-
-    @property
-    def level(self) -> int:
-        """Of pruning: 0 before any."""
-        return self.config.get("level", 0)
 
     @property
     def watched(self) -> str:
@@ -109,27 +104,24 @@ class Group(NamedTuple):
         found = self.headline
         return Point(self.label, found.remaining, found.accuracy)
 
-    def curve(self, value: Callable[[Mapping[str, Any]], float | None]) -> Curve:
-        """Returns the curve of `value(line)`; lines where that is None are left out."""
+    def curve(self, name: str, layer: str | None = None) -> Curve:
+        """Returns the curve of an entry of the lines, or of a layer's part of it."""
         seeds: dict[int, list[tuple[int, float]]] = {}
         by_epoch: dict[int, list[float]] = {}
         for run in self.runs:
             for line in run.lines:
-                if (number := value(line)) is not None:
-                    by_epoch.setdefault(line["epoch"], []).append(float(number))
-                    seeds.setdefault(run.seed, []).append((line["epoch"], float(number)))
+                value = line.get(name) if layer is None else line.get(name, {}).get(layer)
+                if value is not None:
+                    by_epoch.setdefault(line["epoch"], []).append(float(value))
+                    seeds.setdefault(run.seed, []).append((line["epoch"], float(value)))
         epochs = sorted(by_epoch)
         return Curve(epochs, [mean_interval(by_epoch[epoch]) for epoch in epochs], seeds)
 
     def layers(self, share: str) -> dict[str, Curve]:
         """Returns {layer: curve} of "layer_density" or "layer_inverted"; {} where none is there."""
-        names = dict.fromkeys(
-            name for run in self.runs for line in run.lines for name in line.get(share, {})
-        )
-        return {
-            name: self.curve(lambda line, name=name: line.get(share, {}).get(name))
-            for name in names
-        }  # fmt: skip
+        lines = (line for run in self.runs for line in run.lines)
+        names = dict.fromkeys(name for line in lines for name in line.get(share, {}))
+        return {name: self.curve(share, name) for name in names}
 
 
 def interval_of(values: Sequence[float]) -> Interval:
@@ -160,9 +152,17 @@ def group_runs(runs: Sequence[Run], defaults: Mapping[str, Any]) -> list[Group]:
         config = {k: v for k, v in (known | flat(run.config)).items() if k not in _NOT_GROUP}
         configs.setdefault(key := _key(config), config)
         alike.setdefault(key, []).append(run)
-    found, cells = list(configs.values()), _cells(list(configs.values()))
-    labels = _labels(found, cells)
-    return list(map(_group, labels, found, alike.values(), cells))
+    # All levels of a cell have one name, and what they were pruned from is level 0.
+    cells = {_key(config, "level"): config for config in configs.values()}
+    names = dict(zip(cells, _labels(list(cells.values())), strict=True))
+    starts = {_key(config, *_OF_LEVEL) for config in configs.values() if "level" in config}
+    groups = []
+    for key, config in configs.items():
+        name = names[_key(config, "level")]
+        level = config.get("level", 0 if key in starts else None)
+        label = name if level is None else f"{name}, level {level}"
+        groups.append(_group(label, config, alike[key], name if "level" in config else ""))
+    return groups
 
 
 def _group(label: str, config: dict[str, Any], members: list[Run], cell: str) -> Group:
@@ -192,54 +192,37 @@ def ladders(groups: Sequence[Group]) -> dict[str, list[Group]]:
     """
     found = {}
     for cell in dict.fromkeys(group.cell for group in groups if group.cell):
-        levels = sorted((g for g in groups if g.cell == cell), key=lambda group: group.level)
+        levels = sorted((g for g in groups if g.cell == cell), key=lambda g: g.config["level"])
         start = _key(levels[0].config, *_OF_LEVEL)
         found[cell] = [g for g in groups if not g.cell and _key(g.config) == start] + levels
     return found
 
 
-def _cells(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names the cell of each config that is of a level: "" for the others."""
-    keys = [_key(config, "level") if "level" in config else "" for config in configs]
-    names = {
-        key: "-".join(str(config[f"recipe.{part}"]) for part in ("criterion", "mask1", "mask0"))
-        for key, config in zip(keys, configs, strict=True) if key
-    }  # fmt: skip
-    named = dict(zip(names, _numbered(list(names.values())), strict=True))
-    return [named.get(key, "") for key in keys]
-
-
-def _labels(configs: Sequence[Mapping[str, Any]], cells: Sequence[str]) -> list[str]:
+def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """The configs' names; where they are alike, with the entries that tell them apart: up to two.
 
-    What two entries leave alike is numbered; levels of pruning are named by cell and level.
+    What two entries leave alike is numbered.
     """
-    names = [str(config.get("name", "run")) for config in configs]
+    names = list(map(_name, configs))
     labels = list(names)
     for count in (1, 2):
         for i, config in enumerate(configs):
             same = [other for name, other in zip(names, configs, strict=True) if name == names[i]]
-            keys = [key for key in differing(same) if key in config][:count]
+            keys = [key for key in differing(same) if key in config and key != "level"][:count]
             words = [f"{key.rpartition('.')[2]} {config[key]}" for key in keys]
             labels[i] = ", ".join([names[i], *words])
         if len(set(labels)) == len(labels):
             break
-    labels = _numbered(labels)
-    starts = {_key(config, *_OF_LEVEL) for config in configs if "level" in config}
-    for i, (config, cell) in enumerate(zip(configs, cells, strict=True)):
-        if cell:
-            labels[i] = f"{cell}, level {config['level']}"
-        elif _key(config) in starts:
-            labels[i] += ", level 0"
-    return labels
-
-
-def _numbered(names: Sequence[str]) -> list[str]:
-    """Numbers names that are there several times."""
     return [
-        name if names.count(name) == 1 else f"{name} ({names[:i].count(name) + 1})"
-        for i, name in enumerate(names)
+        label if labels.count(label) == 1 else f"{label} ({labels[:i].count(label) + 1})"
+        for i, label in enumerate(labels)
     ]
+
+
+def _name(config: Mapping[str, Any]) -> str:
+    if "level" not in config:
+        return str(config.get("name", "run"))
+    return "-".join(str(config[f"recipe.{part}"]) for part in ("criterion", "mask1", "mask0"))
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -47,7 +47,7 @@ def content(
     if alone:
         charts |= _curves(alone, labels, {label: colours[label] for label in labels}, "")
     for i, found in enumerate(cells.values()):
-        names = [f"level {group.level}" for group in found]
+        names = [f"level {group.config.get('level', 0)}" for group in found]
         charts |= _curves(found, names, names, f"ladder-{i}-")
     views = [_view(i, group, of_it) for i, (group, of_it) in enumerate(zip(groups, details,
              strict=True))]  # fmt: skip
@@ -120,7 +120,7 @@ def _front(
     colours: Mapping[str, str],
 ) -> Spec:  # fmt: skip
     rows = [row for group in alone for row in _point_rows(group)]
-    rows += [point_row(group.point, cell, "level", group.level)
+    rows += [point_row(group.point, cell, "level", group.config.get("level", 0))
              for cell, levels in cells.items() for group in levels]  # fmt: skip
     rows += [point_row(point, point.label, "paper") for point in papers]
     return front(rows, {**colours, **{p.label: PAPER for p in papers}}, y_title="accuracy, %")
@@ -135,8 +135,7 @@ def _point_rows(group: Group) -> list[dict[str, Any]]:
         one = (Interval(x, math.nan, math.nan, 1) for x in (remaining, accuracy))
         return point_row(Point(group.label, *one), group.label, kind, order)
 
-    watched = group.curve(lambda line: line.get(f"{group.watched}_accuracy"))
-    kept = group.curve(lambda line: line["remaining_weights"])
+    watched, kept = group.curve(f"{group.watched}_accuracy"), group.curve("remaining_weights")
     way = zip(kept.epochs, kept.values, watched.values, strict=True)
     rows = [at(x.mean, y.mean, "way", epoch) for epoch, x, y in way]
     done = [run.summary for run in group.runs if run.summary]
@@ -155,7 +154,7 @@ def _curves(
         rows = []
         for group, name in zip(groups, names, strict=True):
             for split in ("",) if what == "remaining_weights" else (f"{group.watched}_", "train_"):
-                curve = group.curve(lambda line, key=split + what: line.get(key))
+                curve = group.curve(split + what)
                 rows += curves.curve_rows(name, SPLITS.get(split[:-1], ""), *curve)
         return curves.curves(rows, y_title, colours=colours, last=last, **options)
 
