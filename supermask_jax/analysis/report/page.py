@@ -13,7 +13,7 @@ from supermask_jax.analysis.charts import curves, theme
 from supermask_jax.analysis.charts.front import front, point_row
 from supermask_jax.analysis.charts.theme import HUES, PAPER, Spec
 from supermask_jax.analysis.front import Point
-from supermask_jax.analysis.intervals import Interval, percent
+from supermask_jax.analysis.intervals import Interval, mask_bytes, percent
 from supermask_jax.analysis.report import inside, tables
 from supermask_jax.analysis.report.details import Details
 from supermask_jax.analysis.report.groups import SPLITS, Group, differing, ladders
@@ -49,8 +49,7 @@ def content(
     for i, found in enumerate(cells.values()):
         names = [f"level {group.config.get('level', 0)}" for group in found]
         charts |= _curves(found, names, names, f"ladder-{i}-")
-    views = [_view(i, group, of_it) for i, (group, of_it) in enumerate(zip(groups, details,
-             strict=True))]  # fmt: skip
+    views = list(map(_view, itertools.count(), groups, details))
     for view in views:
         charts |= {f"{view['id']}-{name}": spec for name, spec in view.pop("charts").items()}
     runs = [run for group in groups for run in group.runs]
@@ -60,8 +59,7 @@ def content(
         "ladders": list(cells),
         "charts": charts,
         "views": views,
-        "compared": tables.groups_table(groups),
-        "papers": tables.papers_table(groups, papers),
+        "papers": papers,
         "commands": dict.fromkeys(run.env["command"] for run in runs if run.env.get("command")),
         "settings": tables.settings_table(groups),
         "differing": differing([group.config for group in groups]),
@@ -72,20 +70,18 @@ def content(
 def _view(i: int, group: Group, details: Details) -> dict[str, Any]:
     """What is told of one group."""
     classes, matrix = inside.class_names(group.config, details), details.confusion
-    masks = "Most probable masks" if group.sampled else "Masks"
+    confused = () if matrix is None else (tables.pairs_table, tables.recall_table)
     return {
         "id": f"group-{i}",
         "group": group,
         "details": details,
-        "masks": masks,
         "charts": inside.charts(group, details, classes),
         "seeds": tables.seeds_table(group),
-        "layers": None if group.dense else tables.layers_table(details, masks),
+        "layers": tables.layers_table(details.masks) if details.masks else None,
         "first": inside.first_layer(details, classes),
         "mistakes": inside.mistakes(details, classes),
-        "confused": () if matrix is None else (tables.pairs_table(matrix, classes),
-                                               tables.recall_table(matrix, classes)),
-    }  # fmt: skip
+        "confused": [table(matrix, classes) for table in confused],
+    }
 
 
 def render(found: Mapping[str, Any], origin: Origin) -> str:
@@ -95,7 +91,7 @@ def render(found: Mapping[str, Any], origin: Origin) -> str:
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     env = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True)
     env.filters |= {"percent": percent, "share": tables.share, "duration": tables.duration,
-                    "short": tables.short_name}  # fmt: skip
+                    "short": tables.short_name, "bytes": mask_bytes}  # fmt: skip
     return env.get_template("report.html").render(
         **found,
         splits=SPLITS,

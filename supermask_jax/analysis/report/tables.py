@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from supermask_jax.analysis.front import Point
-from supermask_jax.analysis.intervals import Interval, mask_bytes
-from supermask_jax.analysis.report.details import Details, dead_units
+from supermask_jax.analysis.intervals import Interval
+from supermask_jax.analysis.report.details import dead_units
 from supermask_jax.analysis.report.groups import Group, differing, interval_of
 from supermask_jax.analysis.runs import Run
 from supermask_jax.analysis.tables import Table
@@ -36,26 +35,6 @@ def duration(total: float) -> str:
         if total >= 2 * size:
             return f"{total / size:.1f} {unit}"
     return f"{total:.1f} s" if total < 10 else f"{total:.0f} s"
-
-
-def groups_table(groups: Sequence[Group]) -> Table:
-    """Returns the comparison of groups."""
-    rows = [
-        (", ".join(filter(None, [group.label, group.sampled])), found.accuracy,
-         "dense" if group.dense else found.remaining, found.accuracy.n, duration(group.seconds),
-         "finished" if group.finished else found.what)
-        for group, found in ((group, group.headline) for group in groups)
-    ]  # fmt: skip
-    head = ("runs", "accuracy %", "remaining %", "n", "time a run", "state")
-    return Table(head, rows, caption="Means over seeds, with 95 % intervals (Student's t)")
-
-
-def papers_table(groups: Sequence[Group], papers: Sequence[Point]) -> Table | None:
-    """Returns our points beside the papers'; None without any of theirs."""
-    points = [*papers, *(group.point for group in groups if not group.dense)]
-    rows = [(point.label, point.accuracy, point.remaining) for point in points]
-    head = ("", "accuracy %", "remaining %")
-    return Table(head, rows, caption="Beside the paper") if papers else None
 
 
 def seeds_table(group: Group) -> Table:
@@ -86,10 +65,8 @@ def _epochs(run: Run) -> str:
     return str(run.epoch) if run.summary else f"{run.epoch} of {run.config['epochs']}"
 
 
-def layers_table(details: Details, masks: str) -> Table | None:
-    """Returns what the masks of one run, named `masks`, leave of each layer; None without any."""
-    if not details.masks:
-        return None
+def layers_table(masks: Mapping[str, np.ndarray]) -> Table:
+    """Returns what masks leave of each layer."""
 
     def line(name: str, shape: str, counts: np.ndarray, units: str) -> list[str]:
         size, kept, inverted, dead = map(int, counts)
@@ -98,21 +75,15 @@ def layers_table(details: Details, masks: str) -> Table | None:
         counted = (f"{x:,}" for x in (size, kept, inverted, hidden))
         return [name, shape, *counted, *shares, f"{dead:,}{units}"]
 
-    counts = [
-        np.array([mask.size, np.sum(mask > 0), np.sum(mask < 0), dead_units(mask)])
-        for mask in details.masks.values()
-    ]
-    rows = [
-        line(short_name(name), " × ".join(map(str, mask.shape)), found, f" of {mask.shape[-1]:,}")
-        for (name, mask), found in zip(details.masks.items(), counts, strict=True)
-    ]
+    rows, total = [], np.zeros(4, np.int64)
+    for name, mask in masks.items():
+        counts = np.array([mask.size, np.sum(mask > 0), np.sum(mask < 0), dead_units(mask)])
+        shape, units = " × ".join(map(str, mask.shape)), f" of {mask.shape[-1]:,}"
+        rows.append(line(short_name(name), shape, counts, units))
+        total += counts
     head = ("layer", "shape", "weights", "kept", "inverted", "hidden", "remaining",
             "of them inverted", "dead units")  # fmt: skip
-    caption = (
-        f"{masks} of seed {details.seed}. A dead unit has no weight left. The masks hold "
-        f"{mask_bytes(details.masks):,} bytes of information (entropy, layer by layer)."
-    )
-    return Table(head, rows, line("all", "", sum(counts), ""), caption)
+    return Table(head, rows, line("all", "", total, ""))
 
 
 def pairs_table(matrix: np.ndarray, names: Sequence[str], most: int = 8) -> Table:
