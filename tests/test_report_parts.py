@@ -9,6 +9,7 @@ import pytest
 from chart_helpers import rows_of
 
 from supermask_jax.analysis.charts import grids
+from supermask_jax.analysis.front import Point
 from supermask_jax.analysis.intervals import mean_interval
 from supermask_jax.analysis.report import images, page
 from supermask_jax.analysis.report.details import (
@@ -191,7 +192,9 @@ def test_what_is_sampled_and_what_is_most_probable_have_names(tmp_path):
     groups = grouped(folder(tmp_path / "a", lines(), config, summary))
     masks = {"dense1/kernel": np.int8([[0, 1], [1, 0]])}
     details = Details(0, masks, confusion=np.array([[3, 1], [0, 4]]))
-    text = page.render(page.content(groups, [details], []), page.Origin("c", "t"))
+    paper = Point("A paper", mean_interval([0.25]), mean_interval([0.875]))
+    text = page.render(page.content(groups, [details], [paper]), page.Origin("c", "t"))
+    assert '<th scope="row">A paper</th><td>87.50</td><td>25.00</td>' in text
     assert text.count("mean of 10 sampled masks") >= 4  # Verdict, both numbers, seeds.
     assert "Most probable masks of seed 0" in text  # Layers.
     assert "most probable masks of seed 0: 7 of 8 right" in text
