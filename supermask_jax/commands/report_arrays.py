@@ -70,23 +70,13 @@ def _without(details: Details, reason: str) -> Details:
 
 def _with_scores(details: Details, job: Job, trainable: PyTree, frozen: PyTree) -> Details:
     masks = jax.device_get(named_leaves(jax.jit(job.method.masks)(trainable, frozen)))
-    scores = trainable.get("scores", {})
-    bounds = _bounds(scores, frozen.get("aux", {}))
-    found = {
-        name: bin_scores(np.asarray(layer), masks[name], bounds[name])
-        for name, layer in named_leaves(scores).items()
-    }
+    scores, found = trainable.get("scores", {}), {}
+    aux = jax.tree.structure(scores).flatten_up_to(frozen["aux"]) if scores else []
+    for (name, layer), part in zip(named_leaves(scores).items(), aux, strict=True):
+        # Where the mask cuts, if the method fixed that at the start.
+        bounds = (float(part.low), float(part.high)) if hasattr(part, "low") else None
+        found[name] = bin_scores(np.asarray(layer), masks[name], bounds)
     return details._replace(masks=masks, scores=found)
-
-
-def _bounds(scores: PyTree, aux: PyTree) -> dict[str, tuple[float, float] | None]:
-    """Returns where the mask of each layer cuts, if the method fixed that at the start."""
-    names, treedef = list(named_leaves(scores)), jax.tree.structure(scores)
-    parts = treedef.flatten_up_to(aux) if names else []
-    return {
-        name: (float(part.low), float(part.high)) if hasattr(part, "low") else None
-        for name, part in zip(names, parts, strict=True)
-    }
 
 
 def _with_data(details: Details, run: Run, config: ConfigDict, job: Job, *parts: PyTree) -> Details:
@@ -141,12 +131,12 @@ def paper_points(groups: Sequence[Group], rows: Sequence[Row], root: Path) -> li
     wanted = {_subject(group.config) for group in groups if not group.dense}
     found: dict[str, Point] = {}
     for row in rows:
-        if paper_point(row.paper, "") is None:
+        if not (point := paper_point(row.paper, row.section.paper or "paper")):
             continue
         flags = [flag for flag in row.flags if flag.startswith(_OF_SUBJECT)]
         subject = _subject(flat(load_with_overrides(str(root / row.config), flags).to_dict()))
         if subject in wanted:
-            point = paper_point(row.paper, f"{row.section.paper or 'paper'}, {subject[2]}")
+            point = point._replace(label=f"{point.label}, {subject[2]}")
             found.setdefault(str(point), point)  # Rows share it. As text: NaN is not NaN.
     return list(found.values())
 
