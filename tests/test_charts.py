@@ -15,7 +15,7 @@ from supermask_jax.analysis.charts.front import front, point_row
 from supermask_jax.analysis.charts.theme import DARK, LIGHT
 from supermask_jax.analysis.front import Point
 from supermask_jax.analysis.intervals import Interval, mean_interval
-from supermask_jax.analysis.report import numbers
+from supermask_jax.analysis.report import groups
 
 
 def test_intervals_are_clipped_and_few_seeds_are_shown_themselves():
@@ -37,7 +37,7 @@ def test_intervals_are_clipped_and_few_seeds_are_shown_themselves():
     assert y_domain(spec)[0] < 20  # Of runs of any length.
     five = curves.curve_rows("a", "test", [1, 2], values, dict.fromkeys(range(5), seeds[0]))
     assert {row["seed"] for row in five} == {"mean"}
-    assert numbers.interval_of([0.99, 0.95]).high == 1
+    assert groups.interval_of([0.99, 0.95]).high == 1
 
 
 def y_domain(spec):

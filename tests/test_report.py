@@ -14,8 +14,9 @@ from helpers import ROOT, interrupted_run, tiny_config
 
 from supermask_jax import cli, experiment
 from supermask_jax.analysis.charts import theme
-from supermask_jax.analysis.report import numbers, reading
+from supermask_jax.analysis.report.groups import group_runs
 from supermask_jax.analysis.rows import Row, Section
+from supermask_jax.analysis.runs import read_folders
 from supermask_jax.commands import report_arrays
 from supermask_jax.commands.report import main
 from supermask_jax.config_files import default_identity
@@ -48,7 +49,7 @@ def runs(tmp_path_factory):
 
 
 def group_of(path):
-    return reading.group_runs(reading.read_folders([path]), default_identity())[0]
+    return group_runs(read_folders([path]), default_identity())[0]
 
 
 def written(*folders, out, flags=()):
@@ -89,7 +90,7 @@ def test_one_file_says_what_the_summary_says(runs, tmp_path, capsys):
     assert "4 runs of 2 configs" in capsys.readouterr().out
     assert EVIL not in text and text.count("&lt;b&gt;&amp;") > 5
     group = group_of(runs / "set")
-    found = numbers.headline(group)
+    found = group.headline
     assert f"{100 * found.accuracy.mean:.2f}" in text and f"{100 * found.accuracy.low:.2f}" in text
     own = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)  # What is not Vega's.
     assert not re.search(r"(src|href)=\"(?!data:image/png|#)", own)
@@ -131,7 +132,7 @@ def test_figures_are_files_for_a_paper(runs, tmp_path, capsys):
 
 
 def test_quick_reads_no_checkpoint_and_says_so(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(report_arrays, "_restore", lambda *args: pytest.fail("restored"))
+    monkeypatch.setattr(report_arrays, "restore", lambda *args: pytest.fail("restored"))
     text = written(runs / "set", out=tmp_path / "a.html", flags=["--quick"])
     assert "No histograms of scores and no confusion matrix: --quick was given." in text
     assert "Masks of seed 0" in text

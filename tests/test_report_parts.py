@@ -9,8 +9,9 @@ import pytest
 from chart_helpers import rows_of
 
 from supermask_jax.analysis.charts import grids
+from supermask_jax.analysis.front import Point
 from supermask_jax.analysis.intervals import mean_interval
-from supermask_jax.analysis.report import images, numbers, page, reading
+from supermask_jax.analysis.report import images, page
 from supermask_jax.analysis.report.details import (
     Details,
     bin_scores,
@@ -18,6 +19,8 @@ from supermask_jax.analysis.report.details import (
     confusion_matrix,
     dead_units,
 )
+from supermask_jax.analysis.report.groups import group_runs, ladders
+from supermask_jax.analysis.runs import read_folders
 from supermask_jax.config_files import default_identity
 from supermask_jax.core import stats
 from supermask_jax.errors import UserError
@@ -55,7 +58,7 @@ def lines(epochs=3, seed=0, **more):
 
 
 def grouped(*folders, defaults=None):
-    return reading.group_runs(reading.read_folders(folders), defaults or {})
+    return group_runs(read_folders(folders), defaults or {})
 
 
 def test_layer_shares_are_those_of_the_counts():
@@ -77,7 +80,7 @@ def test_seeds_of_a_set_that_are_done_have_their_summary(tmp_path):
         **{"seeds_0-0": [{"seed": 0, "test_accuracy": 0.75, "remaining_weights": 0.5}]},
     )  # fmt: skip
     (group,) = grouped(path)
-    found = numbers.headline(group)
+    found = group.headline
     assert (found.what, found.accuracy.mean, found.accuracy.n) == ("test accuracy", 0.75, 1)
     assert [bool(run.summary) for run in group.runs] == [True, False]
 
@@ -85,17 +88,17 @@ def test_seeds_of_a_set_that_are_done_have_their_summary(tmp_path):
 def test_a_line_that_a_kill_tore_is_left_out_and_any_other_damage_is_an_error(tmp_path):
     whole = "".join(json.dumps(line) + "\n" for line in lines(2))
     torn = folder(tmp_path / "torn", whole + '{"seed": 0, "epo')
-    assert len(reading.read_folders([torn])[0].lines) == 2
+    assert len(read_folders([torn])[0].lines) == 2
     bad = folder(tmp_path / "bad", '{"seed": 0, "epo\n' + whole)
     with pytest.raises(UserError, match="metrics.jsonl is damaged: line 1: "):
-        reading.read_folders([bad])
+        read_folders([bad])
     lacks = folder(tmp_path / "lacks", whole + '{"seed": 0, "epoch": 3}\n')
     with pytest.raises(UserError, match="line 3: it has no train_loss"):
-        reading.read_folders([lacks])
+        read_folders([lacks])
     summary = folder(tmp_path / "summary", whole)
     (summary / "summary.json").write_text("{")
     with pytest.raises(UserError, match="summary.json is damaged"):
-        reading.read_folders([summary])
+        read_folders([summary])
 
 
 def test_curves_are_means_over_the_seeds_that_have_the_epoch(tmp_path):
@@ -103,12 +106,12 @@ def test_curves_are_means_over_the_seeds_that_have_the_epoch(tmp_path):
         folder(tmp_path / "a", lines(3, val_accuracy=0.2)),
         folder(tmp_path / "b", lines(2, seed=1, val_accuracy=0.4), {"seed": 1}),
     )
-    found = numbers.curve(group, lambda line: line["val_accuracy"])
+    found = group.curve("val_accuracy")
     assert found.epochs == [1, 2, 3]
     assert [round(value.mean, 6) for value in found.values] == [0.3, 0.3, 0.2]
     assert found.values[0] == mean_interval([0.2, 0.4])
     assert [value.n for value in found.values] == [2, 2, 1]
-    assert numbers.layer_curves(group, "layer_density") == {}
+    assert group.layers("layer_density") == {}
 
 
 def test_scores_are_counted_by_what_became_of_them():
@@ -164,36 +167,37 @@ def test_a_group_is_made_of_its_levels(tmp_path):
 
     other = folder(tmp_path / "other", lines(), {"name": "b"})
     groups = grouped(*(level(n, seed) for n in (2, 0, 1) for seed in (0, 1)), other)
-    (ladder,), alone, named = numbers.ladders(groups)
+    ((cell, levels),) = ladders(groups).items()
     wanted = ["a, level 0", *(f"large_final-rewind-zero, level {n}" for n in (1, 2))]
-    assert [group.label for group in ladder.levels] == wanted
-    assert [group.label for group in alone] == ["b"]
-    assert [group.label for group in named] == [wanted[2], wanted[0], wanted[1], "b"]
-    assert [len(group.runs) for group in ladder.levels] == [2, 2, 2]  # Seeds, though masks differ.
-    found = page.sections(groups, [Details(0)] * 4, [])
-    charts = {chart["name"]: chart["spec"] for chart in page.charts_of(found)}
+    assert [group.label for group in levels] == wanted and cell == "large_final-rewind-zero"
+    assert [group.label for group in groups] == [wanted[2], wanted[0], wanted[1], "b"]
+    assert [len(group.runs) for group in levels] == [2, 2, 2]  # Seeds, though masks differ.
+    found = page.content(groups, [Details(0)] * 4, [])
+    assert [group.label for group in found["alone"]] == ["b"]
+    charts = found["charts"]
     levels = [row for row in rows_of(charts["front"]) if row["kind"] == "level"]
     assert [(row["order"], row["remaining"]) for row in levels] == [(0, 100), (1, 80), (2, 64)]
     assert {row["series"] for row in levels} == {"large_final-rewind-zero"}
     assert len({row["series"] for row in rows_of(charts["ladder-0-accuracy"])}) == 3
     assert '"range": "ordinal"' in json.dumps(charts["ladder-0-accuracy"])  # One ramp.
-    folded = {section["id"]: section["folded"] for section in found}
-    assert list(folded.values()) == [False, False, *[True] * 4, False]
+    text = page.render(found, page.Origin("c", "t"))
+    assert text.count('<details class="group"') == 4 and "rewind-zero, level by level" in text
 
 
 def test_what_is_sampled_and_what_is_most_probable_have_names(tmp_path):
     method = {"name": "bernoulli", "variant": "sampled", "evaluation": "sampled",
               "eval_samples": 10}  # fmt: skip
-    config = {"method": method, "model": {"name": "fcn"}, "data": {"name": "digits"}}
+    config = {"method": method}
     summary = {"seed": 0, "test_accuracy": 0.9, "remaining_weights": 0.5}
     groups = grouped(folder(tmp_path / "a", lines(), config, summary))
     masks = {"dense1/kernel": np.int8([[0, 1], [1, 0]])}
     details = Details(0, masks, confusion=np.array([[3, 1], [0, 4]]))
-    found = page.sections(groups, [details], [])
-    text = page.report(groups, found, page.Origin("c", "t"))
+    paper = Point("A paper", mean_interval([0.25]), mean_interval([0.875]))
+    text = page.render(page.content(groups, [details], [paper]), page.Origin("c", "t"))
+    assert '<th scope="row">A paper</th><td>87.50</td><td>25.00</td>' in text
     assert text.count("mean of 10 sampled masks") >= 4  # Verdict, both numbers, seeds.
     assert "Most probable masks of seed 0" in text  # Layers.
     assert "most probable masks of seed 0: 7 of 8 right" in text
     once = dict(method, evaluation="rounded")
     (group,) = grouped(folder(tmp_path / "b", lines(), config | {"method": once}, summary))
-    assert numbers.sampled(group) == ""
+    assert group.sampled == ""

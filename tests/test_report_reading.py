@@ -5,15 +5,16 @@ import re
 import pytest
 from test_report_parts import folder, grouped, lines
 
-from supermask_jax.analysis.report import numbers, page, reading
+from supermask_jax.analysis import runs
+from supermask_jax.analysis.report import page
+from supermask_jax.analysis.report.details import Details
 from supermask_jax.errors import UserError
-
-ORIGIN = page.Origin("command", "time")
 
 
 def told(group):
     """What the head of a page says of a group's state."""
-    *states, _ = re.findall(r'<p class="state">(.*?)</p>', page.report([group], [], ORIGIN))
+    text = page.render(page.content([group], [Details(0)], []), page.Origin("command", "time"))
+    *states, _ = re.findall(r'<p class="state">(.*?)</p>', text)
     return " ".join(states)
 
 
@@ -47,7 +48,7 @@ def test_seeds_that_diverged_are_left_out_and_told(tmp_path, finished):
         **{"seeds_0-2": done, "diverged": {"1": 7, "3": 2}},
     ))  # fmt: skip
     assert [run.seed for run in group.runs] == [0, 2] and group.finished
-    found = numbers.curve(group, lambda line: line["val_accuracy"])
+    found = group.curve("val_accuracy")
     assert [(value.mean, value.n) for value in found.values] == [(0.4, 2)] * 3
     again = group._replace(runs=group.runs[:1])
     assert group.diverged == again.diverged == [(1, 7), (3, 2)]
@@ -66,7 +67,7 @@ def test_a_run_alone_that_diverged_is_left_out_beside_others_and_else_shown(tmp_
     assert not group.lost and "without what diverged: seed 1 by step 7." in told(group)
     (group,) = grouped(dead)
     assert [run.seed for run in group.runs] == [1] and group.lost
-    assert numbers.headline(group).what == "validation accuracy before it diverged"
+    assert group.headline.what == "validation accuracy before it diverged"
     wanted = "a diverged: seed 1 by step 7 in epoch 2 of 3. This is what was there before."
     assert told(group) == wanted
     first = folder(tmp_path / "first", [], {"seed": 1}, diverged={"1": 7})
@@ -82,7 +83,7 @@ def test_of_several_folders_what_holds_no_run_is_left_out(tmp_path, caplog, monk
     new = folder(tmp_path / "rows" / "new", [])
     empty, file = tmp_path / "empty", tmp_path / "notes.txt"
     empty.mkdir(), file.touch()
-    found = reading.read_folders(sorted(tmp_path.iterdir()))
+    found = runs.read_folders(sorted(tmp_path.iterdir()))
     assert [run.folder for run in found] == [one, deep]
     assert [record.message for record in caplog.records] == [
         f"left out: {empty} holds no run",
@@ -90,8 +91,8 @@ def test_of_several_folders_what_holds_no_run_is_left_out(tmp_path, caplog, monk
         f"left out: the run in {new} has no finished epoch yet: nothing to report",
     ]
     with pytest.raises(UserError, match="empty holds no run"):
-        reading.read_folders([empty, file])
-    assert [run.folder for run in reading.read_folders([tmp_path / "rows"])] == [deep]
+        runs.read_folders([empty, file])
+    assert [run.folder for run in runs.read_folders([tmp_path / "rows"])] == [deep]
 
 
 def test_entries_that_an_old_run_lacks_are_at_their_defaults(tmp_path):
@@ -104,11 +105,11 @@ def test_entries_that_an_old_run_lacks_are_at_their_defaults(tmp_path):
 
 def test_folders_without_a_run_say_so(tmp_path):
     inside = folder(tmp_path / "inside", lines())
-    assert [run.folder for run in reading.read_folders([tmp_path])] == [inside]
+    assert [run.folder for run in runs.read_folders([tmp_path])] == [inside]
     with pytest.raises(UserError, match="holds no run$"):
-        reading.read_folders([tmp_path / "nowhere"])
+        runs.read_folders([tmp_path / "nowhere"])
     empty = folder(tmp_path / "empty", "")
     with pytest.raises(UserError, match="no finished epoch"):
-        reading.read_folders([empty])
+        runs.read_folders([empty])
     with pytest.raises(UserError, match="of seed 0: give one of them"):
         grouped(tmp_path / "inside", tmp_path / "inside")

@@ -5,8 +5,6 @@ A page holds a marker alone on its line, for example ``<!-- rows: fcn-*, mnist-d
 
 from __future__ import annotations
 
-import fnmatch
-import itertools
 import json
 import re
 import runpy
@@ -19,6 +17,7 @@ from mkdocs.exceptions import PluginError
 from supermask_jax import reproduce
 from supermask_jax.analysis import page, pruning_table
 from supermask_jax.analysis.rows import select
+from supermask_jax.analysis.tables import Table
 from supermask_jax.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,9 +29,7 @@ _MARKER = re.compile(r"^<!-- ([a-z]+)(?:: (.*?))? -->$", re.MULTILINE)
 def rows(names: str) -> str:
     """The rows of the table with these names or globs, and the papers' values."""
     found = {result["row"]: result for result in reproduce.load_results(ROOT / "results", ROWS)}
-    every = [row.name for row in ROWS]
-    wanted = [fnmatch.filter(every, glob) or [glob] for glob in names.split(", ")]
-    return page.table(select(ROWS, list(itertools.chain(*wanted))), found, columns=range(7))
+    return page.table(select(ROWS, names.split(", ")), found, columns=7)
 
 
 def results(unused: None) -> str:
@@ -59,112 +56,95 @@ def tickets(unused: None) -> str:
 
 def steps(unused: None) -> str:
     """Times of a masked training step beside a dense one, of all benchmarks."""
-    lines = [
-        "| model | device | dense step | masked step | masked / dense |",
-        "|---|---|---|---|---|",
-    ]
+    rows = []
     for path in sorted((ROOT / "results").glob("benchmark-*.json")):
-        result = json.loads(path.read_text())
+        result = _result(path.stem)
         env = result["env"]
         device = f"CPU, {env['cpu_count']} cores" if env["backend"] == "cpu" else env["device"]
         for model, figures in result["models"].items():
-            if "steps" not in figures:
-                continue
-            found = figures["steps"]
-            times = [1e3 * found[side]["step_wall_seconds"] for side in ("dense", "masked")]
-            low, high = found["ratio"]["wall_range"]
-            lines.append(
-                f"| `{model}` | {device} | {times[0]:,.2f} ms | {times[1]:,.2f} ms | "
-                f"{found['ratio']['wall']:.2f} [{low:.2f}, {high:.2f}] |"
-            )
-    return "\n".join(lines)
+            if found := figures.get("steps"):
+                times = (found[side]["step_wall_seconds"] for side in ("dense", "masked"))
+                shown = (f"{1e3 * seconds:,.2f} ms" for seconds in times)
+                rows.append((f"`{model}`", device, *shown, _ratio(found["ratio"], "wall")))
+    head = ("model", "device", "dense step", "masked step", "masked / dense")
+    return Table(head, rows).markdown()
 
 
 def latency(unused: None) -> str:
     """Latency of the tickets that were timed, beside their dense networks."""
-    lines = [
-        "| ticket | density % | part | batch | dense | ticket | all sparse | dense / ticket |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for path in sorted((ROOT / "results").glob("latency-*.json")):
-        result = json.loads(path.read_text())
+        result = _result(path.stem)
         for timing in result["timings"]:
             seconds = timing["seconds"]
             dense = min(value for way, value in seconds.items() if way.startswith("dense"))
             times = (dense, seconds["ticket"], seconds["all sparse"])
-            shown = " | ".join(f"{1e3 * value:,.3f} ms" for value in times)
-            lines.append(
-                f"| `{result['ticket']}` | {100 * result['density']:.2f} | {timing['part']} | "
-                f"{timing['batch']} | {shown} | {dense / seconds['ticket']:.2f} |"
-            )
-    return "\n".join(lines)
+            shown = (f"{1e3 * value:,.3f} ms" for value in times)
+            rows.append((f"`{result['ticket']}`", f"{100 * result['density']:.2f}", timing["part"],
+                         timing["batch"], *shown, f"{dense / seconds['ticket']:.2f}"))  # fmt: skip
+    head = ("ticket", "density %", "part", "batch", "dense", "ticket", "all sparse",
+            "dense / ticket")  # fmt: skip
+    return Table(head, rows).markdown()
 
 
 def peer(unused: None) -> str:
     """Steps beside the same ones in PyTorch."""
-    lines = [
-        "| jax | dtype | model | ours | PyTorch | ours / PyTorch | in CPU time | peak memory |"
-        " first step |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for path in sorted((ROOT / "results").glob("peer-*.json")):
-        for model, result in json.loads(path.read_text())["models"].items():
+        for model, result in _result(path.stem)["models"].items():
             found = result["peer"]
             sides = [found[side] for side in ("ours", "peer")]
-            times = " | ".join(f"{1e3 * side['step_wall_seconds']:,.2f} ms" for side in sides)
-            low, high = found["ratio_wall_range"]
+            times = (f"{1e3 * side['step_wall_seconds']:,.2f} ms" for side in sides)
             memory = " and ".join(_mib(side["process_peak_bytes"]) for side in sides)
-            lines.append(
-                f"| {sides[0]['version']} | {found['compute_dtype']} | `{model}` | {times} | "
-                f"{found['ratio_wall']:.2f} [{low:.2f}, {high:.2f}] | {found['ratio_cpu']:.2f} | "
-                f"{memory} | {found['compile_and_first_step_seconds']:.1f} s |"
-            )
-    return "\n".join(lines)
+            rows.append((
+                sides[0]["version"], found["compute_dtype"], f"`{model}`", *times,
+                _ratio(found, "ratio_wall"), f"{found['ratio_cpu']:.2f}", memory,
+                f"{found['compile_and_first_step_seconds']:.1f} s",
+            ))  # fmt: skip
+    head = ("jax", "dtype", "model", "ours", "PyTorch", "ours / PyTorch", "in CPU time",
+            "peak memory", "first step")  # fmt: skip
+    return Table(head, rows).markdown()
 
 
 def convolutions(unused: None) -> str:
     """Times of the ways to compute a convolution, forward and backward, layer by layer."""
-    result = _result("convolutions")
-    layers: dict[tuple[int, ...], dict[str, str]] = {}
-    for case in result["cases"]:
-        shape = (case["size"], case["channels"], case["features"])
+    layers: dict[str, dict[str, str]] = {}
+    for case in _result("convolutions")["cases"]:
+        name = f"{case['size']} x {case['size']}, {case['channels']} to {case['features']}"
         times = (1e3 * case[f"{part}_seconds"] for part in ("forward", "backward"))
-        layers.setdefault(shape, {})[case["way"]] = " / ".join(f"{value:,.0f}" for value in times)
+        layers.setdefault(name, {})[case["way"]] = " / ".join(f"{value:,.0f}" for value in times)
     ways = list(next(iter(layers.values())))
-    lines = [f"| layer | {' | '.join(ways)} |", "|---" * (1 + len(ways)) + "|"]
-    for (size, channels, features), times in layers.items():
-        row = " | ".join(times[way] for way in ways)
-        lines.append(f"| {size} x {size}, {channels} to {features} | {row} |")
-    return "\n".join(lines)
+    rows = [(name, *(times[way] for way in ways)) for name, times in layers.items()]
+    return Table(("layer", *ways), rows).markdown()
 
 
 def memory(name: str) -> str:
     """Memory of a batch, of four times as much, and of that in microbatches."""
-    lines = [
-        "| batch | microbatches | planned for a step | peak of the process | step |",
-        "|---|---|---|---|---|",
-    ]
-    for model in _result(name)["models"].values():
-        for case in model["memory"]:
-            sizes = (case["step_bytes"]["peak"], case["process_peak_bytes"])
-            lines.append(
-                f"| {case['batch_size']} | {case['microbatches']} | "
-                f"{' | '.join(map(_mib, sizes))} | {case['step_wall_seconds']:.2f} s |"
-            )
-    return "\n".join(lines)
+    rows = [
+        (case["batch_size"], case["microbatches"], _mib(case["step_bytes"]["peak"]),
+         _mib(case["process_peak_bytes"]), f"{case['step_wall_seconds']:.2f} s")
+        for model in _result(name)["models"].values() for case in model["memory"]
+    ]  # fmt: skip
+    head = ("batch", "microbatches", "planned for a step", "peak of the process", "step")
+    return Table(head, rows).markdown()
 
 
 def starts(name: str) -> str:
     """Seconds from launch to first step."""
-    lines = ["| model | no compilation cache | with one |", "|---|---|---|"]
+    rows = []
     for model, figures in _result(name)["models"].items():
-        found = [figures["start"][f"first_step_{kind}seconds"] for kind in ("", "cached_")]
-        lines.append(f"| `{model}` | {' | '.join(f'{value:.1f} s' for value in found)} |")
-    return "\n".join(lines)
+        found = (figures["start"][f"first_step_{kind}seconds"] for kind in ("", "cached_"))
+        rows.append((f"`{model}`", *(f"{value:.1f} s" for value in found)))
+    return Table(("model", "no compilation cache", "with one"), rows).markdown()
 
 
 def _result(name: str) -> dict[str, Any]:
     return json.loads((ROOT / "results" / f"{name}.json").read_text())
+
+
+def _ratio(found: dict[str, Any], name: str) -> str:
+    low, high = found[f"{name}_range"]
+    return f"{found[name]:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _mib(size: int) -> str:

@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from supermask_jax.analysis.intervals import Interval, mean_interval, percent
+from supermask_jax.analysis.intervals import Interval, mean_interval
+from supermask_jax.analysis.results import is_dense
+from supermask_jax.analysis.tables import Table
 
 
 class Point(NamedTuple):
@@ -22,35 +24,21 @@ def on_front(points: Sequence[Point]) -> list[bool]:
 
     Of points that are equal in both, all are on the front.
     """
-
-    def beats(a: Point, b: Point) -> bool:
-        no_worse = a.accuracy.mean >= b.accuracy.mean and a.remaining.mean <= b.remaining.mean
-        return no_worse and (a.accuracy.mean, a.remaining.mean) != (
-            b.accuracy.mean,
-            b.remaining.mean,
-        )
-
-    return [not any(beats(other, point) for other in points) for point in points]
-
-
-def front_table(points: Sequence[Point]) -> str:
-    """Returns the points as text, fewest weights first, with those on the front marked."""
-    ordered = sorted(points, key=lambda point: (point.remaining.mean, -point.accuracy.mean))
-    lines = [
-        ["front" if front else "", percent(p.remaining), percent(p.accuracy), str(p.accuracy.n),
-         p.label]
-        for p, front in zip(ordered, on_front(ordered), strict=True)
+    places = [(point.accuracy.mean, point.remaining.mean) for point in points]
+    return [
+        not any(a >= x and b <= y and (a, b) != (x, y) for a, b in places)
+        for x, y in places
     ]  # fmt: skip
-    return aligned([["", "remaining %", "accuracy %", "n", ""], *lines])
 
 
-def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Returns lines of cells as text in columns."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+def front_table(points: Sequence[Point]) -> Table:
+    """Returns the points, fewest weights first, with those on the front marked."""
+    ordered = sorted(points, key=lambda point: (point.remaining.mean, -point.accuracy.mean))
+    rows = [
+        ("front" if front else "", p.remaining, p.accuracy, p.accuracy.n, p.label)
+        for p, front in zip(ordered, on_front(ordered), strict=True)
+    ]
+    return Table(("", "remaining %", "accuracy %", "n", "point"), rows)
 
 
 def search_points(log: Mapping[str, Any]) -> list[Point]:
@@ -97,21 +85,18 @@ def row_points(results: Sequence[Mapping[str, Any]], paper_label: str = "paper")
     front = Front([], [], [])
     for result in results:
         label = result["row"].partition("-")[2] or result["row"]
-        point = Point(
-            label, Interval(**result["remaining_weights"]), Interval(**result["accuracy"])
-        )
-        dense = not any(run["layer_densities"] for run in result["runs"])
-        (front.dense if dense else front.ours).append(point)
-        paper = result.get("paper") or {}
-        if {"accuracy", "remaining"} <= paper.keys():
-            point = paper_point(paper, paper_label)
-            if str(point) not in map(str, front.papers):  # As text: NaN is not equal to itself.
-                front.papers.append(point)
+        both = (Interval(**result[name]) for name in ("remaining_weights", "accuracy"))
+        (front.dense if is_dense(result) else front.ours).append(Point(label, *both))
+        point = paper_point(result.get("paper") or {}, paper_label)
+        if point and str(point) not in map(str, front.papers):  # As text: NaN is not NaN.
+            front.papers.append(point)
     return front
 
 
-def paper_point(paper: Mapping[str, str], label: str) -> Point:
-    """Returns a row's values of a paper, {"accuracy", "remaining"} as printed there."""
+def paper_point(paper: Mapping[str, str], label: str) -> Point | None:
+    """Returns a row's values of a paper, as printed there; None where it has not both."""
+    if not {"accuracy", "remaining"} <= paper.keys():
+        return None
     return Point(label, _printed(paper["remaining"]), _printed(paper["accuracy"]))
 
 

@@ -5,13 +5,14 @@ A cell is one way to prune, ``CRITERION-MASK1-MASK0``; its rows are the levels o
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from supermask_jax.analysis.intervals import Interval, mean_interval, percent
-from supermask_jax.analysis.page import markdown
+from supermask_jax.analysis.tables import Table
 
 Row = Mapping[str, Any]  # of `results.mean_rows`
 _NAMES = ("criterion", "mask1", "mask0")
@@ -35,10 +36,9 @@ def lottery_page(result: Mapping[str, Any]) -> str:
     dense, cells = _cells(result)
     if not dense and not cells:
         raise ValueError("the result holds no rows: write it again with --out")
-    tables = [_level_table(dense, cells)]
-    if untrained := {name: rows for name, rows in cells.items() if not rows[0]["trained"]}:
-        tables.append(_best_table(untrained))
-    return "\n\n".join(tables)
+    untrained = {name: rows for name, rows in cells.items() if not rows[0]["trained"]}
+    best = [_best_table(untrained)] if untrained else []
+    return "\n\n".join([_level_table(dense, cells), *best])
 
 
 def _cells(result: Mapping[str, Any]) -> tuple[list[Row], dict[str, list[Row]]]:
@@ -46,23 +46,21 @@ def _cells(result: Mapping[str, Any]) -> tuple[list[Row], dict[str, list[Row]]]:
     dense: list[Row] = []
     cells: dict[str, list[Row]] = {}
     for row in result["rows"]:
-        name = "-".join(map(str, (row[part] for part in _NAMES)))
+        name = "-".join(str(row[part]) for part in _NAMES)
         (dense if row["criterion"] is None else cells.setdefault(name, [])).append(row)
     return dense, cells
 
 
 def _level_table(dense: Sequence[Row], cells: Mapping[str, Sequence[Row]]) -> str:
-    columns = list(cells) or ["dense"]
-    at: dict[int, dict[str, Row]] = {row["level"]: dict.fromkeys(columns, row) for row in dense}
-    for name, rows in cells.items():
-        for row in rows:
-            at.setdefault(row["level"], {})[name] = row
+    columns = {name: [*dense, *rows] for name, rows in cells.items()} or {"dense": dense}
+    at = {name: {row["level"]: row for row in rows} for name, rows in columns.items()}
     lines = []
-    for level, found in sorted(at.items()):
-        first = next(found[name] for name in columns if name in found)
-        shown = [_cell(found.get(name), first["density"]) for name in columns]
-        lines.append([str(level), _density(first), *shown, str(first[_TEST]["n"])])
-    return markdown(["level", "density %", *columns, "n"], lines)
+    for level in sorted({level for rows in at.values() for level in rows}):
+        found = [rows.get(level) for rows in at.values()]
+        first = next(filter(None, found))
+        shown = [_cell(row, first["density"]) for row in found]
+        lines.append((level, _density(first), *shown, first[_TEST]["n"]))
+    return Table(("level", "density %", *columns, "n"), lines).markdown()
 
 
 def _cell(row: Row | None, density: float) -> str:
@@ -77,13 +75,15 @@ def _best_table(cells: Mapping[str, Sequence[Row]]) -> str:
         return "Protocol without a validation split: there is nothing to choose a level by."
     lines = []
     for name, rows in cells.items():
-        # Of equal levels the first, which keeps most.
-        best = max(rows, key=lambda row: row[_VAL]["mean"])
-        shares = [percent(best[split]) for split in (_VAL, _TEST)]
-        lines.append([name, str(best["level"]), _density(best), *shares, str(best[_TEST]["n"])])
-    return markdown(
-        ["without training", "best level", "density %", "validation %", "test %", "n"], lines
-    )
+        best = max(rows, key=lambda row: row[_VAL]["mean"])  # Of equal ones that which keeps most.
+        shares = [Interval(**best[split]) for split in (_VAL, _TEST)]
+        lines.append((name, best["level"], _density(best), *shares, best[_TEST]["n"]))
+    head = ("without training", "best level", "density %", "validation %", "test %", "n")
+    return Table(head, lines).markdown()
+
+
+def _density(row: Row) -> str:
+    return f"{100 * row['density']:.2f}"
 
 
 class Comparison(NamedTuple):
@@ -118,38 +118,37 @@ def compare_criteria(result: Mapping[str, Any], reference: str = "large_final") 
     Raises:
       ValueError: there is no cell of the reference, or no values by seed.
     """
-    curves = {tuple(rows[0][part] for part in _NAMES): rows for rows in _cells(result)[1].values()}
-    if not any(criterion == reference for criterion, *_ in curves):
-        found = ", ".join(dict.fromkeys(criterion for criterion, *_ in curves))
+    groups: dict[tuple[str, str], dict[str, list[Row]]] = {}
+    for rows in _cells(result)[1].values():
+        actions = rows[0]["mask1"], rows[0]["mask0"]
+        groups.setdefault(actions, {})[rows[0]["criterion"]] = rows
+    if not any(reference in group for group in groups.values()):
+        found = ", ".join(dict.fromkeys(name for group in groups.values() for name in group))
         raise ValueError(f"the result holds no criterion {reference!r}, only: {found or 'none'}")
-    compared = []
-    for mask1, mask0 in dict.fromkeys(key[1:] for key in curves):
-        group = {key[0]: rows for key, rows in curves.items() if key[1:] == (mask1, mask0)}
-        if reference in group:
-            compared += _compare(group, reference, mask1, mask0)
-    return compared
+    compared = (
+        _compare(group, reference, *actions)
+        for actions, group in groups.items() if reference in group
+    )  # fmt: skip
+    return list(itertools.chain(*compared))
 
 
 def _compare(
     group: Mapping[str, Sequence[Row]], reference: str, mask1: str, mask0: str
 ) -> list[Comparison]:
-    def densities(rows: Sequence[Row]) -> list[tuple[int, float]]:
-        return [(row["level"], round(row["density"], 9)) for row in rows]
+    from scipy.stats import rankdata  # Slow to import.
 
-    wanted = densities(group[reference])
-    names = [name for name, rows in group.items() if densities(rows) == wanted]
+    levels = {
+        name: [(row["level"], round(row["density"], 9)) for row in rows]
+        for name, rows in group.items()
+    }
+    names = [name for name, found in levels.items() if found == levels[reference]]
     accuracy = np.array([[_by_seed(row) for row in group[name]] for name in names])  # [c, level, s]
-    above = (accuracy[None] > accuracy[:, None]).sum(1)
-    equal = (accuracy[None] == accuracy[:, None]).sum(1)  # Each equals itself.
-    ranks = (1 + above + (equal - 1) / 2).mean(1)  # [c, s]
-    means = accuracy.mean(1)
-    base = means[names.index(reference)]
+    ranks, means = rankdata(-accuracy, axis=0).mean(1), accuracy.mean(1)  # [c, s]
+    differences = means - means[names.index(reference)]
     rows = [
-        Comparison(
-            name, mask1, mask0, len(wanted),
-            *(mean_interval(x.tolist()) for x in (ranks[i], means[i], means[i] - base)),
-        )
-        for i, name in enumerate(names)
+        Comparison(name, mask1, mask0, len(levels[reference]),
+                   *(mean_interval(x.tolist()) for x in found))
+        for name, *found in zip(names, ranks, means, differences, strict=True)
     ]  # fmt: skip
     return sorted(rows, key=lambda row: -row.accuracy.mean)
 
@@ -162,26 +161,12 @@ def _by_seed(row: Row) -> Sequence[float]:
 
 def criteria_page(result: Mapping[str, Any], reference: str = "large_final") -> str:
     """Returns `compare_criteria` as a Markdown table."""
-    rows = compare_criteria(result, reference)
     lines = [
-        [
-            f"{row.criterion}-{row.mask1}-{row.mask0}",
-            _plain(row.rank),
-            percent(row.accuracy),
-            "-" if row.criterion == reference else percent(row.difference),
-            str(row.levels),
-            str(row.accuracy.n),
-        ]
-        for row in rows
-    ]
+        (f"{row.criterion}-{row.mask1}-{row.mask0}",
+         Interval(*(x / 100 for x in row.rank)),  # It is printed in percent.
+         row.accuracy, "-" if row.criterion == reference else row.difference,
+         row.levels, row.accuracy.n)
+        for row in compare_criteria(result, reference)
+    ]  # fmt: skip
     head = ["cell", "mean rank", "mean test %", f"less {reference}, paired", "levels", "n"]
-    return markdown(head, lines)
-
-
-def _plain(interval: Interval) -> str:
-    """As `percent`, of a number that is no fraction."""
-    return percent(Interval(*(x / 100 for x in interval[:3]), interval.n))
-
-
-def _density(row: Row) -> str:
-    return f"{100 * row['density']:.2f}"
+    return Table(head, lines).markdown()

@@ -13,15 +13,9 @@ import numpy as np
 
 from supermask_jax import files
 from supermask_jax.analysis.intervals import mask_bytes, mean_interval
-from supermask_jax.run_files import (
-    CONFIG,
-    ENV,
-    SUMMARY,
-    check_lines,
-    read,
-    read_lines,
-    read_masks,
-)
+from supermask_jax.analysis.runs import Run, read_folder
+from supermask_jax.errors import UserError
+from supermask_jax.run_files import CONFIG, ENV, read, read_masks
 
 ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy")
 KEEP = ("seed", "epoch", "test_accuracy", "test_loss", "remaining_weights", "mean_probability",
@@ -42,14 +36,15 @@ def collect(folders: Sequence[Path], diverged: Sequence[Mapping[str, Any]] = ())
       accuracy and remaining weights as {"mean", "low", "high", "n"}, fractions in [0, 1]. Where
       seeds diverged it has also "diverged", [{"seed", ...}]: they are in nothing else.
     """
-    runs = [run for folder in folders for run in _runs(folder)]
     config = read(folders[0] / "config.json", CONFIG, _AGAIN)
     for name in ("seed", "num_seeds"):
         config.pop(name, None)
     env = read(folders[0] / "env.json", ENV, _AGAIN)
     env.pop("command", None)  # A result has the command of its row.
-    lost = [*(found for folder in folders for found in _summary(folder).get("diverged", ())),
-            *diverged]  # fmt: skip
+    found = {folder: read_folder(folder) for folder in folders}
+    runs = [_of_run(run) for of_folder in found.values() for run in of_folder]
+    lost = [{"seed": seed, "step": step} for of_folder in found.values()
+            for seed, step in of_folder[0].diverged.items()]  # fmt: skip
     result = {
         "config": config,
         "env": env,
@@ -60,7 +55,23 @@ def collect(folders: Sequence[Path], diverged: Sequence[Mapping[str, Any]] = ())
         "mask_bytes": round(sum(run["mask_bytes"] for run in runs) / len(runs)),
         "runs": runs,
     }
-    return result | ({"diverged": lost} if lost else {})
+    return result | ({"diverged": [*lost, *diverged]} if lost or diverged else {})
+
+
+def _of_run(run: Run) -> dict[str, Any]:
+    if not run.summary:
+        raise UserError(f"the run in {run.folder} is not finished: {_AGAIN}")
+    masks = read_masks(run.masks_path)
+    return {name: run.summary[name] for name in KEEP if name in run.summary} | {
+        "mask_bytes": mask_bytes(masks),
+        "layer_densities": {
+            name: round(float(np.mean(mask != 0)), 6) for name, mask in masks.items()
+        },
+        "curves": {
+            name: [round(line[name], 5) for line in run.lines]
+            for name in CURVES if name in run.lines[0]
+        },
+    }  # fmt: skip
 
 
 def seeds_of(result: Mapping[str, Any]) -> str:
@@ -68,37 +79,6 @@ def seeds_of(result: Mapping[str, Any]) -> str:
     found = [run["seed"] for run in result["runs"]]
     lost = [run["seed"] for run in result.get("diverged", ())]
     return ",".join(map(str, sorted([*found, *lost]) if lost else found))
-
-
-def _summary(folder: Path) -> dict[str, Any]:
-    return read(folder / "summary.json", SUMMARY, _AGAIN)
-
-
-def _runs(folder: Path) -> list[dict[str, Any]]:
-    summary, metrics = _summary(folder), folder / "metrics.jsonl"
-    lines, _ = read_lines(metrics)
-    found = []
-    for run in summary.get("runs", [summary]):
-        own = [line for line in lines if line["seed"] == run["seed"]]
-        check_lines(metrics, own, run["epoch"])
-        name = f"masks-s{run['seed']}.npz" if "runs" in summary else "masks.npz"
-        found.append(_run(run, own, folder / name))
-    return found
-
-
-def _run(
-    summary: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], masks_path: Path
-) -> dict[str, Any]:
-    masks = read_masks(masks_path)
-    return {name: summary[name] for name in KEEP if name in summary} | {
-        "mask_bytes": mask_bytes(masks),
-        "layer_densities": {
-            name: round(float(np.mean(mask != 0)), 6) for name, mask in masks.items()
-        },
-        "curves": {
-            name: [round(line[name], 5) for line in lines] for name in CURVES if name in lines[0]
-        },
-    }
 
 
 def mean_rows(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
@@ -129,6 +109,11 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
     text = json.dumps(result, indent=1)
     text = _NUMBER_LIST.sub(lambda match: f"[{' '.join(match[1].split())}]", text)
     files.replace(path, f"{text}\n".encode())
+
+
+def is_dense(result: Mapping[str, Any]) -> bool:
+    """Says whether a result is of networks without masks."""
+    return not any(run["layer_densities"] for run in result["runs"])
 
 
 def extra_flags(result: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -57,22 +58,17 @@ class Row(NamedTuple):
 
 
 def select(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
-    """Returns the rows named, in the order of `rows`; ``conv*`` stands for all that begin so.
+    """Returns the rows named, in the order of `rows`; names may be globs: ``conv*``.
 
     Raises:
       UserError: no row has a name.
     """
-    chosen = set()
+    every = [row.name for row in rows]
+    chosen = []
     for name in names:
-        stem = name.removesuffix("*")
-        found = {
-            row.name
-            for row in rows
-            if row.name == name or (stem != name and row.name.startswith(stem))
-        }
-        if not found:
-            raise unknown_name("row", name, [row.name for row in rows])
-        chosen |= found
+        if not (found := fnmatch.filter(every, name)):
+            raise unknown_name("row", name, every)
+        chosen += found
     return [row for row in rows if row.name in chosen]
 
 

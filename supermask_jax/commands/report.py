@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from supermask_jax import files
-from supermask_jax.analysis.charts import theme
-from supermask_jax.analysis.report import page, reading
 from supermask_jax.commands.checkout import Checkout, find
 from supermask_jax.commands.common import Parser, check_out, guarded
 from supermask_jax.config_files import default_identity
@@ -35,13 +33,6 @@ def _parser() -> Parser:
     return parser
 
 
-def _checkout() -> Checkout | None:
-    try:
-        return find()
-    except UserError:  # Without it the report lacks the papers' points and nothing else.
-        return None
-
-
 def main(argv: Sequence[str] | None = None, checkout: Checkout | None = None) -> int:
     """Runs the command line `argv` and returns the exit status.
 
@@ -52,37 +43,43 @@ def main(argv: Sequence[str] | None = None, checkout: Checkout | None = None) ->
 
     def act(argv: Sequence[str]) -> None:
         args = _parser().parse_args(argv)
-        groups = reading.group_runs(reading.read_folders(args.folders), default_identity())
+        from supermask_jax.analysis.charts import theme  # Charts and JAX: not for --help.
+        from supermask_jax.analysis.report import page
+        from supermask_jax.analysis.report.groups import group_runs
+        from supermask_jax.analysis.runs import read_folders
+        from supermask_jax.commands import report_arrays
+
+        runs = read_folders(args.folders)
+        groups = group_runs(runs, default_identity())
         out = args.out or _first(args.folders) / "report.html"
         check_out(out)
         check_out(args.figures and args.figures / "front.svg")
-        from supermask_jax.commands import report_arrays  # JAX: not for --help.
-
         details = [report_arrays.details_of(group, quick=args.quick) for group in groups]
         place = checkout or _checkout()
-        papers = [] if place is None else report_arrays.paper_points(
-            groups, place.rows, place.root)  # fmt: skip
-        command = f"supermask report {shlex.join(argv)}"
-        origin = page.Origin(command, time.strftime("%Y-%m-%d %H:%M %Z"))
-        sections = page.sections(groups, details, papers)
-        text = page.report(groups, sections, origin)
+        papers = report_arrays.paper_points(groups, place.rows, place.root) if place else []
+        found = page.content(groups, details, papers)
+        written = time.strftime("%Y-%m-%d %H:%M %Z")
+        text = page.render(found, page.Origin(f"supermask report {shlex.join(argv)}", written))
         files.write(out, text.encode())
-        print(f"{out}: {len(text.encode()):,} bytes, {_count(groups)}")
+        count, configs = sum(len(group.runs) for group in groups), len(groups)
+        print(f"{out}: {len(text.encode()):,} bytes, {count} run{'s' * (count > 1)} of {configs} "
+              f"config{'s' * (configs > 1)}")  # fmt: skip
         if args.figures is not None:
-            charts = list(page.charts_of(sections))
-            for chart in charts:
+            for name, spec in found["charts"].items():
                 for ending in (".svg", ".pdf", ".csv"):
-                    theme.save(chart["spec"], args.figures / f"{chart['name']}{ending}")
-            print(f"{args.figures}: {len(charts)} charts as SVG, PDF and CSV")
+                    theme.save(spec, args.figures / f"{name}{ending}")
+            print(f"{args.figures}: {len(found['charts'])} charts as SVG, PDF and CSV")
 
     return guarded(act, argv)
+
+
+def _checkout() -> Checkout | None:
+    try:
+        return find()
+    except UserError:  # Without it the report lacks the papers' points and nothing else.
+        return None
 
 
 def _first(folders: Sequence[Path]) -> Path:
     """Returns the first that is a folder: of several, files are left out."""
     return next(filter(Path.is_dir, map(expanded, folders)))
-
-
-def _count(groups: Sequence[reading.Group]) -> str:
-    runs = sum(len(group.runs) for group in groups)
-    return f"{runs} run{'s' * (runs > 1)} of {len(groups)} config{'s' * (len(groups) > 1)}"

@@ -14,13 +14,13 @@ from supermask_jax import experiment
 from supermask_jax.analysis.front import Point, paper_point
 from supermask_jax.analysis.report.details import (
     Details,
-    LayerScores,
     bin_scores,
     class_means,
     confusion_matrix,
 )
-from supermask_jax.analysis.report.reading import Group, Run
+from supermask_jax.analysis.report.groups import Group
 from supermask_jax.analysis.rows import Row
+from supermask_jax.analysis.runs import Run
 from supermask_jax.commands.export import full_config, restore
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.entries import flat
@@ -30,7 +30,6 @@ from supermask_jax.run_files import read_masks
 from supermask_jax.training.environment import fixed_settings
 from supermask_jax.training.evaluate import Examples
 from supermask_jax.training.trainer import Trainer
-from supermask_jax.training.workdir import Workdir
 
 PyTree = Any
 
@@ -46,18 +45,22 @@ def details_of(group: Group, *, quick: bool = False) -> Details:
     With `quick` they are what the files beside the checkpoint hold.
     """
     run = next((run for run in group.runs if run.summary), group.runs[0])
-    details = Details(run.seed, masks=_stored_masks(run))
+    masks = read_masks(run.masks_path) if run.summary and run.masks_path.is_file() else {}
+    details = Details(run.seed, masks)
     if quick:
         return _without(details, "--quick was given")
     if "recipe" in run.config:
         return _without(details, "a level of pruning keeps no scores")
     try:
         config = full_config(dict(run.config))
-        job, parts = _restore(run)
+        found = restore(run.folder, run.seed)
     except (UserError, OSError) as error:
         return _without(details, str(error))
-    details = _with_scores(details, job, *parts)
-    return _with_data(details, run, config, job, *parts)
+    job, state = found.job, found.state
+    parts = state.trainable, found.frozen, state.batch_stats
+    trainable, frozen, batch_stats = job.layout.seeds_of(parts)[found.index]
+    details = _with_scores(details, job, trainable, frozen)
+    return _with_data(details, run, config, job, trainable, frozen, batch_stats)
 
 
 def _without(details: Details, reason: str) -> Details:
@@ -65,48 +68,15 @@ def _without(details: Details, reason: str) -> Details:
     return details._replace(missing=(*details.missing, text))
 
 
-def _stored_masks(run: Run) -> dict[str, np.ndarray]:
-    folder = Workdir(run.folder)
-    for path in (folder.of_seed(folder.masks, run.seed), folder.masks):
-        if run.summary and path.is_file():
-            return read_masks(path)
-    return {}
-
-
-def _restore(run: Run) -> tuple[Trainer, tuple[PyTree, PyTree, PyTree]]:
-    """Returns a run's job, and (trainable, frozen, batch statistics) of its newest checkpoint.
-
-    Raises:
-      UserError: there is none, or another process is training in the folder.
-    """
-    found = restore(run.folder, run.seed)
-    state = found.state
-    parts = state.trainable, found.frozen, state.batch_stats
-    return found.job, found.job.layout.seeds_of(parts)[found.index]
-
-
-def _with_scores(
-    details: Details, job: Trainer, trainable: PyTree, frozen: PyTree, batch_stats: PyTree
-) -> Details:
-    del batch_stats
+def _with_scores(details: Details, job: Trainer, trainable: PyTree, frozen: PyTree) -> Details:
     masks = jax.device_get(named_leaves(jax.jit(job.method.masks)(trainable, frozen)))
-    scores = trainable.get("scores", {})
-    bounds = _bounds(scores, frozen.get("aux", {}))
-    found: dict[str, LayerScores] = {
-        name: bin_scores(np.asarray(layer), masks[name], bounds[name])
-        for name, layer in named_leaves(scores).items()
-    }
+    scores, found = trainable.get("scores", {}), {}
+    aux = jax.tree.structure(scores).flatten_up_to(frozen["aux"]) if scores else []
+    for (name, layer), part in zip(named_leaves(scores).items(), aux, strict=True):
+        # Where the mask cuts, if the method fixed that at the start.
+        bounds = (float(part.low), float(part.high)) if hasattr(part, "low") else None
+        found[name] = bin_scores(np.asarray(layer), masks[name], bounds)
     return details._replace(masks=masks, scores=found)
-
-
-def _bounds(scores: PyTree, aux: PyTree) -> dict[str, tuple[float, float] | None]:
-    """Returns where the mask of each layer cuts, if the method fixed that at the start."""
-    names, treedef = list(named_leaves(scores)), jax.tree.structure(scores)
-    parts = treedef.flatten_up_to(aux) if names else []
-    return {
-        name: (float(part.low), float(part.high)) if hasattr(part, "low") else None
-        for name, part in zip(names, parts, strict=True)
-    }
 
 
 def _with_data(
@@ -163,13 +133,13 @@ def paper_points(groups: Sequence[Group], rows: Sequence[Row], root: Path) -> li
     wanted = {_subject(group.config) for group in groups if not group.dense}
     found: dict[str, Point] = {}
     for row in rows:
-        if {"accuracy", "remaining"} <= row.paper.keys():
-            flags = [flag for flag in row.flags if flag.startswith(_OF_SUBJECT)]
-            subject = _subject(flat(load_with_overrides(str(root / row.config), flags).to_dict()))
-            if subject in wanted:
-                source = row.section.paper or "paper"
-                point = paper_point(row.paper, f"{source}, {subject[2]}")
-                found.setdefault(str(point), point)  # Rows share it. As text: NaN is not NaN.
+        if not (point := paper_point(row.paper, row.section.paper or "paper")):
+            continue
+        flags = [flag for flag in row.flags if flag.startswith(_OF_SUBJECT)]
+        subject = _subject(flat(load_with_overrides(str(root / row.config), flags).to_dict()))
+        if subject in wanted:
+            point = point._replace(label=f"{point.label}, {subject[2]}")
+            found.setdefault(str(point), point)  # Rows share it. As text: NaN is not NaN.
     return list(found.values())
 
 

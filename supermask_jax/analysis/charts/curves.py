@@ -6,18 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from supermask_jax.analysis.charts.theme import (
-    HUES,
-    Rows,
-    Spec,
-    chart_of,
-    clipped,
-    colour,
-    finished,
-    log_axis,
-    padded,
-    zoom,
-)
+import altair as alt
+
+from supermask_jax.analysis.charts import theme
+from supermask_jax.analysis.charts.theme import Rows, Spec
 from supermask_jax.analysis.intervals import Interval
 
 
@@ -40,42 +32,36 @@ def curves(
       log: whether values are on a logarithmic axis.
       unit: what the values are multiplied by, 100 for fractions: these lie in [0, 1].
     """
-    import altair as alt
-
     rows = [row for row in rows if math.isfinite(row["value"]) and (row["value"] > 0 or not log)]
     means = [row for row in rows if row["seed"] == "mean"]
     ends = {row["series"]: row["epoch"] for row in means}  # Early epochs leave no room for others.
     late = [r for r in means if r["epoch"] > min(0.1 * ends[r["series"]], ends[r["series"]] - 1)]
-    low, high = padded([r["value"] for r in late], log)
+    low, high = theme.padded([r["value"] for r in late], log)
     low, high = (max(low, 0.0), min(high, 1.0)) if unit == 100 else (low, high)
-    rows = [
-        row | {k: clipped(row[k], unit, low if log else 0.0) for k in ("value", "low", "high")}
-        for row in rows
-    ]
+    names, floor = ("value", "low", "high"), low if log else 0.0
+    rows = [row | {name: theme.clipped(row[name], unit, floor) for name in names} for row in rows]
     pick = alt.selection_point(fields=["series"], bind="legend")
     near = alt.selection_point(fields=["epoch"], on="pointerover", empty=False, clear="pointerout")
     first = min((row["epoch"] for row in rows), default=1)
     scale = alt.Scale(type="log" if log else "linear", domain=[low * unit, high * unit],
                       nice=False, **({} if log else {"zero": False}))  # fmt: skip
-    axis = log_axis(low * unit, high * unit) if log else alt.Axis(tickCount=5)
+    axis = theme.log_axis(low * unit, high * unit) if log else alt.Axis(tickCount=5)
     y = alt.Y("value:Q", title=y_title, scale=scale, axis=axis)
     splits = list(dict.fromkeys(row["split"] for row in rows))
-    base = chart_of(rows, {"epoch", "value", "low", "high", "n"}).encode(
+    base = theme.chart_of(rows, {"epoch", "value", "low", "high", "n"}).encode(
         alt.X("epoch:Q", scale=alt.Scale(domain=[first, max(last, first + 1)], nice=False),
               axis=alt.Axis(tickMinStep=1, tickCount=6, grid=False)),
-        colour(colours),
+        theme.colour(colours),
         detail="split:N",
-        tooltip=[alt.Tooltip("epoch:Q"), alt.Tooltip("series:N"), alt.Tooltip("split:N"),
-                 *(alt.Tooltip(f"{k}:Q", format=".4g") for k in ("value", "low", "high")),
+        tooltip=["epoch:Q", "series:N", "split:N",
+                 *(alt.Tooltip(f"{name}:Q", format=".4g") for name in names),
                  alt.Tooltip("n:Q", title="seeds")],
     ).transform_filter(pick)  # fmt: skip
     mean = base.transform_filter("datum.seed == 'mean'").encode(
-        y,
-        opacity=alt.Opacity("split:O", title=None, scale=alt.Scale(domain=splits, range=[1, 0.5]),
-                            legend=alt.Legend() if len(splits) > 1 else None),
-    )  # fmt: skip
-    if isinstance(colours, Mapping) and len(colours) > len(HUES):
-        dashes = [[[1, 0], [6, 4], [2, 3]][i // len(HUES) % 3] for i in range(len(colours))]
+        y, opacity=alt.Opacity("split:O", title=None, legend=alt.Legend() if splits[1:] else None,
+                               scale=alt.Scale(domain=splits, range=[1, 0.5])))  # fmt: skip
+    if isinstance(colours, Mapping) and len(colours) > (hues := len(theme.HUES)):
+        dashes = [[[1, 0], [6, 4], [2, 3]][i // hues % 3] for i in range(len(colours))]
         mean = mean.encode(alt.StrokeDash("series:N", title=None,
                            scale=alt.Scale(domain=list(colours), range=dashes)))  # fmt: skip
     band = base.transform_filter("isValid(datum.low) && datum.n >= 5").mark_area(
@@ -88,7 +74,7 @@ def curves(
     rule = base.mark_rule().encode(color=alt.value("@muted"),
         opacity=alt.when(near).then(alt.value(0.5)).otherwise(alt.value(0)))  # fmt: skip
     layers = [band, seeds, line, rule, dots.add_params(near, pick)]
-    return finished(alt.layer(*layers).add_params(zoom()), 240)
+    return theme.finished(alt.layer(*layers).add_params(theme.zoom()), 240)
 
 
 def curve_rows(

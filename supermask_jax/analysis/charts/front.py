@@ -5,18 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from supermask_jax.analysis.charts.theme import (
-    PAPER,
-    Rows,
-    Spec,
-    chart_of,
-    clipped,
-    colour,
-    finished,
-    log_axis,
-    padded,
-    zoom,
-)
+import altair as alt
+
+from supermask_jax.analysis.charts import theme
+from supermask_jax.analysis.charts.theme import Rows, Spec
 from supermask_jax.analysis.front import Front, Point, on_front
 
 
@@ -37,13 +29,12 @@ def front(
       title: above it.
       labelled: whether names stand at the points, in place of a legend.
     """
-    import altair as alt
-
     placed = [row for row in points if row["remaining"] > 0 and math.isfinite(row["accuracy"])]
-    x_low, x_high = padded([r["remaining"] for r in placed if r["kind"] != "dense"], True, 0.18)
+    masked = [row["remaining"] for row in placed if row["kind"] != "dense"]
+    x_low, x_high = theme.padded(masked, True, 0.18)
     half = max((row["order"] for row in placed if row["kind"] == "way"), default=0) / 2
     shown = [r["accuracy"] for r in placed if r["kind"] != "way" or r["order"] > half]
-    y_low, y_high = padded(shown, False, 0.15)
+    y_low, y_high = theme.padded(shown, False, 0.15)
     x_high = min(x_high * (1.4 if labelled else 1), 130.0)  # Room for the last label.
     pick = alt.selection_point(fields=["series"], bind="legend")
     y_scale = alt.Scale(domain=[max(y_low, 0), min(y_high, 100)], zero=False, nice=False)
@@ -51,16 +42,14 @@ def front(
     x_title = "remaining weights, % (logarithmic)"
     x = alt.X("remaining:Q", title=x_title,
               scale=alt.Scale(type="log", domain=[x_low, x_high], nice=False),
-              axis=log_axis(x_low, x_high))  # fmt: skip
-    numbers = {"order"} | {
+              axis=theme.log_axis(x_low, x_high))  # fmt: skip
+    numbers = [
         f"{name}{end}" for name in ("accuracy", "remaining") for end in ("", "_low", "_high")
-    }
-    names = (("series", "N"), ("label", "N"), ("kind", "N"), ("accuracy", "Q"),
-             ("accuracy_low", "Q"), ("accuracy_high", "Q"), ("remaining", "Q"))  # fmt: skip
-    base = chart_of(placed, numbers).encode(
-        colour(colours, legend=not labelled),
-        tooltip=[alt.Tooltip(f"{name}:{kind}", **({"format": ".2f"} if kind == "Q" else {}))
-                 for name, kind in names],
+    ]
+    tips = [alt.Tooltip(f"{name}:Q", format=".2f") for name in numbers[:4]]
+    base = theme.chart_of(placed, {"order", *numbers}).encode(
+        theme.colour(colours, legend=not labelled),
+        tooltip=["series:N", "label:N", "kind:N", *tips],
     ).transform_filter(pick)  # fmt: skip
 
     def of(*kinds: str) -> alt.Chart:
@@ -86,10 +75,10 @@ def front(
     if labelled:
         for side, (dx, dy, align) in _SIDES.items():
             text = of(*every, "dense").transform_filter(f"datum.side == '{side}'")
-            kwargs = {"dx": dx, "dy": dy, "align": align, "fontSize": 11}
+            text = text.mark_text(dx=dx, dy=dy, align=align, fontSize=11)
             place = x if side != "start" else alt.value(4)
-            layers.append(text.mark_text(**kwargs).encode(x=place, y=y, text="label:N"))
-    return finished(alt.layer(*layers).add_params(zoom()), 320, title)
+            layers.append(text.encode(x=place, y=y, text="label:N"))
+    return theme.finished(alt.layer(*layers).add_params(theme.zoom()), 320, title)
 
 
 # Where a label stands: offset in pixels, and which of its ends is at the mark.
@@ -111,7 +100,7 @@ def point_row(point: Point, series: str, kind: str, order: int = 0, side: str = 
     row = {"series": series, "label": point.label, "kind": kind, "order": order, "side": side}
     for name, value in (("accuracy", point.accuracy), ("remaining", point.remaining)):
         row[name] = 100 * value.mean
-        row[f"{name}_low"], row[f"{name}_high"] = (clipped(v, 100) for v in value[1:3])
+        row[f"{name}_low"], row[f"{name}_high"] = (theme.clipped(v, 100) for v in value[1:3])
     return row
 
 
@@ -136,5 +125,5 @@ def front_of_rows(found: Front, title: str) -> Spec:
     for p in found.dense:
         label = f"{p.label}, dense: {100 * p.accuracy.mean:.2f} %"
         rows.append(point_row(p._replace(label=label), "dense", "dense", side="start"))
-    colours = {"ours": "@s0", **{p.label: PAPER for p in found.papers}, "dense": "@s3"}
+    colours = {"ours": "@s0", **{p.label: theme.PAPER for p in found.papers}, "dense": "@s3"}
     return front(rows, colours, title=title, labelled=True)

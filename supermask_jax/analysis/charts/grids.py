@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+import altair as alt
 import numpy as np
 
 from supermask_jax.analysis.charts.theme import FATES, Spec, chart_of, colour, finished, zoom
@@ -14,22 +15,19 @@ def histogram(
     edges: np.ndarray, counts: Mapping[str, np.ndarray], cuts: Iterable[float]
 ) -> Spec:  # fmt: skip
     """How many scores lie where (logarithmic), by what the mask makes of them, and its cuts."""
-    import altair as alt
-
     rows, base = [], np.zeros(len(edges) - 1)
-    nothing = {"cut": math.nan}
     for fate in FATES:
         found = counts[fate]
         rows += [
             {"fate": fate, "from": edges[i], "to": edges[i + 1], "count": int(found[i]),
-             "bottom": max(base[i], 0.5), "top": base[i] + found[i]} | nothing
+             "bottom": max(base[i], 0.5), "top": base[i] + found[i], "cut": math.nan}
             for i in np.flatnonzero(found)
         ]  # fmt: skip
         base = base + found
     empty = dict.fromkeys(("fate", "from", "to", "count", "bottom", "top"), "")
     rows += [empty | {"cut": cut} for cut in cuts if edges[0] <= cut <= edges[-1]]
     top = 10 ** math.ceil(math.log10(max(base.max(), 10)))
-    shown = [fate for fate in FATES if np.any(counts[fate])]
+    shown = {fate: hue for fate, hue in FATES.items() if np.any(counts[fate])}
     pick = alt.selection_point(fields=["fate"], bind="legend")
     x = alt.X("from:Q", title="score", axis=alt.Axis(tickCount=4, grid=False),
               scale=alt.Scale(domain=[float(edges[0]), float(edges[-1])], nice=False))  # fmt: skip
@@ -39,7 +37,7 @@ def histogram(
     base = chart_of(rows, {"from", "to", "count", "bottom", "top", "cut"})
     tips = [alt.Tooltip(f"{name}:Q", format=".3g") for name in ("from", "to")]
     bars = base.transform_filter("isValid(datum.count)").mark_rect(clip=True).encode(
-        x, y, colour({fate: FATES[fate] for fate in shown}, "fate"), x2="to:Q", y2="top:Q",
+        x, y, colour(shown, "fate"), x2="to:Q", y2="top:Q",
         tooltip=["fate:N", *tips, alt.Tooltip("count:Q", format=",")],
     ).transform_filter(pick).add_params(pick)  # fmt: skip
     rule = base.transform_filter("isValid(datum.cut)").mark_rule(
@@ -60,8 +58,6 @@ def layer_heatmap(
       title: what they are.
       log: whether colours go by the logarithm.
     """
-    import altair as alt
-
     every = math.ceil(len(epochs) / min(60, max(6, 6000 // len(names))))
     kept = range(len(epochs) - 1, -1, -every)[::-1]  # The last one always.
     rows = [
@@ -90,8 +86,6 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Spec:
     Blue is right, orange wrong, as strong as the share of the row; wrong ones by their root, so
     that few are seen.
     """
-    import altair as alt
-
     count = len(names)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     wrong = np.sqrt(shares / max(float((shares * (1 - np.eye(count))).max()), 1e-9))

@@ -9,14 +9,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import altair as alt
 import numpy as np
 
 from supermask_jax import files
-
-if TYPE_CHECKING:
-    import altair as alt
 
 Spec = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -40,9 +38,8 @@ PAPER = "@s1"  # the papers' points, and what a mask inverts; no run has this co
 HUES = ("@s0", "@s2", "@s3", "@s4", "@s5")
 FATES = {"hidden": "@hidden", "kept": "@s0", "inverted": "@s1"}  # in the order they are stacked
 
-_FONT = "system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
 THEME: Spec = {
-    "font": _FONT,
+    "font": "system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif",
     "background": "@panel",
     "view": {"stroke": None},
     "axis": {"labelColor": "@muted", "titleColor": "@ink", "gridColor": "@grid",
@@ -101,17 +98,14 @@ def table_of(spec: Spec) -> str:
 
 def chart_of(rows: Rows, numbers: set[str]) -> alt.Chart:
     """A chart of rows, as CSV; `numbers` are the columns of these."""
-    import altair as alt
-
     columns = list(rows[0]) if rows else sorted(numbers)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([_cell(row[name]) for name in columns] for row in rows)
     kinds = {name: "number" if name in numbers else "string" for name in columns}
-    return alt.Chart(
-        alt.Data(values=text.getvalue(), format=alt.CsvDataFormat(type="csv", parse=kinds))
-    )
+    read = alt.CsvDataFormat(type="csv", parse=kinds)
+    return alt.Chart(alt.Data(values=text.getvalue(), format=read))
 
 
 def _cell(value: Any) -> Any:
@@ -124,8 +118,6 @@ def colour(
     colours: Mapping[str, str] | Sequence[str], field: str = "series", *, legend: bool = True
 ) -> alt.Color:
     """The colour of a series: as `colours` say, or along one ramp where they are names alone."""
-    import altair as alt
-
     ramp = not isinstance(colours, Mapping)
     scale = alt.Scale(domain=list(colours), range="ordinal" if ramp else list(colours.values()))
     kind, show = "O" if ramp else "N", legend and colours
@@ -135,11 +127,8 @@ def colour(
 
 def zoom(encodings: Sequence[str] = ("x", "y")) -> alt.Parameter:
     """With the shift key, so that the wheel goes on turning the page."""
-    import altair as alt
-
-    return alt.selection_interval(
-        bind="scales", encodings=list(encodings), zoom="wheel![event.shiftKey]"
-    )
+    wheel = "wheel![event.shiftKey]"
+    return alt.selection_interval(bind="scales", encodings=list(encodings), zoom=wheel)
 
 
 def finished(chart: alt.LayerChart | alt.Chart, height: int, title: str = "") -> Spec:
@@ -171,8 +160,6 @@ def clipped(value: float, unit: float, floor: float = 0.0) -> float:
 
 def log_axis(low: float, high: float) -> alt.Axis:
     """An axis with 1, 2 and 5 times powers of ten, or fewer; within a power as Vega has it."""
-    import altair as alt
-
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
         ticks = [f * 10.0**power for power in powers for f in factors]

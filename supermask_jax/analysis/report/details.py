@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# What a mask makes of a weight, in the order that bars are stacked.
-FATES = ("hidden", "kept", "inverted")
+from supermask_jax.analysis.charts.theme import FATES
 
 _BINS = 64
 

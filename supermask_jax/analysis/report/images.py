@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -17,15 +17,25 @@ KEPT, INVERTED = (43, 127, 201), (224, 108, 31)
 _GAP = (128, 128, 128, 70)
 
 
-def picture(pixels: np.ndarray, alt: str, width: int, label: str = "") -> dict[str, Any]:
-    """Returns a tile of uint8 pixels [H, W, 1, 3 or 4]: about `width` points wide."""
+class Picture(NamedTuple):
+    """A picture in the page, of a size in CSS pixels."""
+
+    uri: str
+    alt: str
+    label: str
+    width: int
+    height: int
+
+
+def picture(pixels: np.ndarray, alt: str, width: int, label: str = "") -> Picture:
+    """Returns uint8 pixels [H, W, 1, 3 or 4] as a picture: about `width` points wide."""
     buffer = io.BytesIO()
     squeezed = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
     Image.fromarray(np.ascontiguousarray(squeezed)).save(buffer, "PNG", optimize=True)
     uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    scale = max(1, width // pixels.shape[1])
-    size = {"width": pixels.shape[1] * scale, "height": pixels.shape[0] * scale}
-    return {"uri": uri, "alt": alt, "label": label, **size}
+    height, wide = pixels.shape[:2]
+    scale = max(1, width // wide)
+    return Picture(uri, alt, label, wide * scale, height * scale)
 
 
 def signed_pixels(values: np.ndarray) -> np.ndarray:

@@ -1,23 +1,22 @@
-"""The whole page: what stands where."""
+"""The page: what it holds, and the template ``report.html`` filled with it."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from supermask_jax.analysis.charts import curves, theme
 from supermask_jax.analysis.charts.front import front, point_row
-from supermask_jax.analysis.charts.theme import HUES, PAPER
+from supermask_jax.analysis.charts.theme import HUES, PAPER, Spec
 from supermask_jax.analysis.front import Point
-from supermask_jax.analysis.intervals import Interval
-from supermask_jax.analysis.report import inside, numbers, tables
+from supermask_jax.analysis.intervals import Interval, mask_bytes, percent
+from supermask_jax.analysis.report import inside, tables
 from supermask_jax.analysis.report.details import Details
-from supermask_jax.analysis.report.inside import chart, grid, note
-from supermask_jax.analysis.report.numbers import Ladder, share, with_unit
-from supermask_jax.analysis.report.reading import Group, Run
-from supermask_jax.analysis.report.tables import Block
+from supermask_jax.analysis.report.groups import SPLITS, Group, differing, ladders
 
 
 class Origin(NamedTuple):
@@ -27,51 +26,75 @@ class Origin(NamedTuple):
     time: str
 
 
-def sections(
+def content(
     groups: Sequence[Group], details: Sequence[Details], papers: Sequence[Point]
-) -> list[dict[str, Any]]:
-    """Returns what the page holds: {"id", "title", "blocks", "folded"} of each section.
+) -> dict[str, Any]:
+    """Returns what the page holds; of it "charts" is {name of a chart: its specification}.
 
     Args:
-      groups: at least one, from `reading.group_runs`.
+      groups: at least one, from `group_runs`.
       details: of one run of each group.
       papers: the papers' points for these networks, methods, data sets and protocols.
     """
-    ladders, alone, groups = numbers.ladders(groups)
-    found = [
-        _section("result", "Result", _result(groups, alone, ladders, papers)),
-        _section("training", "Training", _training(groups, alone, ladders)),
-    ]
-    several = len(groups) > 1
-    for i, (group, of_it) in enumerate(zip(groups, details, strict=True)):
-        title = group.label if several else "Inside the network"
-        seeds = [tables.seeds_table(group, named=True)] if several else []
-        blocks = [*seeds, *inside.blocks(group, of_it, f"group-{i}")]
-        found.append(_section(f"group-{i}", title, blocks, folded=several))
-    found.append(_section("settings", "Settings", _settings(groups)))
-    return [section for section in found if section["blocks"]]
+    cells = ladders(groups)
+    levels = [group for found in cells.values() for group in found]
+    alone = [group for group in groups if group not in levels]
+    labels = [group.label for group in alone]
+    colours = dict(zip([*labels, *cells], itertools.cycle(HUES), strict=False))
+    charts: dict[str, Spec] = {}
+    if cells or not all(group.dense for group in alone):
+        charts["front"] = _front(alone, cells, papers, colours)
+    if alone:
+        charts |= _curves(alone, labels, {label: colours[label] for label in labels}, "")
+    for i, found in enumerate(cells.values()):
+        names = [f"level {group.config.get('level', 0)}" for group in found]
+        charts |= _curves(found, names, names, f"ladder-{i}-")
+    views = list(map(_view, itertools.count(), groups, details))
+    for view in views:
+        charts |= {f"{view['id']}-{name}": spec for name, spec in view.pop("charts").items()}
+    runs = [run for group in groups for run in group.runs]
+    return {
+        "groups": groups,
+        "alone": alone,
+        "ladders": list(cells),
+        "charts": charts,
+        "views": views,
+        "papers": papers,
+        "commands": dict.fromkeys(run.env["command"] for run in runs if run.env.get("command")),
+        "settings": tables.settings_table(groups),
+        "differing": differing([group.config for group in groups]),
+        "environment": tables.environment_table(groups),
+    }
 
 
-def _section(id_: str, title: str, blocks: Sequence[Block | None], *, folded: bool = False) -> Any:
-    return {"id": id_, "title": title, "blocks": [b for b in blocks if b], "folded": folded}
+def _view(i: int, group: Group, details: Details) -> dict[str, Any]:
+    """What is told of one group."""
+    classes, matrix = inside.class_names(group.config, details), details.confusion
+    confused = () if matrix is None else (tables.pairs_table, tables.recall_table)
+    return {
+        "id": f"group-{i}",
+        "group": group,
+        "details": details,
+        "charts": inside.charts(group, details, classes),
+        "seeds": tables.seeds_table(group),
+        "layers": tables.layers_table(details.masks) if details.masks else None,
+        "first": inside.first_layer(details, classes),
+        "mistakes": inside.mistakes(details, classes),
+        "confused": [table(matrix, classes) for table in confused],
+    }
 
 
-def report(groups: Sequence[Group], found: Sequence[dict[str, Any]], origin: Origin) -> str:
-    """Returns the report as the text of an HTML file; `found` is from `sections`."""
+def render(found: Mapping[str, Any], origin: Origin) -> str:
+    """Returns the report as the text of an HTML file; `found` is from `content`."""
     import jinja2
 
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     env = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True)
-    groups = numbers.ladders(groups)[2]
-    title, several = ", ".join(group.label for group in groups), len(groups) > 1
-    waiting = [group for group in groups if not group.finished and not group.lost]
+    env.filters |= {"percent": percent, "share": tables.share, "duration": tables.duration,
+                    "short": tables.short_name, "bytes": mask_bytes}  # fmt: skip
     return env.get_template("report.html").render(
-        title=title if len(title) < 120 else f"{len(groups)} settings",
-        heading=f"{len(groups)} settings compared" if several else title,
-        verdict=_verdict(groups),
-        states=[*map(_state, waiting), *(_left_out(g) for g in groups if g.diverged)],
-        numbers=None if several else _numbers(groups[0]),
-        sections=found,
+        **found,
+        splits=SPLITS,
         bundle=_bundle(),
         light=theme.LIGHT,
         dark=theme.DARK,
@@ -88,166 +111,53 @@ def _bundle() -> str:
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
-def charts_of(blocks: Sequence[Any]) -> Iterator[Block]:
-    """Returns the charts in blocks of the page, or in its sections."""
-    for block in filter(None, blocks):
-        if block.get("kind") == "chart":
-            yield block
-        yield from charts_of(block.get("blocks", ()))
-        for column in block.get("columns", ()):
-            yield from charts_of(column or ())
-
-
-def _verdict(groups: Sequence[Group]) -> str:
-    best = max(groups, key=lambda group: numbers.headline(group).accuracy.mean)
-    found, config = numbers.headline(best), best.config
-    about = f"{config['model.name']} on {config['data.name']}, {config['method.name']}"
-    text = f"Most accurate: {best.label}," if len(groups) > 1 else f"{about}:"
-    text += f" {found.what} {with_unit(found.accuracy)}"
-    if not best.dense:
-        text += f" with {with_unit(found.remaining)} of the weights"
-    seeds, masks = found.accuracy.n, numbers.sampled(best)
-    told = ([f"mean of {seeds} seeds"] if seeds > 1 else []) + ([masks] if masks else [])
-    return ", ".join([text, *told]) + "."
-
-
-def _state(group: Group) -> str:
-    at = [run.lines[-1]["epoch"] for run in group.runs if not run.summary]
-    where = f"epoch {min(at)} of {group.config['epochs']}"
-    if len(group.runs) > 1:
-        where = f"{len(at)} of {len(group.runs)} seeds are open, the least at {where}"
-    return f"{group.label} is not finished: {where}. This is what is there."
-
-
-def _left_out(group: Group) -> str:
-    if group.lost:
-        places = ", ".join(_end(run) for run in group.runs)
-        return f"{group.label} diverged: {places}. This is what was there before."
-    seeds = ", ".join(f"seed {seed} by step {step}" for seed, step in group.diverged)
-    return f"{group.label} is shown without what diverged: {seeds}."
-
-
-def _end(run: Run) -> str:
-    where = f"epoch {run.lines[-1]['epoch'] + 1} of {run.config['epochs']}"
-    return f"seed {run.seed} by step {run.diverged[run.seed]} in {where}"
-
-
-def _numbers(group: Group) -> list[tuple[str, str, str | None]]:
-    found, run, config = numbers.headline(group), group.runs[0], group.config
-    weights, masks = run.summary.get("num_weights"), numbers.sampled(group)
-    left = None if group.dense or not weights else f"{found.remaining.mean * weights:,.0f} left"
-    subset = config.get("data.subset")
-
-    def told(value: Interval) -> tuple[str, str]:
-        rest = with_unit(value).partition(" % ")[2]
-        return share(value.mean), ", ".join(filter(None, [rest, masks]))
-
-    return [
-        (found.what, *told(found.accuracy)),
-        ("remaining weights", *(("all", "dense") if group.dense else told(found.remaining))),
-        ("weights", f"{weights:,}" if weights else "unknown", left),
-        ("seeds", str(found.accuracy.n), f"protocol: {config['protocol']}"),
-        ("data", str(config["data.name"]), f"a subset of {subset:,}" if subset else None),
-        ("time a run", numbers.time_of(group), str(run.env.get("device", "unknown device"))),
-    ]
-
-
-def _result(
-    groups: Sequence[Group], alone: Sequence[Group], ladders: Sequence[Ladder],
-    papers: Sequence[Point],
-) -> list[Block | None]:  # fmt: skip
-    several = len(groups) > 1
-    table = tables.groups_table(groups) if several else tables.seeds_table(groups[0], named=False)
-    beside = [None if several else table, tables.papers_table(groups, papers)]
-    if all(group.dense for group in alone) and not ladders:
-        return [table]
-    colours = dict(zip([g.label for g in alone] + [x.label for x in ladders], _cycle(),
-                       strict=False))  # fmt: skip
+def _front(
+    alone: Sequence[Group], cells: Mapping[str, Sequence[Group]], papers: Sequence[Point],
+    colours: Mapping[str, str],
+) -> Spec:  # fmt: skip
     rows = [row for group in alone for row in _point_rows(group)]
-    rows += [point_row(numbers.point(g), ladder.label, "level", g.config.get("level", 0))
-             for ladder in ladders for g in ladder.levels]  # fmt: skip
+    rows += [point_row(group.point, cell, "level", group.config.get("level", 0))
+             for cell, levels in cells.items() for group in levels]  # fmt: skip
     rows += [point_row(point, point.label, "paper") for point in papers]
-    spec = front(rows, colours | {p.label: PAPER for p in papers}, y_title="accuracy, %")
-    text = "Means with 95 % intervals, and each seed; dense networks are lines across. "
-    ways = dict.fromkeys(numbers.SPLITS[g.watched] for g in alone if not g.dense)
-    text += f"Thin: the way over epochs, on {' or '.join(ways)} data. " if ways else ""
-    text += "Diamonds: the paper, as printed there." if papers else (
-        "No paper has a row for this network, method, data set and protocol.")  # fmt: skip
-    drawn = [chart("front", "Accuracy against remaining weights", spec, text)]
-    return [table if several else None, grid(drawn, beside if any(beside) else None, least=440)]
-
-
-def _cycle() -> Iterator[str]:
-    while True:
-        yield from HUES
+    return front(rows, {**colours, **{p.label: PAPER for p in papers}}, y_title="accuracy, %")
 
 
 def _point_rows(group: Group) -> list[dict[str, Any]]:
     """A group on the front: its mean, its seeds, and its way over epochs."""
-    found, label = numbers.point(group), group.label
     if group.dense:
-        return [point_row(found, label, "dense")]
-    one = functools.partial(Interval, low=float("nan"), high=float("nan"), n=1)
-    watched = numbers.curve(group, lambda line: line.get(f"{group.watched}_accuracy"))
-    kept = numbers.curve(group, lambda line: line["remaining_weights"])
-    rows = [
-        point_row(Point(label, one(x.mean), one(y.mean)), label, "way", epoch)
-        for epoch, x, y in zip(kept.epochs, kept.values, watched.values, strict=True)
-    ]
-    seeds = [run.summary for run in group.runs if run.summary]
-    rows += [
-        point_row(Point(label, one(s["remaining_weights"]), one(s["test_accuracy"])), label, "seed")
-        for s in (seeds if len(seeds) > 1 else ())
-    ]
-    return [*rows, point_row(found, label, "runs")]
+        return [point_row(group.point, group.label, "dense")]
+
+    def at(remaining: float, accuracy: float, kind: str, order: int = 0) -> dict[str, Any]:
+        one = (Interval(x, math.nan, math.nan, 1) for x in (remaining, accuracy))
+        return point_row(Point(group.label, *one), group.label, kind, order)
+
+    watched, kept = group.curve(f"{group.watched}_accuracy"), group.curve("remaining_weights")
+    way = zip(kept.epochs, kept.values, watched.values, strict=True)
+    rows = [at(x.mean, y.mean, "way", epoch) for epoch, x, y in way]
+    done = [run.summary for run in group.runs if run.summary]
+    if len(done) > 1:
+        rows += [at(run["remaining_weights"], run["test_accuracy"], "seed") for run in done]
+    return [*rows, point_row(group.point, group.label, "runs")]
 
 
-def _training(
-    groups: Sequence[Group], alone: Sequence[Group], ladders: Sequence[Ladder]
-) -> list[Block | None]:
-    found: list[Block | None] = []
-    if alone:
-        names = [group.label for group in alone]
-        found += _curves(alone, names, dict(zip(names, _cycle(), strict=False)), "")
-    for i, ladder in enumerate(ladders):
-        names = [f"level {group.config.get('level', 0)}" for group in ladder.levels]
-        found.append(inside.heading(f"{ladder.label}, level by level"))
-        found += _curves(ladder.levels, names, names, f"ladder-{i}-")
-    if any(len(group.runs) > 1 for group in groups):
-        found.append(note("Bands are 95 % intervals of the mean over seeds; of fewer than five "
-                          "seeds the thin lines are the seeds themselves."))  # fmt: skip
-    return found
-
-
-def _curves(groups: Sequence[Group], names: Sequence[str], colours: Any, prefix: str) -> list[Any]:
+def _curves(
+    groups: Sequence[Group], names: Sequence[str], colours: Any, prefix: str
+) -> dict[str, Spec]:
+    """Accuracy, loss and remaining weights over epochs; the last where something is trained."""
     last = max(group.config["epochs"] for group in groups)
 
-    def drawn(what: str, title: str, y_title: str, **options: Any) -> list[Block]:
+    def drawn(what: str, y_title: str, **options: Any) -> Spec:
         rows = []
         for group, name in zip(groups, names, strict=True):
-            splits = (group.watched, "train") if what != "remaining" else ("",)
-            for split in splits:
-                key = f"{split}_{what}" if split else "remaining_weights"
-                curve = numbers.curve(group, lambda line, key=key: line.get(key))
-                rows += curves.curve_rows(name, numbers.SPLITS.get(split, ""), *curve)
-        spec = curves.curves(rows, y_title, colours=colours, last=last, **options)
-        return [chart(f"{prefix}{what}", title, spec)]
+            for split in ("",) if what == "remaining_weights" else (f"{group.watched}_", "train_"):
+                curve = group.curve(split + what)
+                rows += curves.curve_rows(name, SPLITS.get(split[:-1], ""), *curve)
+        return curves.curves(rows, y_title, colours=colours, last=last, **options)
 
-    pruned = all("level" in group.config or group.dense for group in groups)
-    return [grid(
-        drawn("accuracy", "Accuracy", "accuracy, %", unit=100),
-        drawn("loss", "Loss (logarithmic)", "loss", log=True),
-        None if pruned else drawn("remaining", "Remaining weights (logarithmic)",
-                                  "remaining weights, %", log=True, unit=100),
-    )]  # fmt: skip
-
-
-def _settings(groups: Sequence[Group]) -> list[Block | None]:
-    runs = [run for group in groups for run in group.runs]
-    commands = dict.fromkeys(run.env["command"] for run in runs if run.env.get("command"))
-    fold = functools.partial(dict, kind="fold")
-    return [
-        *({"kind": "code", "text": command} for command in commands),
-        fold(title="Config", blocks=[tables.settings_table(groups)]),
-        fold(title="Environment", blocks=[tables.environment_table(runs)]),
-    ]
+    found = {
+        "accuracy": drawn("accuracy", "accuracy, %", unit=100),
+        "loss": drawn("loss", "loss", log=True),
+    }
+    if not all("level" in group.config or group.dense for group in groups):
+        found["remaining"] = drawn("remaining_weights", "remaining weights, %", log=True, unit=100)
+    return {f"{prefix}{name}": spec for name, spec in found.items()}

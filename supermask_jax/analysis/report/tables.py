@@ -1,188 +1,134 @@
-"""The tables, as blocks of the template: groups, seeds, layers, mistakes, settings, environment."""
+"""The tables of the report: groups, seeds, layers, mistakes, settings, environment."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from supermask_jax.analysis.front import Point
-from supermask_jax.analysis.intervals import Interval, mask_bytes, percent
-from supermask_jax.analysis.report import numbers, reading
-from supermask_jax.analysis.report.details import Details, dead_units
-from supermask_jax.analysis.report.numbers import share
-from supermask_jax.analysis.report.reading import Group, Run
+from supermask_jax.analysis.intervals import Interval
+from supermask_jax.analysis.report.details import dead_units
+from supermask_jax.analysis.report.groups import Group, differing, interval_of
+from supermask_jax.analysis.runs import Run
+from supermask_jax.analysis.tables import Table
 from supermask_jax.entries import flat
 
-Block = dict[str, Any]
+_OF_SEED = {"test %": "test_accuracy", "val. %": "val_accuracy", "train %": "train_accuracy",
+            "remaining %": "remaining_weights"}  # fmt: skip
 
 
-def table(head: Sequence[str], rows: Sequence[Any], caption: str = "", **more: Any) -> Block:
-    """Returns a table; the first cell of a row is its heading.
-
-    Args:
-      head: names of the columns.
-      rows: texts and numbers, or {"text", "small"}.
-      caption: above it.
-      **more: "foot", a last row; "text", whether cells are long.
-    """
-    return {"kind": "table", "head": head, "rows": rows, "caption": caption} | more
+def short_name(layer: str) -> str:
+    """Returns ``dense1`` for ``dense1/kernel``."""
+    return layer.removesuffix("/kernel")
 
 
-def stacked(value: Interval) -> dict[str, str]:
-    """A mean in percent with its interval in a line under it."""
-    mean, _, interval = percent(value).partition(" ")
-    return {"text": mean, "small": interval}
+def share(value: float, digits: int = 2) -> str:
+    """Returns a fraction in percent: ``3.77 %``."""
+    return f"{100 * value:.{digits}f} %"
 
 
-def groups_table(groups: Sequence[Group]) -> Block:
-    """Returns the comparison of groups."""
-    rows = []
-    for group in groups:
-        found, masks = numbers.headline(group), numbers.sampled(group)
-        label = {"text": group.label, "small": masks} if masks else group.label
-        rows.append([
-            label, stacked(found.accuracy), "dense" if group.dense else stacked(found.remaining),
-            found.accuracy.n, numbers.time_of(group),
-            "finished" if group.finished else found.what,
-        ])  # fmt: skip
-    head = ("runs", "accuracy %", "remaining %", "n", "time a run", "state")
-    return table(head, rows, "Means over seeds, with 95 % intervals (Student's t)")
+def duration(total: float) -> str:
+    """Returns seconds as ``41 s``, ``3.2 min`` or ``1.5 h``."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if total >= 2 * size:
+            return f"{total / size:.1f} {unit}"
+    return f"{total:.1f} s" if total < 10 else f"{total:.0f} s"
 
 
-def papers_table(groups: Sequence[Group], papers: Sequence[Point]) -> Block | None:
-    """Returns our points beside the papers'; None without any of theirs."""
-    if not papers:
-        return None
-    points = [*papers, *(numbers.point(group) for group in groups if not group.dense)]
-    rows = [[p.label, stacked(p.accuracy), stacked(p.remaining)] for p in points]
-    return table(("", "accuracy %", "remaining %"), rows, "Beside the paper")
-
-
-def seeds_table(group: Group, *, named: bool) -> Block:
+def seeds_table(group: Group) -> Table:
     """Returns a table of the runs of a group, with means and intervals under it."""
-    names = {"test %": "test_accuracy", "val. %": "val_accuracy",
-             "train %": "train_accuracy", "remaining %": "remaining_weights"}  # fmt: skip
-    names = {
-        title: name for title, name in names.items()
-        if not (group.dense and name == "remaining_weights")
-        and any(numbers.final(run, name) is not None for run in group.runs)
+    columns = {
+        title: [run.summary.get(name, run.lines[-1].get(name)) for run in group.runs]
+        for title, name in _OF_SEED.items() if not (group.dense and name == "remaining_weights")
     }  # fmt: skip
-    epochs = [_epochs(run) for run in group.runs]
-    told = ["epochs"] if len(set(epochs)) > 1 else []
+    columns = {title: found for title, found in columns.items() if set(found) != {None}}
     rows = [
-        [run.seed, *(_percent(numbers.final(run, name)) for name in names.values()),
-         *([done] if told else []), numbers.duration(numbers.seconds(run))]
-        for run, done in zip(group.runs, epochs, strict=True)
+        (run.seed, *(_mean(values[i : i + 1]) for values in columns.values()), _epochs(run),
+         duration(run.seconds))
+        for i, run in enumerate(group.runs)
     ]  # fmt: skip
-    foot = ["mean", *(_mean(group, name) for name in names.values()), *([""] if told else []), ""]
-    caption = f"Seeds of {group.label}" if named else "Seeds"
-    caption += "" if told else f", {epochs[0]} epochs"
-    if masks := numbers.sampled(group):
-        caption += f"; accuracy and remaining weights: {masks}"
-    return table(("seed", *names, *told, "time"), rows, caption,
-                 foot=foot if len(rows) > 1 else None)  # fmt: skip
+    foot = ("mean", *map(_mean, columns.values()), "", "") if len(rows) > 1 else ()
+    caption = f"Seeds of {group.label}"
+    if group.sampled:
+        caption += f"; accuracy and remaining weights: {group.sampled}"
+    return Table(("seed", *columns, "epochs", "time"), rows, foot, caption)
 
 
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.2f}"
+def _mean(values: Sequence[float | None]) -> Interval | str:
+    found = [value for value in values if value is not None]
+    return interval_of(found) if found else ""
 
 
 def _epochs(run: Run) -> str:
-    last, planned = run.lines[-1]["epoch"], run.config["epochs"]
-    return str(last) if run.summary else f"{last} of {planned}"
+    return str(run.epoch) if run.summary else f"{run.epoch} of {run.config['epochs']}"
 
 
-def _mean(group: Group, name: str) -> dict[str, str] | str:
-    values = [value for run in group.runs if (value := numbers.final(run, name)) is not None]
-    return stacked(numbers.interval_of(values)) if values else ""
+def layers_table(masks: Mapping[str, np.ndarray]) -> Table:
+    """Returns what masks leave of each layer."""
 
+    def line(name: str, shape: str, counts: np.ndarray, units: str) -> list[str]:
+        size, kept, inverted, dead = map(int, counts)
+        hidden, left = size - kept - inverted, kept + inverted
+        shares = share(left / size), share(inverted / max(left, 1), 1)
+        counted = (f"{x:,}" for x in (size, kept, inverted, hidden))
+        return [name, shape, *counted, *shares, f"{dead:,}{units}"]
 
-def layers_table(details: Details, masks: str) -> Block:
-    """Returns what the masks of one run, named `masks`, leave of each layer."""
-
-    def line(name: str, shape: str, counts: Sequence[int], dead: str) -> list[str]:
-        size, kept, inverted = map(int, counts)
-        return [name, shape, f"{size:,}", f"{kept:,}", f"{inverted:,}",
-                f"{size - kept - inverted:,}", share((kept + inverted) / size),
-                share(inverted / max(kept + inverted, 1), 1), dead]  # fmt: skip
-
-    rows, totals = [], np.zeros(4, np.int64)
-    for name, mask in details.masks.items():
-        counts = mask.size, np.sum(mask > 0), np.sum(mask < 0)
-        dead = dead_units(mask)
-        totals += (*counts, dead)
-        shape = " × ".join(map(str, mask.shape))
-        told = f"{dead:,} of {mask.shape[-1]:,}"
-        rows.append(line(numbers.short_name(name), shape, counts, told))
-    foot = line("all", "", totals[:3], f"{totals[3]:,}")
+    rows, total = [], np.zeros(4, np.int64)
+    for name, mask in masks.items():
+        counts = np.array([mask.size, np.sum(mask > 0), np.sum(mask < 0), dead_units(mask)])
+        shape, units = " × ".join(map(str, mask.shape)), f" of {mask.shape[-1]:,}"
+        rows.append(line(short_name(name), shape, counts, units))
+        total += counts
     head = ("layer", "shape", "weights", "kept", "inverted", "hidden", "remaining",
             "of them inverted", "dead units")  # fmt: skip
-    caption = (
-        f"{masks} of seed {details.seed}. A dead unit has no weight left. The masks hold "
-        f"{mask_bytes(details.masks):,} bytes of information (entropy, layer by layer)."
-    )
-    return table(head, rows, caption, foot=foot)
+    return Table(head, rows, line("all", "", total, ""))
 
 
-def pairs_table(matrix: np.ndarray, names: Sequence[str], most: int = 8) -> Block:
+def pairs_table(matrix: np.ndarray, names: Sequence[str], most: int = 8) -> Table:
     """Returns the pairs of classes that are mistaken for each other most, in either direction."""
-    pairs = sorted(
-        itertools.combinations(range(len(names)), 2),
-        key=lambda pair: -(matrix[pair] + matrix[pair[::-1]]),
-    )
+    both = matrix + matrix.T
+    pairs = sorted(itertools.combinations(range(len(names)), 2), key=lambda pair: -both[pair])
     rows = [
-        [f"{names[i]} and {names[j]}", matrix[i, j] + matrix[j, i],
-         f"{matrix[i, j]} true {names[i]}, {matrix[j, i]} true {names[j]}"]
-        for i, j in pairs[:most] if matrix[i, j] + matrix[j, i]
+        (f"{names[i]} and {names[j]}", both[i, j],
+         f"{matrix[i, j]} true {names[i]}, {matrix[j, i]} true {names[j]}")
+        for i, j in pairs[:most] if both[i, j]
     ]  # fmt: skip
-    if not rows:
-        return {"kind": "note", "text": "No class is mistaken for another."}
-    return table(("classes", "mistaken", "of these"), rows, "Most confused pairs")
+    return Table(("classes", "mistaken", "of these"), rows, caption="Most confused pairs")
 
 
-def recall_table(matrix: np.ndarray, names: Sequence[str], most: int = 20) -> Block:
+def recall_table(matrix: np.ndarray, names: Sequence[str], most: int = 20) -> Table:
     """Returns recall and precision of each class, the worst first."""
     hits, true, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
     recall = hits / np.maximum(true, 1)
     rows = [
-        [names[i], share(recall[i], 1), share(hits[i] / max(predicted[i], 1), 1), f"{true[i]:,}"]
+        (names[i], share(recall[i], 1), share(hits[i] / max(predicted[i], 1), 1), f"{true[i]:,}")
         for i in np.argsort(recall, kind="stable")[:most]
     ]
-    return table(("class", "recall", "precision", "images"), rows, "Worst classes first")
+    return Table(("class", "recall", "precision", "images"), rows, caption="Worst classes first")
 
 
-def settings_table(groups: Sequence[Group]) -> Block:
-    """Returns the entries of the configs; those that differ stand first and are marked."""
+def settings_table(groups: Sequence[Group]) -> Table:
+    """Returns the entries of the configs; those that differ stand first."""
     configs = [group.config for group in groups]
-    other = reading.differing(configs)
+    other = differing(configs)
     keys = sorted({key for config in configs for key in config}, key=lambda k: (k not in other, k))
-    rows = [
-        [{"text": key, "differs": True} if key in other else key,
-         *(_setting(config[key]) if key in config else "none" for config in configs)]
-        for key in keys
-    ]  # fmt: skip
-    return table(("entry", *(group.label for group in groups)), rows, text=True)
+    rows = [(key, *(_setting(config.get(key, "none")) for config in configs)) for key in keys]
+    return Table(("entry", *(group.label for group in groups)), rows)
 
 
 def _setting(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return str(value) if value != "" else "(empty)"
+    return f"{value:.6g}" if isinstance(value, float) else "(empty)" if value == "" else str(value)
 
 
-def environment_table(runs: Sequence[Run]) -> Block:
+def environment_table(groups: Sequence[Group]) -> Table:
     """Returns folders, versions and devices: a column for each folder."""
-    folders = {run.folder: run for run in runs}
+    folders = {run.folder: run for group in groups for run in group.runs}
     envs = [flat({"folder": str(run.folder), **run.env}) for run in folders.values()]
+    known = [{k: "unknown" if v is None else v for k, v in env.items()} for env in envs]
     rows = [
-        [key.removeprefix("versions."), *(_known(env.get(key, "")) for env in envs)]
+        (key.removeprefix("versions."), *(env.get(key, "") for env in known))
         for key in dict.fromkeys(key for env in envs for key in env)
     ]
-    return table(("", *(path.name for path in folders)), rows, text=True)
-
-
-def _known(value: Any) -> str:
-    return "unknown" if value is None else str(value)
+    return Table(("", *(path.name for path in folders)), rows)
