@@ -6,7 +6,7 @@ Source: READMEs of Koster et al., 2022: 68.37 % [67.7, 69.0] at 0.60 % [0.58, 0.
 weights; dense baseline 68.79 % [68.4, 69.2].
 
 Variants (`--config=configs/conv2.py:released`): published, the default; released, baseline,
-extreme. `supermask_jax.config.conv_on_cifar10` says what each one is.
+extreme, best. `supermask_jax.config.conv_on_cifar10` says what each one is.
 """
 
 from ml_collections import ConfigDict
@@ -20,6 +20,8 @@ def get_config(variant: str = "published") -> ConfigDict:
         variant,
         learning_rate=0.04,
         baseline_learning_rate=0.008,
+        best_epochs=10,
+        best_density=0.006,
         extreme_epochs=100,
         extreme_every=5.0,
     )

@@ -6,7 +6,7 @@ Source: READMEs of Koster et al., 2022: 77.40 % [76.7, 78.3] at 2.91 % [2.9, 3.0
 weights; dense baseline 74.50 %.
 
 Variants (`--config=configs/conv4.py:released`): published, the default; released, baseline,
-extreme. `supermask_jax.config.conv_on_cifar10` says what each one is.
+extreme, best. `supermask_jax.config.conv_on_cifar10` says what each one is.
 """
 
 from ml_collections import ConfigDict
@@ -20,5 +20,7 @@ def get_config(variant: str = "published") -> ConfigDict:
         variant,
         learning_rate=0.05,
         baseline_learning_rate=0.008,
+        best_epochs=20,
+        best_density=0.0291,
         extreme_epochs=100,
     )
