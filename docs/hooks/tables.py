@@ -32,7 +32,7 @@ def rows(names: str) -> str:
     found = {result["row"]: result for result in reproduce.load_results(ROOT / "results", ROWS)}
     every = [row.name for row in ROWS]
     wanted = [fnmatch.filter(every, glob) or [glob] for glob in names.split(", ")]
-    return page.table(select(ROWS, list(itertools.chain(*wanted))), found, columns=range(7))
+    return page.table(select(ROWS, list(itertools.chain(*wanted))), found, columns=7)
 
 
 def results(unused: None) -> str:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from supermask_jax.analysis.intervals import Interval, mean_interval, percent
+from supermask_jax.analysis.intervals import Interval, mean_interval
+from supermask_jax.analysis.tables import Table
 
 
 class Point(NamedTuple):
@@ -33,24 +34,14 @@ def on_front(points: Sequence[Point]) -> list[bool]:
     return [not any(beats(other, point) for other in points) for point in points]
 
 
-def front_table(points: Sequence[Point]) -> str:
-    """Returns the points as text, fewest weights first, with those on the front marked."""
+def front_table(points: Sequence[Point]) -> Table:
+    """Returns the points, fewest weights first, with those on the front marked."""
     ordered = sorted(points, key=lambda point: (point.remaining.mean, -point.accuracy.mean))
-    lines = [
-        ["front" if front else "", percent(p.remaining), percent(p.accuracy), str(p.accuracy.n),
-         p.label]
+    rows = [
+        ("front" if front else "", p.remaining, p.accuracy, p.accuracy.n, p.label)
         for p, front in zip(ordered, on_front(ordered), strict=True)
-    ]  # fmt: skip
-    return aligned([["", "remaining %", "accuracy %", "n", ""], *lines])
-
-
-def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Returns lines of cells as text in columns."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    ]
+    return Table(("", "remaining %", "accuracy %", "n", "point"), rows)
 
 
 def search_points(log: Mapping[str, Any]) -> list[Point]:

@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from supermask_jax.analysis.front import on_front, search_points
-from supermask_jax.analysis.intervals import percent
+from supermask_jax.analysis.intervals import Interval
 from supermask_jax.analysis.results import extra_flags, seeds_of
-from supermask_jax.analysis.rows import Row, Section, page_order
+from supermask_jax.analysis.rows import Row, page_order
+from supermask_jax.analysis.tables import Table
 from supermask_jax.errors import UserError
 
 Result = Mapping[str, Any]
@@ -53,43 +54,31 @@ def results_page(
     parts = [_HEAD]
     for section in dict.fromkeys(row.section for row in rows):
         members = [row for row in rows if row.section == section]
-        parts.append(_section(section, members, found, section.figure in figures))
-    return "\n\n".join([*parts, *sections]) + "\n"
-
-
-def _section(section: Section, rows: list[Row], found: Mapping[str, Result], figure: bool) -> str:
-    parts = [f"## {section.title}"]
-    if section.note:
-        parts.append(section.note)
-    if figure:
-        parts.append(f"![{section.title}]({section.figure})")
-    parts += [table(rows, found), "\n".join(f"- {line}" for line in _commands(rows, found))]
-    return "\n\n".join(parts)
+        image = section.figure and f"![{section.title}]({section.figure})"
+        commands = "\n".join(f"- {line}" for line in _commands(members, found))
+        parts += [f"## {section.title}", section.note, image if section.figure in figures else "",
+                  table(members, found), commands]  # fmt: skip
+    return "\n\n".join(filter(None, [*parts, *sections])) + "\n"
 
 
 def table(
-    rows: Sequence[Row],
-    found: Mapping[str, Result],
-    columns: Sequence[int] = range(len(_COLUMNS)),
-) -> str:
+    rows: Sequence[Row], found: Mapping[str, Result], columns: int = len(_COLUMNS)
+) -> str:  # fmt: skip
     """Returns a Markdown table of rows: the paper's values beside ours, or 'not run'.
 
     Args:
       rows: in any order.
       found: row name -> its result.
-      columns: which of the columns are shown: the first seven end with the number of seeds.
+      columns: how many are shown: the first seven end with the number of seeds.
     """
-    lines = [_not_run(row) if row.name not in found else _measured(row, found[row.name])
-             for row in page_order(rows)]  # fmt: skip
-    shown = [[line[i] for i in columns] for line in lines]
-    return markdown([_COLUMNS[i] for i in columns], shown)
+    lines = [_cells(row, found.get(row.name))[:columns] for row in page_order(rows)]
+    return Table(_COLUMNS[:columns], lines).markdown()
 
 
 def readme_table(rows: Sequence[Row], results: Sequence[Result]) -> str:
     """Returns the table of the headline rows that have been run."""
     found = {result["row"]: result for result in results}
-    shown = [row for row in rows if row.headline and row.name in found]
-    return table(shown, found, columns=range(7))
+    return table([row for row in rows if row.headline and row.name in found], found, columns=7)
 
 
 def replace_marked(text: str, content: str) -> str:
@@ -105,27 +94,25 @@ def replace_marked(text: str, content: str) -> str:
     return f"{before}{begin}\n{content}\n\n{end}{after}"
 
 
-def _measured(row: Row, result: Result) -> list[str]:
-    env, paper = result["env"], result.get("paper") or {}
+def _cells(row: Row, result: Result | None) -> list[Any]:
+    paper = row.paper if result is None else result.get("paper") or {}
+    printed = [paper.get(name, "") for name in ("accuracy", "remaining")]
+    if result is None:
+        return [f"`{row.name}`", row.about, "not run", printed[0], "", printed[1], "", "", "", ""]
+    env, lost, flags = result["env"], result.get("diverged", ()), extra_flags(result)
     dense = not any(run["layer_densities"] for run in result["runs"])
-    flags, lost = extra_flags(result), result.get("diverged", ())
     return [
         f"`{row.name}`",
         f"{row.about}; with `{shlex.join(flags)}`" if flags else row.about,
-        percent(result["accuracy"]),
-        paper.get("accuracy", ""),
-        "100" if dense else percent(result["remaining_weights"]),
-        paper.get("remaining", ""),
-        f"{result['n']} ({len(lost)} diverged)" if lost else str(result["n"]),
+        Interval(**result["accuracy"]),
+        printed[0],
+        "100" if dense else Interval(**result["remaining_weights"]),
+        printed[1],
+        f"{result['n']} ({len(lost)} diverged)" if lost else result["n"],
         "" if dense else f"{result['mask_bytes']:,}",
         f"{result['seconds']:,.0f}",
         env["device"] if env["backend"] != "cpu" else f"CPU, {env['cpu_count']} cores",
     ]
-
-
-def _not_run(row: Row) -> list[str]:
-    papers = row.paper.get("accuracy", ""), "", row.paper.get("remaining", "")
-    return [f"`{row.name}`", row.about, "not run", *papers, "", "", "", ""]
 
 
 def _commands(rows: Sequence[Row], found: Mapping[str, Result]) -> list[str]:
@@ -137,11 +124,9 @@ def _commands(rows: Sequence[Row], found: Mapping[str, Result]) -> list[str]:
             rest = shlex.join([f"--seeds={seeds_of(result)}", *extra_flags(result)])
             alike.setdefault(rest, []).append(row.name)
     lines = [f"`{_COMMAND} --rows={','.join(names)} {rest}`" for rest, names in alike.items()]
-    for accelerator, where in ((False, ""), (True, ", on an accelerator")):
-        names = [
-            row.name for row in rows if row.name not in found and row.accelerator is accelerator
-        ]
-        if names:
+    left = [row for row in rows if row.name not in found]
+    for where, accelerator in (("", False), (", on an accelerator", True)):
+        if names := [row.name for row in left if row.accelerator is accelerator]:
             lines.append(f"not run{where}: `{_COMMAND} --rows={','.join(names)}`")
     return lines
 
@@ -149,18 +134,11 @@ def _commands(rows: Sequence[Row], found: Mapping[str, Result]) -> list[str]:
 def search_lines(log: Mapping[str, Any]) -> str:
     """Returns a search's log as text: its commands, and the points on the front."""
     points = search_points(log)
-    lines = [f"- `{command}`" for command in log["commands"]]
     shown = [point for point, front in zip(points, on_front(points), strict=True) if front]
     rows = [
-        (f"`{p.label}`", percent(p.remaining), percent(p.accuracy), str(p.accuracy.n))
+        (f"`{p.label}`", p.remaining, p.accuracy, p.accuracy.n)
         for p in sorted(shown, key=lambda point: point.remaining.mean)
     ]
     head = f"{log['config']['name']}: {len(log['runs'])} runs, {len(points)} points."
-    columns = ("point", "remaining %", "validation accuracy %", "n")
-    return "\n\n".join([head, markdown(columns, rows), "\n".join(lines)])
-
-
-def markdown(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Returns a Markdown table."""
-    rows = [columns, ["---"] * len(columns), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    found = Table(("point", "remaining %", "validation accuracy %", "n"), rows).markdown()
+    return "\n\n".join([head, found, "\n".join(f"- `{command}`" for command in log["commands"])])

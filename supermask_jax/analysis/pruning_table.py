@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from supermask_jax.analysis.intervals import Interval, mean_interval, percent
-from supermask_jax.analysis.page import markdown
+from supermask_jax.analysis.tables import Table
 
 Row = Mapping[str, Any]  # of `results.mean_rows`
 _NAMES = ("criterion", "mask1", "mask0")
@@ -61,8 +61,8 @@ def _level_table(dense: Sequence[Row], cells: Mapping[str, Sequence[Row]]) -> st
     for level, found in sorted(at.items()):
         first = next(found[name] for name in columns if name in found)
         shown = [_cell(found.get(name), first["density"]) for name in columns]
-        lines.append([str(level), _density(first), *shown, str(first[_TEST]["n"])])
-    return markdown(["level", "density %", *columns, "n"], lines)
+        lines.append([level, _density(first), *shown, first[_TEST]["n"]])
+    return Table(["level", "density %", *columns, "n"], lines).markdown()
 
 
 def _cell(row: Row | None, density: float) -> str:
@@ -79,11 +79,10 @@ def _best_table(cells: Mapping[str, Sequence[Row]]) -> str:
     for name, rows in cells.items():
         # Of equal levels the first, which keeps most.
         best = max(rows, key=lambda row: row[_VAL]["mean"])
-        shares = [percent(best[split]) for split in (_VAL, _TEST)]
-        lines.append([name, str(best["level"]), _density(best), *shares, str(best[_TEST]["n"])])
-    return markdown(
-        ["without training", "best level", "density %", "validation %", "test %", "n"], lines
-    )
+        shares = [Interval(**best[split]) for split in (_VAL, _TEST)]
+        lines.append([name, best["level"], _density(best), *shares, best[_TEST]["n"]])
+    head = ("without training", "best level", "density %", "validation %", "test %", "n")
+    return Table(head, lines).markdown()
 
 
 class Comparison(NamedTuple):
@@ -119,8 +118,8 @@ def compare_criteria(result: Mapping[str, Any], reference: str = "large_final") 
       ValueError: there is no cell of the reference, or no values by seed.
     """
     curves = {tuple(rows[0][part] for part in _NAMES): rows for rows in _cells(result)[1].values()}
-    if not any(criterion == reference for criterion, *_ in curves):
-        found = ", ".join(dict.fromkeys(criterion for criterion, *_ in curves))
+    if reference not in (criteria := dict.fromkeys(key[0] for key in curves)):
+        found = ", ".join(criteria)
         raise ValueError(f"the result holds no criterion {reference!r}, only: {found or 'none'}")
     compared = []
     for mask1, mask0 in dict.fromkeys(key[1:] for key in curves):
@@ -162,25 +161,15 @@ def _by_seed(row: Row) -> Sequence[float]:
 
 def criteria_page(result: Mapping[str, Any], reference: str = "large_final") -> str:
     """Returns `compare_criteria` as a Markdown table."""
-    rows = compare_criteria(result, reference)
     lines = [
-        [
-            f"{row.criterion}-{row.mask1}-{row.mask0}",
-            _plain(row.rank),
-            percent(row.accuracy),
-            "-" if row.criterion == reference else percent(row.difference),
-            str(row.levels),
-            str(row.accuracy.n),
-        ]
-        for row in rows
-    ]
+        (f"{row.criterion}-{row.mask1}-{row.mask0}",
+         Interval(*(x / 100 for x in row.rank)),  # It is printed in percent.
+         row.accuracy, "-" if row.criterion == reference else row.difference,
+         row.levels, row.accuracy.n)
+        for row in compare_criteria(result, reference)
+    ]  # fmt: skip
     head = ["cell", "mean rank", "mean test %", f"less {reference}, paired", "levels", "n"]
-    return markdown(head, lines)
-
-
-def _plain(interval: Interval) -> str:
-    """As `percent`, of a number that is no fraction."""
-    return percent(Interval(*(x / 100 for x in interval[:3]), interval.n))
+    return Table(head, lines).markdown()
 
 
 def _density(row: Row) -> str:

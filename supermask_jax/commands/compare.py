@@ -8,9 +8,10 @@ from typing import Any
 
 from supermask_jax import tickets
 from supermask_jax.analysis.intervals import percent
+from supermask_jax.analysis.tables import Table
 from supermask_jax.commands import places
 from supermask_jax.commands.common import guarded
-from supermask_jax.commands.ticket import align, overlap_table
+from supermask_jax.commands.ticket import overlap_table
 from supermask_jax.config_files import default_identity
 from supermask_jax.errors import UserError
 
@@ -105,7 +106,8 @@ def _act(argv: Sequence[str]) -> None:
     if args.json:
         print(_as_json(found, overlaps))
         return
-    print(align([("", *args.places), *_rows(found, [*map(_seeds_text, args.places)])]))
+    rows = _rows(found, [*map(_seeds_text, args.places)])
+    print(Table(("", *args.places), rows).text())
     print("\n".join(["", *config_lines(a, b), ""]))
     print(why_none or overlap_table(overlaps))
 

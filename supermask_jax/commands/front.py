@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None, checkout: Checkout | None = None) ->
             raise UserError(
                 f"{results} holds no masked row of {args.rows}: run `supermask reproduce` first"
             )
-        print(front_table([*found.ours, *found.dense]))
+        print(front_table([*found.ours, *found.dense]).text())
         if args.out is not None:
             from supermask_jax.analysis.charts import front, theme
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from supermask_jax.analysis.tables import Table
 from supermask_jax.commands import places
 from supermask_jax.commands.common import guarded
-from supermask_jax.commands.ticket import align
 from supermask_jax.tickets.comparison import Counts, count_layers, total
 
 _EPILOG = """\
@@ -37,7 +37,7 @@ def table(found: places.Found, counts: Mapping[str, Counts]) -> str:
     """Returns the layers as a table of text, with a row of their sums."""
     layers = found.ticket.layers
     rows = [_row(name, " x ".join(map(str, layers[name].shape)), c) for name, c in counts.items()]
-    return align([_COLUMNS, *rows, _row("total", "", total(counts))])
+    return Table(_COLUMNS, rows, _row("total", "", total(counts))).text()
 
 
 def _act(argv: Sequence[str]) -> None:

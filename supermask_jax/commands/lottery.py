@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from supermask_jax import files
 from supermask_jax.analysis.intervals import percent
 from supermask_jax.analysis.results import ACCURACIES, mean_rows, write_result
+from supermask_jax.analysis.tables import Table
 from supermask_jax.commands.common import (
     add_plain,
     check_out,
@@ -155,19 +156,13 @@ def _count(number: int, noun: str) -> str:
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns the rows of `mean_rows` as a table of text; accuracies in percent."""
     measured = [name for name in ACCURACIES if any(name in row for row in rows)]
-    lines = [[*_COLUMNS, *(name.replace("_", " ") for name in measured)]]
+    head = [*_COLUMNS, *(name.replace("_", " ") for name in measured)]
+    lines = []
     for row in rows:
         names = [row[name] or "-" for name in _COLUMNS[:3]]
         shares = [percent(row[name]) if name in row else "-" for name in measured]
-        lines.append([*names, str(row["level"]), f"{100 * row['density']:.2f}", *shares])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < 3 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
+        lines.append([*names, row["level"], f"{100 * row['density']:.2f}", *shares])
+    return Table(head, lines).text()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

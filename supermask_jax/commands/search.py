@@ -81,7 +81,7 @@ def _command(argv: Sequence[str]) -> str:
 def report(log: dict[str, Any], left: int, at_most: float | None) -> str:
     """Returns the table of a log, what is missing of it, and the best point under a bound."""
     points = search_points(log)
-    parts = [front_table(points)] if points else []
+    parts = [front_table(points).text()] if points else []
     if failed := [run for run in log["runs"] if "failed" in run]:
         parts.append(f"{len(failed)} runs failed, the first: {failed[0]['failed']}")
     if left:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from supermask_jax import tickets
+from supermask_jax.analysis.tables import Table
 from supermask_jax.commands.common import Parser, guarded
 from supermask_jax.errors import UserError
 from supermask_jax.tickets.comparison import Overlap, entropy_bound, sizes
@@ -30,23 +31,13 @@ def _parser() -> Parser:
     return parser
 
 
-def align(rows: Sequence[Sequence[str]]) -> str:
-    """Pads columns: the first to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join([f"{row[0]:{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:],
-                  strict=True))]).rstrip()
-        for row in rows
-    )  # fmt: skip
-
-
 def _layers(ticket: tickets.Ticket) -> str:
-    rows = [("layer", "shape", "weights", "kept", "density")]
+    rows = []
     for name, layer in ticket.layers.items():
         shape = " x ".join(map(str, layer.shape))
         kept = len(layer.positions)
         rows.append((name, shape, f"{layer.size:,}", f"{kept:,}", f"{layer.density:.3%}"))
-    return align(rows)
+    return Table(("layer", "shape", "weights", "kept", "density"), rows).text()
 
 
 def _verify(args: argparse.Namespace, path: str) -> None:
@@ -94,10 +85,11 @@ def _size(args: argparse.Namespace, path: str) -> None:
     # Of the file itself: its values may be rounded.
     found, bound = sizes(ticket) | {"ticket": Path(path).stat().st_size}, entropy_bound(ticket)
     dense = found["dense float32"]
-    rows = [("stored as", "bytes", "of dense", "over the bound")]
-    for name, size in found.items():
-        rows.append((name, f"{size:,}", f"1/{dense / size:,.1f}", f"{size / bound:.3f}"))
-    print(align([*rows, ("entropy bound", f"{bound:,.0f}", f"1/{dense / bound:,.1f}", "1.000")]))
+    rows = [
+        (name, f"{size:,.0f}", f"1/{dense / size:,.1f}", f"{size / bound:.3f}")
+        for name, size in (found | {"entropy bound": bound}).items()
+    ]
+    print(Table(("stored as", "bytes", "of dense", "over the bound"), rows).text())
 
 
 def _compare(args: argparse.Namespace, first: str, second: str) -> None:
@@ -106,14 +98,14 @@ def _compare(args: argparse.Namespace, first: str, second: str) -> None:
 
 def overlap_table(overlaps: Mapping[str, Overlap]) -> str:
     """Returns what `tickets.compare` found as a table of text."""
-    rows = [("layer", "kept", "both", "by chance", "deviations", "Jaccard", "same sign")]
-    for name, found in overlaps.items():
-        rows.append((
-            name, " / ".join(f"{k:,}" for k in found.kept), f"{found.both:,}",
-            f"{found.expected:,.1f} +- {found.std:.1f}", f"{found.deviations:+.1f}",
-            f"{found.jaccard:.3f}", f"{found.same_sign / max(found.both, 1):.1%}",
-        ))  # fmt: skip
-    return align(rows)
+    head = ("layer", "kept", "both", "by chance", "deviations", "Jaccard", "same sign")
+    rows = [
+        (name, " / ".join(f"{k:,}" for k in found.kept), f"{found.both:,}",
+         f"{found.expected:,.1f} +- {found.std:.1f}", f"{found.deviations:+.1f}",
+         f"{found.jaccard:.3f}", f"{found.same_sign / max(found.both, 1):.1%}")
+        for name, found in overlaps.items()
+    ]  # fmt: skip
+    return Table(head, rows).text()
 
 
 def table(paths: Sequence[str | Path]) -> str:
@@ -122,23 +114,20 @@ def table(paths: Sequence[str | Path]) -> str:
     Raises:
       UserError: a file is no ticket.
     """
-    lines = [
-        "| ticket | network | method | density % | test accuracy % | bytes | of dense float32 |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    commands = []
+    head = ("ticket", "network", "method", "density %", "test accuracy %", "bytes",
+            "of dense float32")  # fmt: skip
+    rows, commands = [], []
     for path in sorted(map(Path, paths)):
         ticket, size = tickets.load_ticket(path), path.stat().st_size
         dense = 4 * sum(layer.size for layer in ticket.layers.values())
         measured = ticket.accuracy
         accuracy = f"{100 * measured['value']:.2f}" if measured else ""
-        lines.append(
-            f"| `{path.stem}` | {ticket.model['name']} | {ticket.method} | "
-            f"{100 * ticket.density:.2f} | {accuracy} | {size:,} | 1/{dense / size:,.0f} |"
-        )
+        rows.append((f"`{path.stem}`", ticket.model["name"], ticket.method,
+                     f"{100 * ticket.density:.2f}", accuracy, f"{size:,}",
+                     f"1/{dense / size:,.0f}"))  # fmt: skip
         data = f" --data={measured['data']}" if measured else ""
         commands.append(f"supermask ticket verify tickets/{path.name}{data}")
-    return "\n".join([*lines, "", "```sh", *commands, "```"])
+    return "\n".join([Table(head, rows).markdown(), "", "```sh", *commands, "```"])
 
 
 def _table(args: argparse.Namespace, *paths: str) -> None:
