@@ -10,7 +10,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from supermask_jax.commands import process
 from supermask_jax.errors import UserError, unknown_name
@@ -31,6 +31,8 @@ COMMANDS = {
     "data": "list where each data set can be loaded from, and prepare one",
     "completion": "print the completion script of a shell",
 }
+
+_FLAGS = ("--help", "--version", "-h")
 
 _ABOUT = """\
 Trains, studies and ships supermasks: networks that learn by keeping, hiding or inverting random
@@ -74,26 +76,20 @@ class Parser(argparse.ArgumentParser):
         super().exit(status, message)
 
 
-class _Version(argparse.Action):
-    """Looks the version up where it is asked for: importing what knows it takes a while."""
+def _print_version(args: argparse.Namespace) -> None:
+    from importlib import metadata
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(nargs=0, **options)
-
-    def __call__(self, parser: argparse.ArgumentParser, *unused: Any) -> NoReturn:
-        from importlib import metadata
-
-        try:
-            print(f"supermask-jax {metadata.version('supermask-jax')}")
-        except metadata.PackageNotFoundError:
-            print("supermask-jax, used from its folder and not installed")
-        parser.exit()
+    try:
+        print(f"supermask-jax {metadata.version('supermask-jax')}")
+    except metadata.PackageNotFoundError:
+        print("supermask-jax, used from its folder and not installed")
 
 
 def parser(only: str | None = None) -> Parser:
     """Returns the parser of all commands, with the arguments of one or (None) of each."""
     root = Parser(prog="supermask", description=_ABOUT, epilog=_EPILOG)
-    root.add_argument("--version", action=_Version, help="print the version and stop")
+    root.set_defaults(run=_print_version)  # A command has its own.
+    root.add_argument("--version", action="store_true", help="print the version and stop")
     commands = root.add_subparsers(title="commands", metavar="COMMAND")
     for name, what in COMMANDS.items():
         if only in (None, name):
@@ -111,10 +107,10 @@ def parser(only: str | None = None) -> Parser:
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     """Returns the parsed command line, with its words, and with what builds the whole parser."""
     first, *rest = words
-    kind, known = ("flag", ("--help", "-h", "--version")) if first[:1] == "-" else (
-        "command", COMMANDS)  # fmt: skip
-    if first not in known:
-        raise unknown_name(kind, first, known)
+    if first.startswith("-") and first not in _FLAGS:
+        raise unknown_name("flag", first, _FLAGS)
+    if first not in (*COMMANDS, *_FLAGS):
+        raise unknown_name("command", first, COMMANDS)
     root = parser(first)
     args, overrides = root.parse_known_args(words)
     if overrides and "overrides" not in args:

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 from chart_helpers import rows_of
+from helpers import ROOT
 
 from supermask_jax import cli
 from supermask_jax.analysis import front
@@ -41,6 +42,11 @@ def result(name, remaining, accuracy, dense=False, paper=None):
         "runs": [{"seed": 0, "test_accuracy": accuracy, "remaining_weights": remaining,
                   "layer_densities": {} if dense else {"dense1/kernel": remaining}}],
     }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def few_rows(monkeypatch):
+    monkeypatch.setattr("supermask_jax.commands.front.find_checkout", lambda: (ROOT, ROWS))
 
 
 @pytest.fixture

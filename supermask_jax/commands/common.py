@@ -26,6 +26,16 @@ when the same command is given again; a finished one is left alone.
 """
 
 
+_CONFIG = """\
+config file, e.g. configs/conv8.py or configs/fcn.py:released; or the name of one that comes with
+the package, e.g. conv8 or fcn:released"""
+_DRY_RUN = "print data, shapes, weight counts, memory and steps; train and write nothing"
+_PLAIN = """\
+print one line an epoch on a terminal too, and no live view; NO_COLOR=1 in the environment keeps the
+view and drops its colours"""
+_SEED = "which run, where a folder holds several (default: the first that did not diverge)"
+
+
 def seed_list(text: str) -> list[int]:
     """Parses the value of a flag: whole numbers with commas."""
     try:
@@ -52,31 +62,22 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of a command that works on one config, which takes overrides of it too."""
     parser.set_defaults(overrides=())
     add = parser.add_argument
-    add("--config", required=True, metavar="FILE[:VARIANT]", help="config file, e.g. "
-        "configs/conv8.py or configs/fcn.py:released; or the name of one that comes with the "
-        "package, e.g. conv8 or fcn:released")  # fmt: skip
+    add("--config", required=True, metavar="FILE[:VARIANT]", help=_CONFIG)
     add("--workdir", metavar="FOLDER", help="where the run goes (default: a folder under runs/)")
     add("--print_config", action="store_true", help="print the config and stop")
-    add("--dry_run", action="store_true", help="print data, shapes, weight counts, memory and "
-        "steps; train and write nothing")  # fmt: skip
+    add("--dry_run", action="store_true", help=_DRY_RUN)
 
 
 def add_plain(parser: argparse.ArgumentParser) -> None:
     """Adds the flag --plain, for `training.live.plain_lines`."""
-    parser.add_argument("--plain", action="store_true", help="print one line an epoch on a "
-        "terminal too, and no live view; NO_COLOR=1 in the environment keeps the view and drops "
-        "its colours")  # fmt: skip
+    parser.add_argument("--plain", action="store_true", help=_PLAIN)
 
 
-def add_seeds(parser: argparse.ArgumentParser, default: str | None, what: str) -> None:
-    """Adds the flag --seeds."""
-    parser.add_argument("--seeds", type=seed_list, default=default, metavar="NUMBERS", help=what)
-
-
-def add_budget(parser: argparse.ArgumentParser) -> None:
-    """Adds the flag --budget_minutes."""
-    parser.add_argument("--budget_minutes", type=minutes, default=math.inf, metavar="MINUTES",
-                        help="start no run after this time")  # fmt: skip
+def add_budget(parser: argparse.ArgumentParser, seeds: str) -> None:
+    """Adds the flags of a command that runs several seeds, and stops starting them in time."""
+    add, about = parser.add_argument, f"one run each (default: {seeds})"
+    add("--seeds", type=seed_list, default=seeds, metavar="NUMBERS", help=about)
+    add("--budget_minutes", type=minutes, default=math.inf, help="start no run after this time")
 
 
 def add_places(parser: argparse.ArgumentParser, number: int = 1) -> None:
@@ -95,8 +96,7 @@ pruning (FOLDER/CELL/level_03) must be finished.
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """Adds the flag --seed, which run of a folder is meant."""
-    parser.add_argument("--seed", type=int, help="which run, where a folder holds several "
-                        "(default: the first that did not diverge)")  # fmt: skip
+    parser.add_argument("--seed", type=int, help=_SEED)
 
 
 def recorded(words: Sequence[str], flags: Iterable[str]) -> list[str]:

@@ -14,16 +14,17 @@ whole and the network is there. prepare loads a data set by the route of a train
 checks it and writes the cache.
 """
 
+_DATA_DIR = "(default: TFDS_DATA_DIR, else ~/tensorflow_datasets)"
+_CACHE_DIR = "(default: SUPERMASK_CACHE, else ~/.cache/supermask_jax)"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add = parser.add_argument
     add("action", nargs="?", default="list", choices=["list", "prepare"], help="default: list")
     add("names", nargs="*", metavar="NAME", help="data sets, e.g. mnist; list: default: all")
-    add("--data_dir", metavar="FOLDER", help="prepared TFDS data sets and archives (default: "
-        "TFDS_DATA_DIR, else ~/tensorflow_datasets)")  # fmt: skip
-    add("--cache_dir", metavar="FOLDER", help="our cache (default: SUPERMASK_CACHE, else "
-        "~/.cache/supermask_jax)")  # fmt: skip
+    add("--data_dir", metavar="FOLDER", help=f"prepared TFDS data sets and archives {_DATA_DIR}")
+    add("--cache_dir", metavar="FOLDER", help=f"our cache {_CACHE_DIR}")
     add("--json", action="store_true", help="list: print JSON instead")
 
 
@@ -51,8 +52,8 @@ def _list(args: argparse.Namespace) -> None:
     folders = find_folders(args.data_dir, args.cache_dir)
     found = {name: reach(name, folders) for name in args.names or DATASETS}
     if args.json:
-        print(json.dumps({n: {s: r._asdict() for s, r in of.items()} for n, of in found.items()},
-                         indent=2))  # fmt: skip
+        plain = {n: {s: r._asdict() for s, r in of.items()} for n, of in found.items()}
+        print(json.dumps(plain, indent=2))
         return
     for name, sources in found.items():
         spec = DATASETS[name]

@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_places(parser)
     add = parser.add_argument
     add("--data", metavar="NAME", help="data set (default: the run's)")
-    add("--split", choices=("test", "val", "train"), default="test", help="which part of it "
-        "(default: test)")  # fmt: skip
+    splits = ("test", "val", "train")
+    add("--split", choices=splits, default="test", help="which part of it (default: test)")
     add("--data_dir", metavar="FOLDER", help="where prepared data sets lie")
 
 

@@ -55,8 +55,10 @@ def run(args: argparse.Namespace) -> None:
     from supermask_jax.tickets.file import write
     from supermask_jax.tickets.ticket import without_values
 
-    ticket, weights = ticket_of(args.workdir, args.seed) if args.workdir else (
-        tickets.load_ticket(args.ticket), {})  # fmt: skip
+    if args.workdir:
+        ticket, weights = ticket_of(args.workdir, args.seed)
+    else:
+        ticket, weights = tickets.load_ticket(args.ticket), {}
     dtype = "float32" if args.values == "seed" else args.values
     # Rounded weights have an accuracy of their own.
     stored = tickets.rounded(ticket, dtype)

@@ -18,8 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add = parser.add_argument
     add("--rows", required=True, metavar="NAMES", help="e.g. 'fcn-*', with its dense baseline")
-    add("--out", type=Path, metavar="FILE", help="an .svg or .pdf file; default: print the table "
-        "only")  # fmt: skip
+    add("--out", type=Path, metavar="FILE", help=".svg or .pdf; default: print the table only")
     add("--results", type=Path, metavar="FOLDER", help="default: results/ of the repository")
     add("--title", default="", help="default: the title of the rows' table")
 

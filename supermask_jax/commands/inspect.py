@@ -19,8 +19,7 @@ dead: units that no kept weight leads to. unread: units that no kept weight of t
 known of chains of layers only.
 """
 
-_COUNTS = ("size", "positive", "hidden", "negative", "density", "flipped", "units", "dead",
-           "unread")  # fmt: skip
+_COUNTS = "size positive hidden negative density flipped units dead unread".split()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,10 +12,10 @@ from supermask_jax.commands.common import (
     CONFIG_EPILOG,
     add_config,
     add_plain,
-    add_seeds,
     check_out,
     default_workdir,
     recorded,
+    seed_list,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _AXES = {
     "mask1": ("mask1", "mask-1 actions: where kept weights start again, e.g. rewind,reinit"),
     "mask0": ("mask0", "mask-0 actions: what pruned weights are frozen at, e.g. zero,variant_1"),
 }
+_UNTRAINED = "evaluate one-shot masks on the weights they start from, without training these"
 _COLUMNS = ("criterion", "mask1", "mask0", "level", "density")
 
 
@@ -42,10 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     for flag, (_, what) in _AXES.items():
         add(f"--{flag}", metavar="NAMES", help=what)
-    add("--untrained", action="store_true", help="evaluate one-shot masks on the weights they "
-        "start from, without training these")  # fmt: skip
+    add("--untrained", action="store_true", help=_UNTRAINED)
     add_plain(parser)
-    add_seeds(parser, None, "run each, and give means with intervals")
+    add("--seeds", type=seed_list, metavar="NUMBERS", help="run each, give means with intervals")
     add("--out", type=Path, metavar="FILE", help="write the table as JSON too")
 
 

@@ -19,17 +19,20 @@ no network and nothing beside it. What needs a checkpoint or the data set (score
 mistakes) is of the first seed, and left out with its reason where there is none.
 """
 
+_FOLDERS = "work folders, of any configs, or what they lie in, such as runs/ or a lottery's folder"
+_QUICK = "metrics and masks only: restore no checkpoint, load no data set"
+_FIGURES = """\
+write each chart there too: SVG and PDF, as wide as a paper's single column (84 mm), and its data as
+CSV"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add = parser.add_argument
-    add("folders", nargs="+", type=Path, metavar="WORKDIR", help="work folders, of any configs, "
-        "or what they lie in, such as runs/ or a lottery's folder")  # fmt: skip
+    add("folders", nargs="+", type=Path, metavar="WORKDIR", help=_FOLDERS)
     add("--out", type=Path, metavar="FILE", help="default: report.html in the first folder")
-    add("--quick", action="store_true",
-        help="metrics and masks only: restore no checkpoint, load no data set")  # fmt: skip
-    add("--figures", type=Path, metavar="DIR", help="write each chart there too: SVG and PDF, as "
-        "wide as a paper's single column (84 mm), and its data as CSV")  # fmt: skip
+    add("--quick", action="store_true", help=_QUICK)
+    add("--figures", type=Path, metavar="DIR", help=_FIGURES)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from supermask_jax.commands.common import add_budget, add_seeds, find_checkout
+from supermask_jax.commands.common import add_budget, find_checkout
 
 if TYPE_CHECKING:
     from supermask_jax.analysis.rows import Row
@@ -21,21 +21,20 @@ Entries of the rows' configs can be set for all of them, e.g. --config.epochs=2
 the most valuable first.
 """
 
+_ROWS = "e.g. fcn-published,conv*; default: all that this machine can run"
+_OF = "(default: {}/ of the repository)"
+_TOGETHER = "train the seeds of a row as one set; so it is done on accelerators"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     parser.set_defaults(overrides=())
     add = parser.add_argument
-    add("--rows", default="", metavar="NAMES", help="e.g. fcn-published,conv*; default: all that "
-        "this machine can run")  # fmt: skip
-    add_seeds(parser, "0,1,2", "one run each (default: 0,1,2)")
-    add_budget(parser)
-    add("--runs", type=Path, metavar="FOLDER", help="work folders of the runs (default: "
-        "runs/reproduce/ of the repository)")  # fmt: skip
-    add("--results", type=Path, metavar="FOLDER", help="where <row>.json is written (default: "
-        "results/ of the repository)")  # fmt: skip
-    add("--together", action="store_true", help="train the seeds of a row as one set; so it is "
-        "done on accelerators")  # fmt: skip
+    add("--rows", default="", metavar="NAMES", help=_ROWS)
+    add_budget(parser, "0,1,2")
+    add("--runs", type=Path, metavar="FOLDER", help=f"work folders {_OF.format('runs/reproduce')}")
+    add("--results", type=Path, metavar="FOLDER", help=f"for <row>.json {_OF.format('results')}")
+    add("--together", action="store_true", help=_TOGETHER)
     add("--list", action="store_true", help="list the rows and stop")
     add("--page", action="store_true", help="only write RESULTS.md and the README's table")
 
@@ -85,6 +84,5 @@ def _runnable(rows: Sequence[Row]) -> list[Row]:
         return list(rows)
     skipped = ",".join(row.name for row in rows if row.accelerator)
     if skipped:
-        _log.info("no accelerator, so rows that take too long without one are skipped; "
-                  "to run them anyway: --rows=%s", skipped)  # fmt: skip
+        _log.info("rows too slow for a CPU are skipped; to run them: --rows=%s", skipped)
     return [row for row in rows if not row.accelerator]

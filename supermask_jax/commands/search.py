@@ -11,7 +11,6 @@ from supermask_jax.commands.common import (
     CONFIG_EPILOG,
     add_budget,
     add_config,
-    add_seeds,
     check_out,
     recorded,
 )
@@ -23,17 +22,18 @@ against remaining weights. The test set is never looked at.
 
 {CONFIG_EPILOG}"""
 
+_GRID = """\
+method.threshold.value=0.01,0.02; entries that vary together: a,b=1:2,3:4; may be given several
+times: their combinations"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_config(parser)
     add = parser.add_argument
-    add("--grid", action="append", required=True, metavar="ENTRY=VALUES",
-        help="method.threshold.value=0.01,0.02; entries that vary together: a,b=1:2,3:4; may be "
-        "given several times: their combinations")  # fmt: skip
-    add_seeds(parser, "0", "one run each (default: 0)")
+    add("--grid", action="append", required=True, metavar="ENTRY=VALUES", help=_GRID)
     add("--out", type=Path, required=True, metavar="FILE", help="the log, read to go on")
-    add_budget(parser)
+    add_budget(parser, "0")
     add("--at_most", type=float, metavar="FRACTION", help="name the best point with so few weights")
 
 

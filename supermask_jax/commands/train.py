@@ -10,14 +10,16 @@ from supermask_jax.commands.common import CONFIG_EPILOG, add_config, add_plain, 
 
 EPILOG = CONFIG_EPILOG
 
+_DISTRIBUTED = """\
+join the other processes of this job (Slurm, Open MPI, GKE, TPU pods; elsewhere
+JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID say who they are)"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_config(parser)
     add_plain(parser)
-    parser.add_argument("--distributed", action="store_true", help="join the other processes of "
-        "this job (Slurm, Open MPI, GKE, TPU pods; elsewhere JAX_COORDINATOR_ADDRESS, "
-        "JAX_NUM_PROCESSES and JAX_PROCESS_ID say who they are)")  # fmt: skip
+    parser.add_argument("--distributed", action="store_true", help=_DISTRIBUTED)
 
 
 def run(args: argparse.Namespace) -> None:
