@@ -19,7 +19,8 @@ from supermask_jax.data.transforms import standardize
 from supermask_jax.errors import UserError
 from supermask_jax.methods import METHODS
 from supermask_jax.tickets.comparison import entropy_bound, sizes
-from supermask_jax.tickets.file import decode_ticket, encode_ticket
+from supermask_jax.tickets.exports import KINDS
+from supermask_jax.tickets.file import VALUES, decode_ticket, encode_ticket
 from supermask_jax.training.summary import accuracy_on, make_ticket
 from supermask_jax.training.trainer import Network
 from supermask_jax.training.workdir import Workdir
@@ -162,6 +163,12 @@ def test_wrong_exports(argv, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["export", *argv]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_all_formats_and_kinds_of_values_can_be_chosen():
+    actions = {action.dest: action for action in cli.parser("export").commands["export"]._actions}
+    assert set(actions["values"].choices) == {*VALUES, "seed"}
+    assert actions.keys() >= set(KINDS)
 
 
 def test_one_of_a_set_of_seeds(tmp_path, capsys):

@@ -43,7 +43,7 @@ def seed_list(text: str) -> list[int]:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"whole numbers with commas, got {text!r}") from error
     if len(set(seeds)) < len(seeds):
-        raise argparse.ArgumentTypeError(f"a seed twice is one run, got {text!r}")
+        raise argparse.ArgumentTypeError(f"names a seed twice: {text!r}")
     return seeds
 
 

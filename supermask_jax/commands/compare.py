@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 EPILOG = f"""\
 {PLACES_EPILOG}
 Accuracies come with 95 % intervals: of one network over its test images (Wilson), of a folder with
-several seeds also of the mean over seeds (Student-t). Masks are set against what chance gives for
-two masks of these sizes; same sign: share of the weights kept by both whose effective weights agree
-in sign.
+several seeds also of the mean over seeds (Student-t). Masks are compared with two that were
+drawn at random with as many weights; same sign: share of the weights kept by both whose effective
+weights agree in sign.
 """
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from supermask_jax.commands.common import PLACES_EPILOG, add_places
 from supermask_jax.commands.ticket import check_stored
@@ -30,16 +30,6 @@ parts that the run made of the training set.
 _BATCH = 500
 
 _log = logging.getLogger("supermask_jax")
-
-
-class Measured(NamedTuple):
-    """What was found on some images."""
-
-    accuracy: float
-    remaining: float  # density, of sampled masks their mean
-    images: int
-    sampled: int  # masks that were sampled, whose means these are; 0 of a method that samples none
-    stored: float | None  # the accuracy that the place holds for the same images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,18 +60,18 @@ def run(args: argparse.Namespace) -> None:
             found = _measure_run(path, args)
         else:
             found = _measure_ticket(places.find(place, args.seed).ticket, args)
-    interval = share_interval(found.accuracy, found.images)
+    interval = share_interval(found["accuracy"], found["images"])
     if args.json:
-        what = {"place": place, "split": args.split, **found._asdict()}
-        print(json.dumps(what | {"low": interval.low, "high": interval.high}, indent=2))
+        bounds = {"low": interval.low, "high": interval.high}
+        print(json.dumps({"place": place, "split": args.split, **found, **bounds}, indent=2))
     else:
-        print(f"accuracy   {percent(interval)} % on {args.split}, n = {found.images:,}")
-        note = f"; means over {found.sampled} sampled masks" if found.sampled else ""
-        print(f"remaining  {100 * found.remaining:.2f} %{note}")
-    if found.stored is not None:
-        check_stored(place, found.stored, found.accuracy)
+        print(f"accuracy   {percent(interval)} % on {args.split}, n = {found['images']:,}")
+        note = f"; means over {found['sampled']} sampled masks" if found["sampled"] else ""
+        print(f"remaining  {100 * found['remaining']:.2f} %{note}")
+    if (stored := found["stored"]) is not None:
+        check_stored(place, stored, found["accuracy"])
         if not args.json:
-            print(f"stored     {100 * found.stored:.2f} %: they agree")
+            print(f"stored     {100 * stored:.2f} %: they agree")
 
 
 def _examples(config: ConfigDict, layout: Layout, args: Any) -> Examples:
@@ -106,7 +96,13 @@ def _examples(config: ConfigDict, layout: Layout, args: Any) -> Examples:
     return found
 
 
-def _measure_run(path: Path, args: Any) -> Measured:
+def _measure_run(path: Path, args: Any) -> dict[str, Any]:
+    """Measures a run: means over masks where its method samples them.
+
+    Returns:
+      {"accuracy", "remaining": density, "images": how many, "sampled": how many masks, or 0,
+      "stored": the accuracy that the place holds for the same images, or None}.
+    """
     from supermask_jax.commands.restore import full_config, restore
     from supermask_jax.training.evaluate import make_evaluate
 
@@ -119,16 +115,17 @@ def _measure_run(path: Path, args: Any) -> Measured:
     same = args.split == "test" and own == (config.data.name, config.data.subset)
     if not run.summary:
         _log.info("the run is not finished: this is its newest checkpoint")
-    return Measured(
-        accuracy=found["_accuracy"],
-        remaining=found["remaining_weights"],
-        images=len(examples.labels),
-        sampled=run.job.method.eval_samples,
-        stored=run.summary.get("test_accuracy") if same else None,
-    )
+    return {
+        "accuracy": found["_accuracy"],
+        "remaining": found["remaining_weights"],
+        "images": len(examples.labels),
+        "sampled": run.job.method.eval_samples,
+        "stored": run.summary.get("test_accuracy") if same else None,
+    }
 
 
-def _measure_ticket(ticket: Ticket, args: Any) -> Measured:
+def _measure_ticket(ticket: Ticket, args: Any) -> dict[str, Any]:
+    """Returns the same as `_measure_run`, of a ticket."""
     import numpy as np
 
     from supermask_jax.commands.restore import full_config
@@ -144,13 +141,13 @@ def _measure_ticket(ticket: Ticket, args: Any) -> Measured:
     images, labels = np.asarray(examples.images), np.asarray(examples.labels)
     measured = {"data": config.data.name, "split": args.split, "images": len(labels)}
     same = all(known.get(name) == value for name, value in measured.items())
-    return Measured(
-        accuracy=_accuracy(ticket, images, labels),
-        remaining=ticket.density,
-        images=len(labels),
-        sampled=0,
-        stored=known["value"] if same else None,
-    )
+    return {
+        "accuracy": _accuracy(ticket, images, labels),
+        "remaining": ticket.density,
+        "images": len(labels),
+        "sampled": 0,
+        "stored": known["value"] if same else None,
+    }
 
 
 def _accuracy(ticket: Ticket, images: np.ndarray, labels: np.ndarray) -> float:

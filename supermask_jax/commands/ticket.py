@@ -18,7 +18,7 @@ TOLERATED = 5e-4
 
 EPILOG = """\
 verify checks the digest, and with --data the stored accuracy; size compares ways of storing the
-network; compare sets the overlap of two masks against chance; table writes Markdown.
+network; compare shows the overlap of two masks beside what chance gives; table writes Markdown.
 """
 
 
