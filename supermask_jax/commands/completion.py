@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ml_collections import ConfigDict
 
 EPILOG = """\
 For the running shell: source <(supermask completion bash), likewise zsh; fish: supermask completion
@@ -28,6 +24,7 @@ def run(args: argparse.Namespace) -> None:
     import shtab
 
     from supermask_jax.config import default_config, lottery
+    from supermask_jax.entries import flat
 
     root = args.parser()
     for name, command in root.commands.items():
@@ -38,15 +35,8 @@ def run(args: argparse.Namespace) -> None:
             config = default_config()
             if name == "lottery":
                 config.lottery = lottery()
-            _add_entries(command, config, "--config.")
+            for entry, value in flat(config.to_dict()).items():
+                choices = ("true", "false") if isinstance(value, bool) else None
+                text = f"default: {value}".replace("%", "%%")
+                command.add_argument(f"--config.{entry}", choices=choices, help=text)
     print(shtab.complete(root, args.shell))
-
-
-def _add_entries(parser: argparse.ArgumentParser, config: ConfigDict, prefix: str) -> None:
-    for name, value in config.items():
-        if hasattr(value, "items"):
-            _add_entries(parser, value, f"{prefix}{name}.")
-        else:
-            choices = ("true", "false") if isinstance(value, bool) else None
-            text = f"default: {value}".replace("%", "%%")
-            parser.add_argument(prefix + name, choices=choices, help=text)
