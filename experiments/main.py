@@ -2,7 +2,7 @@
 
 import sys
 
-from supermask_jax.commands.train import main
+from supermask_jax import cli
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.main(["train", *sys.argv[1:]]))

@@ -1,83 +1,153 @@
-"""The console script `supermask`, which is also ``python -m supermask_jax``."""
+"""The console script `supermask`: the parser of all commands, and how each of them ends."""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
-from supermask_jax.commands import COMMANDS, EXIT_STATUS
-from supermask_jax.commands.process import whole_streams
+from supermask_jax.commands import process
 from supermask_jax.errors import UserError, unknown_name
 
-_USAGE = "usage: supermask [--help] [--version] COMMAND ..."
+# Command -> what it does. Each is the module of its name in `supermask_jax.commands`.
+COMMANDS = {
+    "train": "train one network, or one for each of some seeds",
+    "lottery": "train, prune and train again in levels, over a grid of ways to prune",
+    "search": "compare settings on the validation split",
+    "evaluate": "measure the accuracy of a run or a ticket",
+    "inspect": "show a run or a ticket layer by layer: signs, flips, dead units",
+    "compare": "compare two runs or tickets, and their masks with chance",
+    "export": "make tickets of runs, and StableHLO, ONNX and PyTorch files of tickets",
+    "ticket": "verify, inspect, size and compare tickets, without JAX",
+    "report": "write an HTML file about runs: curves, masks, layers",
+    "front": "draw accuracy against remaining weights",
+    "reproduce": "run rows of the results table",
+    "data": "list where each data set can be loaded from, and prepare one",
+    "completion": "print the completion script of a shell",
+}
+
+_FLAGS = ("--help", "--version", "-h")
+
+_ABOUT = """\
+Trains, studies and ships supermasks: networks that learn by keeping, hiding or inverting random
+weights that never change.
+"""
+
+_EPILOG = """\
+supermask COMMAND --help lists the arguments of a command. To begin with: supermask train
+--config=quickstart
+"""
+
+EXIT_STATUS = """\
+exit status: 0 done, or already done; 1 bad input, or it failed (data, disk, divergence), with one \
+line on stderr that says what to change; 128 + n stopped by signal n (Ctrl-C: 130), with the work \
+saved.
+"""
 
 
-def _help() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {what}" for name, what in COMMANDS.items()]
-    return "\n".join(
-        [
-            _USAGE,
-            "",
-            "Trains, studies and ships supermasks: networks that learn by keeping, hiding or",
-            "inverting random weights that never change.",
-            "",
-            "commands:",
-            *lines,
-            "",
-            "supermask COMMAND --help says what each takes. To begin with:",
-            "",
-            "  supermask train --config=quickstart",
-            "",
-            *_wrapped(EXIT_STATUS),
-        ]
-    )
+class _Paragraphs(argparse.HelpFormatter):
+    """Fills paragraph by paragraph: argparse's own makes one of all."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = (" ".join(part.split()) for part in text.split("\n\n"))
+        return "\n\n".join(textwrap.fill(part, width) for part in parts)
 
 
-def _wrapped(text: str) -> list[str]:
-    import textwrap
+class Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviations, and whose errors are UserErrors."""
 
-    return textwrap.wrap(text, 80)
+    commands: Mapping[str, Parser]
+
+    def __init__(self, *, epilog: str = "", **options: str) -> None:
+        super().__init__(formatter_class=_Paragraphs, allow_abbrev=False, **options)
+        self.epilog = f"{epilog}\n\n{EXIT_STATUS}"
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        sys.stdout.flush()  # That nobody reads on, as of `--help | head -1`, is noticed here.
+        super().exit(status, message)
 
 
-def _version() -> str:
+def _print_version(args: argparse.Namespace) -> None:
     from importlib import metadata
 
     try:
-        return metadata.version("supermask-jax")
+        print(f"supermask-jax {metadata.version('supermask-jax')}")
     except metadata.PackageNotFoundError:
-        return "not installed: used from its folder"
+        print("supermask-jax, used from its folder and not installed")
 
 
-def _dispatch(words: Sequence[str]) -> int:
-    name, rest = (words[0], words[1:]) if words else ("--help", [])
-    if name in ("--help", "-h"):
-        print(_help(), flush=True)
-        return 0
-    if name == "--version":
-        print(f"supermask-jax {_version()}")
-        return 0
-    if name.startswith("-"):
-        raise UserError(f"unknown flag {name!r} before the command; see supermask --help")
-    if name not in COMMANDS:
-        raise unknown_name("command", name, COMMANDS)
-    # Only the one that is wanted: many import JAX.
-    return importlib.import_module(f"supermask_jax.commands.{name}").main(rest)
+def parser(only: str | None = None) -> Parser:
+    """Returns the parser of all commands, with the arguments of one or (None) of each."""
+    root = Parser(prog="supermask", description=_ABOUT, epilog=_EPILOG)
+    root.set_defaults(run=_print_version)  # A command has its own.
+    root.add_argument("--version", action="store_true", help="print the version and stop")
+    commands = root.add_subparsers(title="commands", metavar="COMMAND")
+    for name, what in COMMANDS.items():
+        if only in (None, name):
+            module = importlib.import_module(f"supermask_jax.commands.{name}")
+            about = f"{what[0].upper()}{what[1:]}."
+            command = commands.add_parser(name, help=what, description=about, epilog=module.EPILOG)
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+        else:
+            commands.add_parser(name, help=what)
+    root.commands = commands.choices
+    return root
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    """Returns the parsed command line, with its words, and with what builds the whole parser."""
+    first, *rest = words
+    if first.startswith("-") and first not in _FLAGS:
+        raise unknown_name("flag", first, _FLAGS)
+    if first not in (*COMMANDS, *_FLAGS):
+        raise unknown_name("command", first, COMMANDS)
+    root = parser(first)
+    args, overrides = root.parse_known_args(words)
+    if overrides and "overrides" not in args:
+        root.commands[first].error(f"unrecognized arguments: {' '.join(overrides)}")
+    args.words, args.overrides, args.parser = rest, overrides, parser
+    return args
+
+
+def _failed(why: object) -> int:
+    print(f"error: {why}", file=sys.stderr)
+    return 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (default: the process's) and returns the exit status."""
-    whole_streams()
-    try:
-        return _dispatch(sys.argv[1:] if argv is None else argv)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # Nobody reads on, as of `supermask --help | head -1`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:  # While a command was imported: `guarded` catches later ones.
-        print("stopped", file=sys.stderr)
-        return 130
+    process.whole_streams()
+    with contextlib.ExitStack() as around:
+        try:
+            args = _parse(list(sys.argv[1:] if argv is None else argv) or ["--help"])
+            around.enter_context(process.plain_output())
+            around.enter_context(process.plain_jax())
+            args.run(args)
+        except UserError as error:
+            return _failed(error)
+        except BrokenPipeError:  # The reader of our output has gone: nobody to tell.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except OSError as error:
+            place = f" {error.filename}" if error.filename else ""
+            return _failed(f"cannot read or write{place}: {error.strerror or error}")
+        except (RuntimeError, AssertionError):
+            if not (why := process.no_backend()):
+                raise
+            return _failed(why)
+        except KeyboardInterrupt as stop:
+            # `Interrupted` says what was saved; a bare Ctrl-C came before there was anything.
+            said = f"{stop}; saved: give the same command to go on" if stop.args else "stopped"
+            print(said, file=sys.stderr)
+            return 128 + getattr(stop, "signum", signal.SIGINT)
+    return 0

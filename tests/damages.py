@@ -15,18 +15,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from supermask_jax.commands import compare, evaluate, export, inspect, report, train
+from supermask_jax import cli
 
 Flags = list[str]
 
-# Command -> (its main, its arguments); {a} is the damaged folder, {b} a whole one.
-COMMANDS: dict[str, tuple[Callable[[Flags], int], Flags]] = {
-    "train": (train.main, ["--plain", "--workdir={a}"]),
-    "evaluate": (evaluate.main, ["{a}"]),
-    "inspect": (inspect.main, ["{a}"]),
-    "compare": (compare.main, ["{a}", "{b}"]),
-    "export": (export.main, ["--workdir={a}", "--out={a}.ticket"]),
-    "report": (report.main, ["{a}", "--quick", "--out={a}.html"]),
+# Command -> its arguments; {a} is the damaged folder, {b} a whole one.
+COMMANDS: dict[str, Flags] = {
+    "train": ["--plain", "--workdir={a}"],
+    "evaluate": ["{a}"],
+    "inspect": ["{a}"],
+    "compare": ["{a}", "{b}"],
+    "export": ["--workdir={a}", "--out={a}.ticket"],
+    "report": ["{a}", "--quick", "--out={a}.html"],
 }
 
 
@@ -95,13 +95,12 @@ class Said:
     """What a command printed, how it ended, and what it left."""
 
     def __init__(self, command: str, flags: Flags, a: Path, b: Path) -> None:
-        main, argv = COMMANDS[command]
         out, err = io.StringIO(), io.StringIO()
-        argv = [word.format(a=a, b=b) for word in argv]
+        argv = [command, *(word.format(a=a, b=b) for word in COMMANDS[command])]
         self.crash, self.status = "", -1
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                self.status = main([*argv, *flags] if command == "train" else argv)
+                self.status = cli.main([*argv, *flags] if command == "train" else argv)
             except BaseException as error:
                 self.crash = "".join(traceback.format_exception(error)[-3:])
         self.text, self.errors = out.getvalue(), err.getvalue()

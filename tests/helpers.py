@@ -51,7 +51,7 @@ def tiny_config(**entries: Any) -> ConfigDict:
 
 
 def main_command(*argv: str) -> list[str]:
-    """The command line of the training doorway."""
+    """The command line of `experiments/main.py`."""
     return [sys.executable, str(ROOT / "experiments" / "main.py"), *argv]
 
 
@@ -66,7 +66,7 @@ def tiny_argv(*more: str) -> list[str]:
 
 
 def run_main(*argv: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Runs the training doorway as a process of its own."""
+    """Runs `experiments/main.py` as a process of its own."""
     return subprocess.run(
         main_command(*argv),
         capture_output=True, text=True, timeout=120, env=single_threaded(), **kwargs,

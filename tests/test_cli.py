@@ -6,11 +6,16 @@ import os
 import pytest
 from helpers import ROOT, run_main, tiny_argv
 
+from supermask_jax import cli
 from supermask_jax.commands import common
-from supermask_jax.commands.train import main
 from supermask_jax.config_files import load_config
 from supermask_jax.core.trees import num_params
 from supermask_jax.training.memory import StepPlan
+
+
+def main(argv):
+    return cli.main(["train", *argv])
+
 
 FCN = f"--config={ROOT / 'configs' / 'fcn.py'}"
 QUICK = f"--config={ROOT / 'configs' / 'quickstart.py'}"

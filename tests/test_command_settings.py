@@ -6,7 +6,8 @@ import sys
 import jax
 import pytest
 
-from supermask_jax.commands.common import guarded, minutes
+from supermask_jax import cli
+from supermask_jax.commands.common import minutes
 from supermask_jax.commands.process import plain_jax, whole_streams
 from supermask_jax.data.datasets import find_folders
 from supermask_jax.errors import UserError, expanded
@@ -31,15 +32,16 @@ def test_a_platform_without_a_device_is_one_line(monkeypatch, capsys):
     def none(*unused):
         raise AssertionError
 
-    assert guarded(lambda argv: none, []) == 0
+    argv = ["train", "--config=any"]
+    monkeypatch.setattr("supermask_jax.commands.train.run", none)
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     monkeypatch.setattr(jax, "devices", none)
-    assert guarded(none, []) == 1
+    assert cli.main(argv) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: JAX finds no device of JAX_PLATFORMS=cuda here: unset it")
-    monkeypatch.undo()
+    monkeypatch.delenv("JAX_PLATFORMS")
     with pytest.raises(AssertionError):  # Another fault is not blamed on it.
-        guarded(none, [])
+        cli.main(argv)
 
 
 def test_strict_settings_of_jax_do_not_reach_a_command(monkeypatch):

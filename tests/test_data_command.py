@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from supermask_jax import cli
-from supermask_jax.commands import data as command
 from supermask_jax.data import DATASETS, Split, cache
 from supermask_jax.data import reach as reaching
 from supermask_jax.data.reach import reach
@@ -128,6 +127,6 @@ def test_bad_input_is_one_line(argv, words, monkeypatch, capsys):
 
     for source in ("tfds", "npm", "download"):
         monkeypatch.setitem(READERS, source, absent)
-    assert command.main(argv) == 1
+    assert cli.main(["data", *argv]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and words in line

@@ -8,8 +8,8 @@ import pytest
 from helpers import StopAfter, tiny_config
 from test_seeds import assert_same_runs, lines_of
 
-from supermask_jax import experiment
-from supermask_jax.commands import export, report, train
+from supermask_jax import cli, experiment
+from supermask_jax.commands import restore, train
 from supermask_jax.errors import Diverged, UserError
 from supermask_jax.training import diverged, loop
 from supermask_jax.training.diverged import DivergedSeeds
@@ -126,8 +126,8 @@ def test_the_set_goes_on_without_it(whole, without_6, tmp_path, monkeypatch, cap
     assert f"seed 6 diverged: its loss is nan by step {step}; the set goes on" in caplog.text
     assert f"leave out the seeds that diverged: 6 by step {step}" in caplog.text
     with pytest.raises(UserError, match=f"seed 6 diverged by step {step}: give another --seed"):
-        export.ticket_of(path, 6)
-    assert export.ticket_of(path, 7)[0].accuracy["value"] == summary["runs"][1]["test_accuracy"]
+        restore.ticket_of(path, 6)
+    assert restore.ticket_of(path, 7)[0].accuracy["value"] == summary["runs"][1]["test_accuracy"]
     assert "(mean of 2 seeds)" in train._result(summary)
     monkeypatch.undo()
     assert experiment.run(config, path, quiet=True) == summary
@@ -174,7 +174,7 @@ def test_from_the_first_step_on(whole, tmp_path, monkeypatch):
     summary = experiment.run(config, path, quiet=True)
     assert [(x["seed"], x["epoch"]) for x in lines_of(path)] == [(7, n) for n in (1, 2, 3, 4)]
     assert [found["seed"] for found in summary["diverged"]] == [5, 6]
-    found = export.ticket_of(path)[0]  # Of the first seed that there is.
+    found = restore.ticket_of(path)[0]  # Of the first seed that there is.
     assert found.accuracy["value"] == summary["test_accuracy"]["mean"]
     assert summary["runs"][0]["test_loss"] == pytest.approx(whole[1]["runs"][2]["test_loss"], 2e-3)
     events = b"".join(p.read_bytes() for p in (path / "tensorboard").iterdir())
@@ -210,7 +210,7 @@ def test_a_run_alone_ends_and_its_folder_and_report_say_so(tmp_path, monkeypatch
         experiment.run(config, path, quiet=True)
     monkeypatch.undo()
     assert DivergedSeeds(Workdir(path)).read() == {5: STEPS + 6}
-    assert report.main([str(path), f"--out={tmp_path / 'report.html'}"]) == 0
+    assert cli.main(["report", str(path), f"--out={tmp_path / 'report.html'}"]) == 0
     text = (tmp_path / "report.html").read_text()
     assert f"tiny diverged: seed 5 by step {STEPS + 6} in epoch 2 of 4" in text
     assert "not finished" not in text and "Most confused pairs" in text  # Of its checkpoint.

@@ -8,14 +8,13 @@ import pytest
 from chart_helpers import rows_of
 from helpers import ROOT
 
+from supermask_jax import cli
 from supermask_jax.analysis import front
 from supermask_jax.analysis.charts import theme
 from supermask_jax.analysis.charts.front import front_of_rows
 from supermask_jax.analysis.front import Front, Point
 from supermask_jax.analysis.intervals import Interval
 from supermask_jax.analysis.rows import Row, Section
-from supermask_jax.commands import front as command
-from supermask_jax.commands.checkout import Checkout
 
 ROWS = [
     Row(f"net-{name}", "configs/fcn.py", section=Section("A network", paper="Some paper"))
@@ -43,6 +42,11 @@ def result(name, remaining, accuracy, dense=False, paper=None):
         "runs": [{"seed": 0, "test_accuracy": accuracy, "remaining_weights": remaining,
                   "layer_densities": {} if dense else {"dense1/kernel": remaining}}],
     }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def few_rows(monkeypatch):
+    monkeypatch.setattr("supermask_jax.commands.front.find_checkout", lambda: (ROOT, ROWS))
 
 
 @pytest.fixture
@@ -133,7 +137,7 @@ def test_the_command_draws_and_prints(results, tmp_path, capsys):
     for ending in ("svg", "pdf"):
         out = tmp_path / "docs" / f"front.{ending}"
         argv = ["--rows=net-*", f"--results={results}", f"--out={out}"]
-        assert command.main(argv, Checkout(ROOT, ROWS)) == 0
+        assert cli.main(["front", *argv]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert lines[1].split() == ["front", "2.40", "[2.38,", "2.42]", "98.20", "[98.00,",
                                     "98.40]", "3", "best"]  # fmt: skip
@@ -154,7 +158,7 @@ def test_the_command_draws_and_prints(results, tmp_path, capsys):
 )
 def test_bad_input_is_one_line(argv, words, results, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert command.main([f"--results={results}", *argv], Checkout(ROOT, ROWS)) == 1
+    assert cli.main(["front", f"--results={results}", *argv]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert words in line

@@ -15,7 +15,7 @@ import pytest
 from helpers import ROOT, single_threaded, tiny_config
 from lottery_helpers import ARGV, arrays, config
 
-from supermask_jax import experiment, lottery
+from supermask_jax import cli, experiment, lottery
 from supermask_jax.commands import lottery as lottery_command
 from supermask_jax.errors import UserError
 
@@ -26,7 +26,7 @@ def command(*argv):
     return [sys.executable, str(ROOT / "experiments" / "lottery.py"), *ARGV, *argv]
 
 
-def doorway(workdir):
+def completed(workdir):
     return subprocess.run(
         command(f"--workdir={workdir}"),
         capture_output=True, text=True, timeout=120, env=single_threaded(),
@@ -50,7 +50,7 @@ def outcome(path):
 
 
 def test_a_killed_level_ends_as_if_never_killed(tmp_path):
-    whole = doorway(tmp_path / "whole")
+    whole = completed(tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     path = tmp_path / "killed"
     shutil.copytree(tmp_path / "whole" / "level_00", path / "level_00")
@@ -70,7 +70,7 @@ def test_a_killed_level_ends_as_if_never_killed(tmp_path):
         process.wait()
     assert process.returncode == -signal.SIGKILL
     assert not (watched / "summary.json").exists()
-    again = doorway(path)
+    again = completed(path)
     assert again.returncode == 0, again.stderr
     assert outcome(path) == outcome(tmp_path / "whole")
 
@@ -78,7 +78,9 @@ def test_a_killed_level_ends_as_if_never_killed(tmp_path):
 def test_the_result_tells_how_it_convolved():
     small = config()
     small.model.name, small.convolution = "conv2", "xla"
-    result = lottery_command._result(argparse.Namespace(seeds=None), small, [], ["--plain"])
+    args = argparse.Namespace(seeds=None, words=["--workdir", "a", "--plain", "--untrained"])
+    result = lottery_command.result(args, small, [])
+    assert result["command"] == "python experiments/lottery.py --untrained"
     assert result["env"]["convolution"] == "xla" and result["config"]["seed"] == [0]
 
 
@@ -105,7 +107,7 @@ GRID = [
 )
 def test_a_dry_run_counts_levels_and_writes_nothing(capsys, tmp_path, argv, expected):
     workdir = f"--workdir={tmp_path / 'run'}"
-    assert lottery_command.main([*ARGV, *GRID, *argv, "--dry_run", workdir]) == 0
+    assert cli.main(["lottery", *ARGV, *GRID, *argv, "--dry_run", workdir]) == 0
     said = capsys.readouterr().out
     for words in expected:
         assert words in said
@@ -125,8 +127,8 @@ def undisturbed(monkeypatch):
 
 
 def fails(capsys, *argv):
-    """Runs the doorway in this process; returns its one line."""
-    assert lottery_command.main([*ARGV, *argv]) == 1
+    """Runs the command in this process; returns its one line."""
+    assert cli.main(["lottery", *ARGV, *argv]) == 1
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1

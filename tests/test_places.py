@@ -75,7 +75,7 @@ def test_evaluate_of_one_of_a_set_of_seeds_whose_masks_are_sampled(capsys, tmp_p
 
 def test_evaluate_of_a_model_that_numpy_does_not_run(run, capsys, monkeypatch):
     path, summary = run
-    monkeypatch.setattr(evaluate, "CHAINS", ())
+    monkeypatch.setattr("supermask_jax.tickets.chain.CHAINS", ())
     monkeypatch.setattr(evaluate, "_BATCH", 100)  # 360 images: the last one is not full.
     monkeypatch.setattr(tickets, "accuracy", lambda *unused: pytest.fail("ran in NumPy"))
     found = asked(capsys, "evaluate", path / "ticket.safetensors")
@@ -87,7 +87,7 @@ def test_evaluate_refuses_a_place_that_claims_more_than_it_has(run, capsys, tmp_
     wrong = ticket._replace(accuracy=dict(ticket.accuracy) | {"value": 0.9999})
     tickets.save_ticket(tmp_path / "wrong", wrong)
     assert cli.main(["evaluate", str(tmp_path / "wrong")]) == 1
-    assert "says 99.9900% and has" in capsys.readouterr().err
+    assert "stores an accuracy of 99.9900%, but" in capsys.readouterr().err
     # Of other images nothing is claimed.
     assert cli.main(["evaluate", str(tmp_path / "wrong"), "--split=val"]) == 0
 
@@ -112,7 +112,7 @@ def test_evaluate_of_a_ticket_that_says_nothing_of_its_run(capsys, tmp_path):
         (["evaluate", "{run}", "--data=mnits"], "did you mean 'mnist'"),
         (["evaluate", "{run}", "--seed=5"], "holds no run of seed 5"),
         (["inspect", "{run}/nothing"], "there is no work folder and no ticket"),
-        (["inspect", "{run}/.."], "is no run, but holds some: give one, such as"),
+        (["inspect", "{run}/.."], "is not the work folder of a run, but there are some in it"),
         (["inspect", "{run}/checkpoints"], "holds no run"),
         (["inspect", "{run}/summary.json"], "cannot use ticket"),
         (["compare", "{run}"], "the following arguments are required"),

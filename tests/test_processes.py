@@ -14,7 +14,7 @@ from supermask_jax.training.workdir import Workdir
 
 
 def start_two(*argv):
-    """Starts the training doorway as two processes that work together."""
+    """Starts `experiments/main.py` as two processes that work together."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

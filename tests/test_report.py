@@ -18,7 +18,6 @@ from supermask_jax.analysis.report.groups import group_runs
 from supermask_jax.analysis.rows import Row, Section
 from supermask_jax.analysis.runs import read_folders
 from supermask_jax.commands import report_arrays
-from supermask_jax.commands.report import main
 from supermask_jax.config_files import default_identity
 from supermask_jax.training.workdir import Workdir
 
@@ -53,7 +52,7 @@ def group_of(path):
 
 
 def written(*folders, out, flags=()):
-    assert main([*map(str, folders), f"--out={out}", *flags]) == 0
+    assert cli.main(["report", *map(str, folders), f"--out={out}", *flags]) == 0
     return out.read_text()
 
 
@@ -170,7 +169,7 @@ def test_a_run_that_is_not_finished_is_reported_as_such(tmp_path, monkeypatch):
 
 def test_errors_are_one_line(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    assert main([str(tmp_path / "empty")]) == 1
+    assert cli.main(["report", str(tmp_path / "empty")]) == 1
     error = capsys.readouterr().err
     assert error == f"error: {tmp_path / 'empty'} holds no run\n"
     assert not (tmp_path / "empty" / "report.html").exists()

@@ -4,26 +4,31 @@ import pytest
 from helpers import ROOT
 from test_reproduce import ROWS
 
-from supermask_jax import reproduce
+from supermask_jax import cli, reproduce
 from supermask_jax.commands import reproduce as command
-from supermask_jax.commands.checkout import Checkout, find
+from supermask_jax.commands.common import Checkout, find_checkout
 from supermask_jax.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def few_rows(monkeypatch):
+    monkeypatch.setattr(command, "find_checkout", lambda: Checkout(ROOT, ROWS))
 
 
 def test_without_an_accelerator_slow_rows_are_skipped_unless_named(monkeypatch, capsys, tmp_path):
     ran = []
     monkeypatch.setattr(reproduce, "reproduce", lambda rows, *_, **__: ran.extend(rows) or [])
     argv = [f"--results={tmp_path}"]
-    assert command.main(argv, Checkout(ROOT, ROWS)) == 0
+    assert cli.main(["reproduce", *argv]) == 0
     assert ran == ROWS[:2]
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("to run it: --rows=never")
+    assert line.endswith("to run them: --rows=never")
     ran.clear()
-    assert command.main([*argv, "--rows=never"], Checkout(ROOT, ROWS)) == 0
+    assert cli.main(["reproduce", *argv, "--rows=never"]) == 0
     assert ran == ROWS[2:]
     ran.clear()
     monkeypatch.setattr("jax.default_backend", lambda: "gpu")
-    assert command.main(argv, Checkout(ROOT, ROWS)) == 0
+    assert cli.main(["reproduce", *argv]) == 0
     assert ran == ROWS
 
 
@@ -33,12 +38,12 @@ def test_without_an_accelerator_slow_rows_are_skipped_unless_named(monkeypatch, 
         (["--rows=masks"], "did you mean 'masked'"),
         (["--rows=masked", "--seeds=a"], "argument --seeds: whole numbers with commas, got 'a'"),
         (["--rows=masked", "--config.epohcs=1"], "did you mean 'epochs'"),
-        (["--budget_minutes=soon"], "invalid float value"),
+        (["--budget_minutes=soon"], "must be a number, got 'soon'"),
     ],
 )
 def test_bad_input_is_one_line(argv, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert command.main(argv, Checkout(ROOT, ROWS)) == 1
+    assert cli.main(["reproduce", *argv]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert words in line
@@ -52,10 +57,10 @@ def test_from_anywhere_in_a_checkout_its_own_folders_are_meant(tmp_path, monkeyp
     )
     monkeypatch.setattr(reproduce, "write_pages", lambda root, rows: places.append(root))
     monkeypatch.chdir(tmp_path)
-    assert command.main([], Checkout(ROOT, ROWS)) == 0
+    assert cli.main(["reproduce"]) == 0
     assert places == [(ROOT / "runs" / "reproduce", ROOT / "results"), ROOT]
     places.clear()
-    assert command.main(["--runs=a", "--results=b"], Checkout(ROOT, ROWS)) == 0
+    assert cli.main(["reproduce", "--runs=a", "--results=b"]) == 0
     assert [tuple(map(str, found)) for found in places] == [("a", "b")]
 
 
@@ -64,10 +69,10 @@ def test_a_stranger_is_no_checkout(tmp_path):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "rows.py").write_text("raise SystemExit('executed')")
     with pytest.raises(UserError, match="give this command in a checkout of it"):
-        find([tmp_path])
-    assert find([tmp_path, ROOT]).root == ROOT
+        find_checkout([tmp_path])
+    assert find_checkout([tmp_path, ROOT]).root == ROOT
 
 
 def test_list(capsys):
-    assert command.main(["--list"], Checkout(ROOT, ROWS)) == 0
+    assert cli.main(["reproduce", "--list"]) == 0
     assert "configs/quickstart.py" in capsys.readouterr().out

@@ -39,7 +39,7 @@ def test_seeds_are_given_as_seeds(flag, tmp_path):
 
 
 def test_a_seed_twice_is_refused():
-    with pytest.raises(argparse.ArgumentTypeError, match="a seed twice"):
+    with pytest.raises(argparse.ArgumentTypeError, match="names a seed twice"):
         seed_list("0,1,0")
 
 

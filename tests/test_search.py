@@ -8,7 +8,6 @@ import pytest
 from helpers import ROOT
 
 from supermask_jax import cli, experiment
-from supermask_jax.commands import search as command
 from supermask_jax.errors import UserError
 from supermask_jax.search import load_trial, load_trials
 
@@ -18,7 +17,9 @@ THRESHOLDS = "--grid=method.threshold.value=0.01,0.05"
 
 
 def search(*argv, config=QUICK):
-    return command.main([f"--config={config}", *TINY, "--workdir=work", "--out=log.json", *argv])
+    return cli.main(
+        ["search", f"--config={config}", *TINY, "--workdir=work", "--out=log.json", *argv]
+    )
 
 
 def _lines(last):

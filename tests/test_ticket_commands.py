@@ -11,16 +11,16 @@ from helpers import ROOT, tiny_config
 from ticket_helpers import FCN, SMALL, SMALL_CONV, random_ticket
 from ticket_helpers import entropy_bound as bound_by_hand
 
-from supermask_jax import experiment, methods, models, tickets
-from supermask_jax.commands import export
-from supermask_jax.commands import ticket as cli
+from supermask_jax import cli, experiment, methods, models, tickets
+from supermask_jax.commands import restore
 from supermask_jax.config_files import identity
 from supermask_jax.data import load
 from supermask_jax.data.transforms import standardize
 from supermask_jax.errors import UserError
 from supermask_jax.methods import METHODS
 from supermask_jax.tickets.comparison import entropy_bound, sizes
-from supermask_jax.tickets.file import decode_ticket, encode_ticket
+from supermask_jax.tickets.exports import KINDS
+from supermask_jax.tickets.file import VALUES, decode_ticket, encode_ticket
 from supermask_jax.training.summary import accuracy_on, make_ticket
 from supermask_jax.training.trainer import Network
 from supermask_jax.training.workdir import Workdir
@@ -37,7 +37,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(run, tmp_path_factory):
     path = tmp_path_factory.mktemp("ticket") / "ticket.safetensors"
-    assert export.main([f"--workdir={run[0]}", f"--out={path}"]) == 0
+    assert cli.main(["export", f"--workdir={run[0]}", f"--out={path}"]) == 0
     return path
 
 
@@ -47,7 +47,7 @@ def test_the_ticket_of_a_run_is_the_network_that_was_trained(run, made):
     assert ticket.accuracy["value"] == summary["test_accuracy"]
     data = load("digits").test
     assert tickets.accuracy(ticket, data.images, data.labels) == summary["test_accuracy"]
-    config = export.full_config(dict(ticket.config))
+    config = restore.full_config(dict(ticket.config))
     assert identity(config) == ticket.config == identity(tiny_config(epochs=1, weight_init=NORMAL))
     model = models.get(**ticket.model, num_classes=10)
     logits = model.apply(tickets.to_variables(ticket), standardize(data.images[:5]))
@@ -73,16 +73,16 @@ def test_every_method_leaves_a_ticket(name):
 
 
 def test_verify(made, capsys, tmp_path):
-    assert cli.main(["verify", str(made), "--data=digits"]) == 0
+    assert cli.main(["ticket", "verify", str(made), "--data=digits"]) == 0
     said = capsys.readouterr().out
     assert "whole, SHA-256" in said and "accuracy on digits test" in said
     ticket = tickets.load_ticket(made)
     wrong = ticket._replace(accuracy=dict(ticket.accuracy) | {"value": 0.123})
     tickets.save_ticket(tmp_path / "wrong", wrong)
-    assert cli.main(["verify", str(tmp_path / "wrong")]) == 0
-    assert cli.main(["verify", str(tmp_path / "wrong"), "--data=digits"]) == 1
-    assert "does not have the accuracy that it claims" in capsys.readouterr().err
-    assert cli.main(["verify", str(made), "--data=mnist"]) == 1
+    assert cli.main(["ticket", "verify", str(tmp_path / "wrong")]) == 0
+    assert cli.main(["ticket", "verify", str(tmp_path / "wrong"), "--data=digits"]) == 1
+    assert "stores an accuracy of 12.3000%, but" in capsys.readouterr().err
+    assert cli.main(["ticket", "verify", str(made), "--data=mnist"]) == 1
     assert "that on 'digits'" in capsys.readouterr().err
 
 
@@ -92,13 +92,13 @@ def test_verify_measures_on_as_many_images_as_the_run_did(made, capsys, tmp_path
     assert abs(value - ticket.accuracy["value"]) > 1e-3
     accuracy = accuracy_on({"name": "digits", "subset": 7}, value)
     tickets.save_ticket(tmp_path / "few", ticket._replace(accuracy=accuracy))
-    assert cli.main(["verify", str(tmp_path / "few"), "--data=digits"]) == 0
+    assert cli.main(["ticket", "verify", str(tmp_path / "few"), "--data=digits"]) == 0
 
 
 def test_the_commands_print(made, capsys):
     for action in ("inspect", "size"):
-        assert cli.main([action, str(made)]) == 0
-    assert cli.main(["compare", str(made), str(made)]) == 0
+        assert cli.main(["ticket", action, str(made)]) == 0
+    assert cli.main(["ticket", "compare", str(made), str(made)]) == 0
     said = capsys.readouterr().out
     for text in ("standardize", "dense1/kernel", "entropy bound", "by chance"):
         assert text in said
@@ -113,7 +113,7 @@ def test_the_commands_print(made, capsys):
     ],
 )
 def test_wrong_commands(argv, said, capsys):
-    assert cli.main(argv) == 1
+    assert cli.main(["ticket", *argv]) == 1
     found = capsys.readouterr().err
     assert said in found and found.count("\n") == 1
 
@@ -121,8 +121,8 @@ def test_wrong_commands(argv, said, capsys):
 def test_the_command_needs_no_jax(made):
     code = (
         "import sys\nfor name in ('jax', 'jaxlib', 'flax', 'optax'): sys.modules[name] = None\n"
-        "from supermask_jax.commands.ticket import main\n"
-        f"sys.exit(main(['verify', {str(made)!r}, '--data=digits']))"
+        "from supermask_jax.cli import main\n"
+        f"sys.exit(main(['ticket', 'verify', {str(made)!r}, '--data=digits']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -134,12 +134,12 @@ def test_export_with_values_of_other_kinds(run, tmp_path, capsys):
     for values in ("float32", "float16", "seed"):
         out = tmp_path / f"{values}.safetensors"
         argv = [f"--workdir={run[0]}", f"--out={out}", f"--values={values}"]
-        assert export.main(argv) == 0
+        assert cli.main(["export", *argv]) == 0
         sizes[values] = out.stat().st_size
-        assert cli.main(["verify", str(out)]) == 0
+        assert cli.main(["ticket", "verify", str(out)]) == 0
     assert sizes["seed"] < sizes["float16"] < sizes["float32"]
     drawn = tickets.load_ticket(tmp_path / "seed.safetensors")
-    whole, weights = export.ticket_of(run[0])
+    whole, weights = restore.ticket_of(run[0])
     assert tickets.digest(tickets.fill(drawn, weights)) == tickets.digest(whole)
     # Rounded weights were measured anew.
     half = tickets.load_ticket(tmp_path / "float16.safetensors")
@@ -147,7 +147,7 @@ def test_export_with_values_of_other_kinds(run, tmp_path, capsys):
     assert tickets.accuracy(half, data.images, data.labels) == half.accuracy["value"]
     capsys.readouterr()
     argv = [f"--ticket={tmp_path / 'seed.safetensors'}", f"--stablehlo={tmp_path / 'x'}"]
-    assert export.main(argv) == 1
+    assert cli.main(["export", *argv]) == 1
     assert "fill it with tickets.fill" in capsys.readouterr().err
 
 
@@ -161,28 +161,34 @@ def test_export_with_values_of_other_kinds(run, tmp_path, capsys):
 )
 def test_wrong_exports(argv, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert export.main(argv) == 1
+    assert cli.main(["export", *argv]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_all_formats_and_kinds_of_values_can_be_chosen():
+    actions = {action.dest: action for action in cli.parser("export").commands["export"]._actions}
+    assert set(actions["values"].choices) == {*VALUES, "seed"}
+    assert actions.keys() >= set(KINDS)
 
 
 def test_one_of_a_set_of_seeds(tmp_path, capsys):
     config = tiny_config(epochs=1, num_seeds=2, weight_init=NORMAL)
     summary = experiment.run(config, tmp_path / "run", quiet=True)
     for run in summary["runs"]:
-        ticket, _ = export.ticket_of(tmp_path / "run", run["seed"])
+        ticket, _ = restore.ticket_of(tmp_path / "run", run["seed"])
         assert ticket.density == pytest.approx(run["remaining_weights"])
         data = load("digits").test
         found = tickets.accuracy(ticket, data.images, data.labels)
         assert found == pytest.approx(run["test_accuracy"])
         assert ticket.accuracy["value"] == run["test_accuracy"]
     argv = [f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'x'}", "--seed=2"]
-    assert export.main(argv) == 1
+    assert cli.main(["export", *argv]) == 1
     assert "holds no run of seed 2" in capsys.readouterr().err
     # As it was before the second seed was trained to its end.
     folder = Workdir(tmp_path / "run")
     folder.summary.unlink()
     (folder.path / "seeds_1-1.json").unlink()
-    known, unknown = (export.ticket_of(folder.path, seed)[0].accuracy for seed in (0, 1))
+    known, unknown = (restore.ticket_of(folder.path, seed)[0].accuracy for seed in (0, 1))
     assert known["value"] == summary["runs"][0]["test_accuracy"]
     assert unknown == {}
 

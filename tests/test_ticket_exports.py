@@ -10,8 +10,7 @@ import pytest
 from helpers import ROOT
 from ticket_helpers import SMALL, SMALL_CONV, random_ticket
 
-from supermask_jax import tickets
-from supermask_jax.commands import export as cli
+from supermask_jax import cli, tickets
 from supermask_jax.tickets import exports
 from supermask_jax.tickets.chain import standardize
 
@@ -76,7 +75,7 @@ def test_onnx(ticket):
 def test_onnx_that_is_not_installed_is_one_line(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
     tickets.save_ticket(tmp_path / "a", ticket_of("fcn"))
-    assert cli.main([f"--ticket={tmp_path / 'a'}", f"--onnx={tmp_path / 'b'}"]) == 1
+    assert cli.main(["export", f"--ticket={tmp_path / 'a'}", f"--onnx={tmp_path / 'b'}"]) == 1
     assert "pip install supermask-jax[onnx]" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
 
@@ -89,7 +88,7 @@ def test_onnx_that_does_not_go_with_this_jax_is_one_line(monkeypatch, tmp_path, 
     monkeypatch.setitem(sys.modules, "jax2onnx", module)
     monkeypatch.setattr(exports, "versions", lambda names: dict.fromkeys(names, "9.9"))
     tickets.save_ticket(tmp_path / "a", ticket_of("fcn"))
-    assert cli.main([f"--ticket={tmp_path / 'a'}", f"--onnx={tmp_path / 'b'}"]) == 1
+    assert cli.main(["export", f"--ticket={tmp_path / 'a'}", f"--onnx={tmp_path / 'b'}"]) == 1
     error = capsys.readouterr().err
     assert "with jax2onnx 9.9 and jax 9.9 (module 'jax' has no attribute" in error
     assert "pip install supermask-jax[onnx]" in error and error.count("\n") == 1
@@ -100,7 +99,7 @@ def test_the_torch_loader_of_the_page(ticket, tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     path = tmp_path / "net.safetensors"
     tickets.save_ticket(tmp_path / "ticket", ticket)
-    assert cli.main([f"--ticket={tmp_path / 'ticket'}", f"--safetensors={path}"]) == 0
+    assert cli.main(["export", f"--ticket={tmp_path / 'ticket'}", f"--safetensors={path}"]) == 0
     page = (ROOT / "docs" / "tickets.md").read_text()
     code = re.search(r"```python\n(import torch\n.*?)```", page, re.DOTALL)[1]
     scope = {}

@@ -1,4 +1,4 @@
-"""The tickets in ``tickets/``: each is whole, and has the accuracy that it claims."""
+"""The tickets in ``tickets/``: each is whole, and has the accuracy that it stores."""
 
 import numpy as np
 import pytest

@@ -1,94 +1,39 @@
-"""What the command lines share: parsers whose errors are one line, and the exit status.
-
-What needs no config starts without what configs are made of, so that --help is quick.
-"""
+"""What several commands share: flags, their values, and where they work."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import gc
 import hashlib
+import importlib.util
 import json
-import logging
 import math
 import os
-import signal
-import sys
-import textwrap
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, NamedTuple
 
-from absl import logging as absl_logging
-
-from supermask_jax.commands import EXIT_STATUS
-from supermask_jax.commands.process import no_backend, plain_jax, whole_streams
 from supermask_jax.errors import UserError, expanded
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-_EPILOG = """\
+    from supermask_jax.analysis.rows import Row
+
+CONFIG_EPILOG = """\
 Every entry of the config can be set on the command line, e.g. --config.epochs=3
 --config.optimizer.learning_rate=0.1; --print_config lists them. A run that was stopped goes on
 when the same command is given again; a finished one is left alone.
 """
 
 
-class _Paragraphs(argparse.HelpFormatter):
-    """Fills paragraph by paragraph: argparse's own makes one of all."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        fill = lambda part: textwrap.fill(  # noqa: E731
-            " ".join(part.split()), width, initial_indent=indent, subsequent_indent=indent
-        )
-        return "\n\n".join(map(fill, text.split("\n\n")))
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are UserErrors, and which takes no abbreviations.
-
-    Its help ends with what the exit status says.
-    """
-
-    def __init__(self, command: str, description: str, epilog: str) -> None:
-        super().__init__(
-            prog=f"supermask {command}",
-            description=description,
-            epilog=f"{epilog}\n\n{EXIT_STATUS}",
-            formatter_class=_Paragraphs,
-            allow_abbrev=False,
-        )
-
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        if _ASKED.get():
-            raise _Shown(self)
-        return super().parse_known_args(args, namespace)
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
-class _Shown(Exception):
-    """Carries the parser of a command to `parser_of`."""
-
-
-_ASKED: ContextVar[bool] = ContextVar("asked", default=False)
-
-
-def parser_of(main: Callable[[Sequence[str]], int]) -> argparse.ArgumentParser:
-    """Returns the parser of a command, from its `main`, which does nothing but make it."""
-    token = _ASKED.set(True)
-    try:
-        main([])
-    except _Shown as shown:
-        return shown.args[0]
-    finally:
-        _ASKED.reset(token)
-    raise TypeError(f"{main} parses no command line")
+_CONFIG = """\
+config file, e.g. configs/conv8.py or configs/fcn.py:released; or the name of one that comes with
+the package, e.g. conv8 or fcn:released"""
+_DRY_RUN = "print data, shapes, weight counts, memory and steps; train and write nothing"
+_PLAIN = """\
+print one line an epoch on a terminal too, and no live view; NO_COLOR=1 in the environment keeps the
+view and drops its colours"""
+_SEED = "which run, where a folder holds several (default: the first that did not diverge)"
 
 
 def seed_list(text: str) -> list[int]:
@@ -98,19 +43,8 @@ def seed_list(text: str) -> list[int]:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"whole numbers with commas, got {text!r}") from error
     if len(set(seeds)) < len(seeds):
-        raise argparse.ArgumentTypeError(f"a seed twice is one run, got {text!r}")
+        raise argparse.ArgumentTypeError(f"names a seed twice: {text!r}")
     return seeds
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """Makes the parser of a flag's value: a whole number, at least so much."""
-
-    def whole(text: str) -> int:
-        if not text.strip().lstrip("+-").isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, got {text!r}")
-        return int(text)
-
-    return whole
 
 
 def minutes(text: str) -> float:
@@ -124,57 +58,63 @@ def minutes(text: str) -> float:
     return found
 
 
-def config_parser(command: str, description: str) -> Parser:
-    """Makes the parser of a command that works on one config."""
-    parser = Parser(command, description, _EPILOG)
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of a command that works on one config, which takes overrides of it too."""
+    parser.set_defaults(overrides=())
     add = parser.add_argument
-    add(
-        "--config",
-        required=True,
-        metavar="FILE[:VARIANT]",
-        help="config file, e.g. configs/conv8.py or configs/fcn.py:released; or the name of one "
-        "that comes with the package, e.g. conv8 or fcn:released",
-    )
+    add("--config", required=True, metavar="FILE[:VARIANT]", help=_CONFIG)
     add("--workdir", metavar="FOLDER", help="where the run goes (default: a folder under runs/)")
     add("--print_config", action="store_true", help="print the config and stop")
-    add(
-        "--dry_run",
-        action="store_true",
-        help="print data, shapes, weight counts, memory and steps; train and write nothing",
-    )
-    return parser
+    add("--dry_run", action="store_true", help=_DRY_RUN)
 
 
 def add_plain(parser: argparse.ArgumentParser) -> None:
     """Adds the flag --plain, for `training.live.plain_lines`."""
-    parser.add_argument(
-        "--plain",
-        action="store_true",
-        help="print one line an epoch on a terminal too, and no live view; NO_COLOR=1 in the "
-        "environment keeps the view and drops its colours",
-    )
+    parser.add_argument("--plain", action="store_true", help=_PLAIN)
 
 
-def parse_config(
-    argv: Sequence[str],
-    parser: argparse.ArgumentParser,
-    check: Callable[[ConfigDict], None] | None = None,
-) -> tuple[argparse.Namespace, ConfigDict]:
-    """Returns the flags and the config with its overrides applied.
+def add_budget(parser: argparse.ArgumentParser, seeds: str) -> None:
+    """Adds the flags of a command that runs several seeds, and stops starting them in time."""
+    add, about = parser.add_argument, f"one run each (default: {seeds})"
+    add("--seeds", type=seed_list, default=seeds, metavar="NUMBERS", help=about)
+    add("--budget_minutes", type=minutes, default=math.inf, help="start no run after this time")
+
+
+def add_places(parser: argparse.ArgumentParser, number: int = 1) -> None:
+    """Adds PLACE, as ``args.places``, and the flags of what reads them by `commands.places`."""
+    add = parser.add_argument
+    add("places", nargs=number, metavar="PLACE", help="work folder of a run, or file of a ticket")
+    add_seed(parser)
+    add("--json", action="store_true", help="print JSON instead")
+
+
+PLACES_EPILOG = """\
+A work folder stands for the newest checkpoint in it, whether or not the run is finished; a level of
+pruning (FOLDER/CELL/level_03) must be finished.
+"""
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag --seed, which run of a folder is meant."""
+    parser.add_argument("--seed", type=int, help=_SEED)
+
+
+def recorded(words: Sequence[str], flags: Iterable[str]) -> list[str]:
+    """Returns a command line as a result keeps it: without what says only where and how fast.
 
     Args:
-      argv: the command line without the program's name.
-      parser: from `config_parser`.
-      check: raises UserError where the config is wrong; None is `config_files.check_config`.
-
-    Raises:
-      UserError: a flag, the config file or an override is wrong.
+      words: the command line.
+      flags: to leave out, with their values, beside overrides that change nothing computed.
     """
-    args, overrides = parser.parse_known_args(argv)
-    from supermask_jax.config_files import check_config
-    from supermask_jax.overrides import load_with_overrides
+    from supermask_jax.config_files import changes_nothing
 
-    return args, load_with_overrides(args.config, overrides, check or check_config)
+    kept, value = [], False
+    for word in words:
+        dropped = word.partition("=")[0] in flags or changes_nothing(word)
+        if not dropped and not (value and not word.startswith("--")):
+            kept.append(word)
+        value = dropped and "=" not in word
+    return kept
 
 
 def default_workdir(config: ConfigDict, spec: str) -> str:
@@ -208,66 +148,36 @@ def check_out(path: Path | None) -> None:
         raise UserError(f"cannot write {path}: give --out a file in a folder that can be written")
 
 
-def guarded(action: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
-    """Runs `action` on the command line `argv` (None: the process's); returns the exit status."""
-    whole_streams()
-    with _plain_output(), plain_jax():
-        try:
-            action(sys.argv[1:] if argv is None else argv)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        except (RuntimeError, AssertionError):
-            if not (why := no_backend()):
-                raise
-            print(f"error: {why}", file=sys.stderr)
-            return 1
-        except BrokenPipeError:  # The reader of our output has gone: nobody to tell.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
-        except OSError as error:
-            place = f" {error.filename}" if error.filename else ""
-            print(f"error: cannot read or write{place}: {error.strerror or error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt as stop:
-            # `Interrupted` says what was saved; a bare Ctrl-C came before there was anything.
-            said = f"{stop}; saved: give the same command to go on" if stop.args else "stopped"
-            print(said, file=sys.stderr)
-            return 128 + getattr(stop, "signum", signal.SIGINT)
-    return 0
+_CHECKOUT = ("experiments/rows.py", "configs", "supermask_jax")
 
 
-class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to whatever `sys.stderr` is by then: a live view stands in for it while it shows."""
+class Checkout(NamedTuple):
+    """Where the config files, results and pages of the table are."""
 
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> TextIO:
-        return sys.stderr
+    root: Path
+    rows: Sequence[Row]  # most valuable first
 
 
-@contextlib.contextmanager
-def _plain_output() -> Iterator[None]:
-    """Shows our own log lines as they are, and nothing of what other libraries log and print."""
-    handler = _Stderr()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("supermask_jax")
-    old = (threading.excepthook, sys.unraisablehook, absl_logging.get_verbosity(), logger.level)
-    logger.handlers, logger.propagate = [handler], False
-    logger.setLevel(logging.INFO)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    # Orbax logs every detail, and every exception that it then raises.
-    absl_logging.set_verbosity(absl_logging.FATAL)
-    # A failed background save is raised again where it is waited for, and reported there.
-    threading.excepthook = lambda args: logger.debug("in %s: %s", args.thread, args.exc_value)
-    sys.unraisablehook = lambda args: logger.debug("in %s: %s", args.object, args.exc_value)
-    try:
-        yield
-    finally:
-        gc.collect()  # What a failed save left behind complains now, unheard.
-        logger.handlers, logger.propagate = [], True
-        threading.excepthook, sys.unraisablehook = old[:2]
-        absl_logging.set_verbosity(old[2])
-        logger.setLevel(old[3])
+def find_checkout(places: Iterable[Path] | None = None) -> Checkout:
+    """Returns the checkout that the working folder is in, else the one that this package is in.
+
+    Its table is executed: a folder that merely has a file of that name is none.
+
+    Args:
+      places: folders to look in instead, in this order.
+
+    Raises:
+      UserError: there is none.
+    """
+    here = Path.cwd()
+    for place in places or (here, *here.parents, Path(__file__).resolve().parents[2]):
+        table, *folders = (place / name for name in _CHECKOUT)
+        if table.is_file() and all(map(Path.is_dir, folders)):
+            spec = importlib.util.spec_from_file_location("rows", table)
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            return Checkout(place, module.ROWS)
+    raise UserError(
+        "the rows of the results table and their configs are in the repository of supermask_jax: "
+        "give this command in a checkout of it"
+    )

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from supermask_jax.analysis.tables import Table
 from supermask_jax.core.trees import named_leaves, num_params
 from supermask_jax.data import DATASETS
 from supermask_jax.experiment import examples_used, programs
@@ -42,7 +43,7 @@ def describe(config: ConfigDict) -> str:
         [
             f"{config.name}: {config.model.name}, method {config.method.name}, seed {config.seed}",
             _data(config, first.plan),
-            *_layers(state, frozen),
+            _layers(state, frozen),
             _memory(config, first, state, frozen),
             _steps(first.plan),
             f"devices: {first.layout.describe()}" + _seeds(trainers),
@@ -62,19 +63,16 @@ def _data(config: ConfigDict, plan: Plan) -> str:
     )
 
 
-def _layers(state: TrainState, frozen: PyTree) -> list[str]:
-    """Returns the table of layers, shapes and counts, line by line."""
-    frozen_weights = frozen.get("weights", {})
-    masked = named_leaves(frozen_weights)
-    free = named_leaves(state.trainable["params"])
-    rows = [("layer", "shape", "weights", "")]
-    for name, leaf in sorted({**masked, **free}.items()):
+def _layers(state: TrainState, frozen: PyTree) -> str:
+    """Returns the table of layers, shapes and counts."""
+    weights, params = frozen.get("weights", {}), state.trainable["params"]
+    masked, rows = named_leaves(weights), []
+    for name, leaf in sorted({**masked, **named_leaves(params)}.items()):
         kind = "masked" if name in masked else "trained"
         rows.append((name, " x ".join(map(str, leaf.shape)), f"{leaf.size:,}", kind))
-    total = num_params(frozen_weights) + num_params(state.trainable["params"])
-    rows.append(("total", "", f"{total:,}", f"{num_params(frozen_weights):,} masked"))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return [f"  {a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
+    total = num_params(weights) + num_params(params)
+    foot = ("total", "", f"{total:,}", f"{num_params(weights):,} masked")
+    return Table(("layer", "shape", "weights", "kind"), rows, foot).text()
 
 
 def _memory(config: ConfigDict, trainer: Trainer, state: TrainState, frozen: PyTree) -> str:

@@ -1,35 +1,27 @@
-"""``supermask evaluate``: the accuracy of a run or a ticket, measured anew."""
+"""``supermask evaluate``."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import jax
-import numpy as np
-from ml_collections import ConfigDict
-
-from supermask_jax import experiment, tickets
-from supermask_jax.analysis.intervals import percent, share_interval
-from supermask_jax.commands import export, places
-from supermask_jax.commands.common import guarded
-from supermask_jax.commands.ticket import TOLERATED
-from supermask_jax.config import default_config
-from supermask_jax.data import DATASETS
+from supermask_jax.commands.common import PLACES_EPILOG, add_places
+from supermask_jax.commands.ticket import check_stored
 from supermask_jax.errors import UserError, unknown_name
-from supermask_jax.tickets.chain import CHAINS
-from supermask_jax.tickets.exports import forward
-from supermask_jax.training.environment import fixed_settings
-from supermask_jax.training.evaluate import Examples, make_evaluate
-from supermask_jax.training.sharding import Layout, one_device
-from supermask_jax.training.workdir import Workdir
 
-SPLITS = ("test", "val", "train")
+if TYPE_CHECKING:
+    import numpy as np
+    from ml_collections import ConfigDict
 
-_EPILOG = """\
+    from supermask_jax.tickets import Ticket
+    from supermask_jax.training.evaluate import Examples
+    from supermask_jax.training.sharding import Layout
+
+EPILOG = f"""\
+{PLACES_EPILOG}
 The accuracy comes with its 95 % interval over the images (Wilson). Where the place holds an
 accuracy on the same images, the two must agree, or the exit status is 1. val and train are the
 parts that the run made of the training set.
@@ -40,26 +32,53 @@ _BATCH = 500
 _log = logging.getLogger("supermask_jax")
 
 
-class Measured(NamedTuple):
-    """What was found on some images."""
-
-    accuracy: float
-    remaining: float  # density, of sampled masks their mean
-    images: int
-    sampled: int  # masks that were sampled, whose means these are; 0 of a method that samples none
-    stored: float | None  # the accuracy that the place holds for the same images
-
-
-def _examples(config: ConfigDict, layout: Layout, split: str) -> Examples:
-    """Returns a split of the data of a config on the devices."""
-    found = getattr(experiment.split_data(experiment.load_data(config), config, layout), split)
-    if found is None:
-        raise UserError("the run trained on the whole training set: there is no split 'val'")
-    return found
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    add_places(parser)
+    add = parser.add_argument
+    add("--data", metavar="NAME", help="data set (default: the run's)")
+    splits = ("test", "val", "train")
+    add("--split", choices=splits, default="test", help="which part of it (default: test)")
+    add("--data_dir", metavar="FOLDER", help="where prepared data sets lie")
 
 
-def _with_data(config: ConfigDict, args: Any) -> ConfigDict:
-    """Returns the config with the data set that the flags name, if they do."""
+def run(args: argparse.Namespace) -> None:
+    """Measures what is at a place, and compares that with what it stores."""
+    from supermask_jax.analysis.intervals import percent, share_interval
+    from supermask_jax.commands import places
+    from supermask_jax.data import DATASETS
+    from supermask_jax.training.environment import fixed_settings
+    from supermask_jax.training.workdir import Workdir
+
+    if args.data and args.data not in DATASETS:
+        raise unknown_name("data set", args.data, DATASETS)
+    (place,) = args.places
+    path = places.check_place(place)
+    with fixed_settings():
+        # A level of pruning is kept as weights, and not as a state of training.
+        if path.is_dir() and "recipe" not in Workdir(path).read_config():
+            found = _measure_run(path, args)
+        else:
+            found = _measure_ticket(places.find(place, args.seed).ticket, args)
+    interval = share_interval(found["accuracy"], found["images"])
+    if args.json:
+        bounds = {"low": interval.low, "high": interval.high}
+        print(json.dumps({"place": place, "split": args.split, **found, **bounds}, indent=2))
+    else:
+        print(f"accuracy   {percent(interval)} % on {args.split}, n = {found['images']:,}")
+        note = f"; means over {found['sampled']} sampled masks" if found["sampled"] else ""
+        print(f"remaining  {100 * found['remaining']:.2f} %{note}")
+    if (stored := found["stored"]) is not None:
+        check_stored(place, stored, found["accuracy"])
+        if not args.json:
+            print(f"stored     {100 * stored:.2f} %: they agree")
+
+
+def _examples(config: ConfigDict, layout: Layout, args: Any) -> Examples:
+    """Returns a split, on the devices, of the data set of the flags, or else of the config."""
+    from supermask_jax import experiment
+    from supermask_jax.data import DATASETS
+
     own = DATASETS[config.data.name]
     if args.data_dir:
         config.data.data_dir = args.data_dir
@@ -71,102 +90,78 @@ def _with_data(config: ConfigDict, args: Any) -> ConfigDict:
                 f"{' x '.join(map(str, own.image_shape))} and knows {own.num_classes} classes"
             )
         config.data.name, config.data.subset = args.data, 0
-    return config
+    splits = experiment.split_data(experiment.load_data(config), config, layout)
+    if (found := getattr(splits, args.split)) is None:
+        raise UserError("the run trained on the whole training set: there is no split 'val'")
+    return found
 
 
-@fixed_settings()
-def _measure_run(path: Path, args: Any) -> Measured:
-    run = export.restore(path, args.seed)
-    own = export.full_config(run.saved)
-    config = _with_data(own.copy_and_resolve_references(), args)
-    examples = _examples(config, run.job.layout, args.split)
-    rows = make_evaluate(run.job)(run.state, run.frozen, examples, "")
-    found = rows[run.index]
+def _measure_run(path: Path, args: Any) -> dict[str, Any]:
+    """Measures a run: means over masks where its method samples them.
+
+    Returns:
+      {"accuracy", "remaining": density, "images": how many, "sampled": how many masks, or 0,
+      "stored": the accuracy that the place holds for the same images, or None}.
+    """
+    from supermask_jax.commands.restore import full_config, restore
+    from supermask_jax.training.evaluate import make_evaluate
+
+    run = restore(path, args.seed)
+    config = full_config(run.saved)
     # Where the files lie changes nothing.
-    kind = lambda data: (data.name, data.subset)  # noqa: E731
-    same = args.split == "test" and kind(config.data) == kind(own.data)
-    stored = run.summary.get("test_accuracy") if same else None
+    own = config.data.name, config.data.subset
+    examples = _examples(config, run.job.layout, args)
+    found = make_evaluate(run.job)(run.state, run.frozen, examples, "")[run.index]
+    same = args.split == "test" and own == (config.data.name, config.data.subset)
     if not run.summary:
         _log.info("the run is not finished: this is its newest checkpoint")
-    return Measured(
-        found["_accuracy"], found["remaining_weights"], len(examples.labels),
-        run.job.method.eval_samples, stored,
-    )  # fmt: skip
+    return {
+        "accuracy": found["_accuracy"],
+        "remaining": found["remaining_weights"],
+        "images": len(examples.labels),
+        "sampled": run.job.method.eval_samples,
+        "stored": run.summary.get("test_accuracy") if same else None,
+    }
 
 
-@fixed_settings()
-def _measure_ticket(ticket: tickets.Ticket, args: Any) -> Measured:
+def _measure_ticket(ticket: Ticket, args: Any) -> dict[str, Any]:
+    """Returns the same as `_measure_run`, of a ticket."""
+    import numpy as np
+
+    from supermask_jax.commands.restore import full_config
+    from supermask_jax.training.sharding import one_device
+
     known = ticket.accuracy
-    if ticket.config:
-        config = export.full_config(dict(ticket.config))
-    elif known or args.data:
-        config = default_config()
+    config = full_config(dict(ticket.config))
+    if not ticket.config:
+        if not (known or args.data):
+            raise UserError("the ticket does not say what it was trained on: give --data")
         config.data.name, config.protocol = known.get("data", args.data), "paper"
-    else:
-        raise UserError("the ticket does not say what it was trained on: give --data")
-    config = _with_data(config, args)
-    examples = _examples(config, one_device(), args.split)
+    examples = _examples(config, one_device(), args)
     images, labels = np.asarray(examples.images), np.asarray(examples.labels)
-    same = (config.data.name, args.split, len(labels)) == tuple(
-        known.get(name) for name in ("data", "split", "images")
-    )
-    return Measured(
-        _accuracy(ticket, images, labels), ticket.density, len(labels), 0,
-        known["value"] if same else None,
-    )  # fmt: skip
+    measured = {"data": config.data.name, "split": args.split, "images": len(labels)}
+    same = all(known.get(name) == value for name, value in measured.items())
+    return {
+        "accuracy": _accuracy(ticket, images, labels),
+        "remaining": ticket.density,
+        "images": len(labels),
+        "sampled": 0,
+        "stored": known["value"] if same else None,
+    }
 
 
-def _accuracy(ticket: tickets.Ticket, images: np.ndarray, labels: np.ndarray) -> float:
+def _accuracy(ticket: Ticket, images: np.ndarray, labels: np.ndarray) -> float:
+    from supermask_jax import tickets
+    from supermask_jax.tickets.chain import CHAINS
+    from supermask_jax.tickets.exports import forward
+
     if ticket.model.get("name") in CHAINS:
         return tickets.accuracy(ticket, images, labels)
-    call = jax.jit(forward(ticket))
-    starts = range(0, len(images), _BATCH)
+    import jax
+
+    call, starts = jax.jit(forward(ticket)), range(0, len(images), _BATCH)
     right = sum(
-        int(np.sum(np.argmax(call(images[i : i + _BATCH]), -1) == labels[i : i + _BATCH]))
+        int((call(images[i : i + _BATCH]).argmax(-1) == labels[i : i + _BATCH]).sum())
         for i in starts
     )
     return right / len(images)
-
-
-def _act(argv: Sequence[str]) -> None:
-    parser = places.place_parser("evaluate", "Measures the accuracy of a network.", _EPILOG)
-    add = parser.add_argument
-    add("--data", metavar="NAME", help="data set (default: the run's)")
-    add("--split", choices=SPLITS, default="test", help="which part of it (default: test)")
-    add("--data_dir", metavar="FOLDER", help="where prepared data sets lie")
-    args = parser.parse_args(argv)
-    if args.data and args.data not in DATASETS:
-        raise unknown_name("data set", args.data, DATASETS)
-    (place,) = args.places
-    path = places.check_place(place)
-    # A level of pruning is kept as weights, and not as a state of training.
-    if path.is_dir() and "recipe" not in Workdir(path).read_config():
-        found = _measure_run(path, args)
-    else:
-        found = _measure_ticket(places.find(place, args.seed).ticket, args)
-    _tell(place, found, args)
-
-
-def _tell(place: str, found: Measured, args: Any) -> None:
-    interval = share_interval(found.accuracy, found.images)
-    if args.json:
-        what = {"place": place, "split": args.split, **found._asdict(), "low": interval.low,
-                "high": interval.high}  # fmt: skip
-        print(json.dumps(what, indent=2))
-    else:
-        print(f"accuracy   {percent(interval)} % on {args.split}, n = {found.images:,}")
-        note = f"; means over {found.sampled} sampled masks" if found.sampled else ""
-        print(f"remaining  {100 * found.remaining:.2f} %{note}")
-    if found.stored is not None:
-        if abs(found.stored - found.accuracy) > TOLERATED:
-            raise UserError(
-                f"{place} says {found.stored:.4%} and has {found.accuracy:.4%}: it is not the "
-                "network that was measured, or this device computes otherwise"
-            )
-        if not args.json:
-            print(f"stored     {100 * found.stored:.2f} %: they agree")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line `argv` (default: the process's) and returns the exit status."""
-    return guarded(_act, argv)

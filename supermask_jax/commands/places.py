@@ -1,4 +1,4 @@
-"""PLACE on a command line: a run's work folder, or a ticket."""
+"""What is at a PLACE of a command line: the ticket of a run's work folder, or of a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from supermask_jax import tickets
 from supermask_jax.analysis.intervals import Interval, percent, share_interval
-from supermask_jax.commands.common import Parser
 from supermask_jax.errors import UserError, expanded
 
 _SHOWN = 3
@@ -28,23 +27,6 @@ class Found(NamedTuple):
     start: Mapping[str, np.ndarray]
 
 
-def place_parser(command: str, description: str, epilog: str, *, number: int = 1) -> Parser:
-    """Makes the parser of a command that takes places, as ``args.places``."""
-    parser = Parser(command, description, f"{_EPILOG}\n\n{epilog}")
-    add = parser.add_argument
-    add("places", nargs=number, metavar="PLACE", help="work folder of a run, or file of a ticket")
-    add("--seed", type=int, help="which run, where a folder holds several (default: the first that "
-        "did not diverge)")  # fmt: skip
-    add("--json", action="store_true", help="print JSON instead")
-    return parser
-
-
-_EPILOG = """\
-A work folder stands for the newest checkpoint in it, whether or not the run is finished; a level of
-pruning (FOLDER/CELL/level_03) must be finished.
-"""
-
-
 def check_place(place: str) -> Path:
     """Returns the path of a place.
 
@@ -60,8 +42,10 @@ def check_place(place: str) -> Path:
     if not runs:
         raise UserError(f"{place} holds no run: give a work folder, or the file of a ticket")
     more = f" and {len(runs) - _SHOWN} more" if len(runs) > _SHOWN else ""
-    named = ", ".join(map(str, runs[:_SHOWN]))
-    raise UserError(f"{place} is no run, but holds some: give one, such as {named}{more}")
+    raise UserError(
+        f"{place} is not the work folder of a run, but there are some in it; give one of them: "
+        f"{', '.join(map(str, runs[:_SHOWN]))}{more}"
+    )
 
 
 def find(place: str, seed: int | None = None) -> Found:
@@ -73,9 +57,9 @@ def find(place: str, seed: int | None = None) -> Found:
     path = check_place(place)
     if path.is_file():
         return Found(tickets.load_ticket(path), {})
-    from supermask_jax.commands import export  # Here and not at the top: tickets need no JAX.
+    from supermask_jax.commands import restore  # Here and not at the top: tickets need no JAX.
 
-    ticket, start = export.ticket_of(path, seed)
+    ticket, start = restore.ticket_of(path, seed)
     return Found(ticket, start or _level_start(path))
 
 
@@ -112,14 +96,13 @@ def about(ticket: tickets.Ticket) -> dict[str, Any]:
         "method": ticket.method,
         "model": dict(ticket.model),
         "density": ticket.density,
-        "weights": num_weights(ticket),
+        "weights": _num_weights(ticket),
         "accuracy": dict(ticket.accuracy),
         "sha256": tickets.digest(ticket),
     }
 
 
-def num_weights(ticket: tickets.Ticket) -> int:
-    """Returns how many weights are masked."""
+def _num_weights(ticket: tickets.Ticket) -> int:
     return sum(layer.size for layer in ticket.layers.values())
 
 
@@ -127,4 +110,4 @@ def remaining_text(ticket: tickets.Ticket) -> str:
     """Returns e.g. ``3.53 % of 266,200 weights``."""
     if not ticket.layers:
         return "dense: no weight is masked"
-    return f"{100 * ticket.density:.2f} % of {num_weights(ticket):,} weights"
+    return f"{100 * ticket.density:.2f} % of {_num_weights(ticket):,} weights"

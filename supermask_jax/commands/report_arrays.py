@@ -21,7 +21,7 @@ from supermask_jax.analysis.report.details import (
 from supermask_jax.analysis.report.groups import Group
 from supermask_jax.analysis.rows import Row
 from supermask_jax.analysis.runs import Run
-from supermask_jax.commands.export import full_config, restore
+from supermask_jax.commands.restore import full_config, restore
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.entries import flat
 from supermask_jax.errors import UserError

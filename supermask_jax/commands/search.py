@@ -1,53 +1,50 @@
-"""``supermask search``: settings compared on the validation split."""
+"""``supermask search``."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from supermask_jax.analysis.front import best_under, front_table, search_points
-from supermask_jax.analysis.intervals import percent
 from supermask_jax.commands.common import (
+    CONFIG_EPILOG,
+    add_budget,
+    add_config,
     check_out,
-    config_parser,
-    guarded,
-    minutes,
-    seed_list,
+    recorded,
 )
-from supermask_jax.config_files import changes_nothing
 from supermask_jax.errors import UserError
 
-_PLACES = ("--workdir", "--out", "--budget_minutes")
+EPILOG = f"""\
+Every point of a grid of config entries is run on the validation split, and accuracy is printed
+against remaining weights. The test set is never looked at.
+
+{CONFIG_EPILOG}"""
+
+_GRID = """\
+method.threshold.value=0.01,0.02; entries that vary together: a,b=1:2,3:4; may be given several
+times: their combinations"""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = config_parser(
-        "search",
-        "Runs every point of a grid of config entries on the validation split, and prints accuracy "
-        "against remaining weights. The test set is never looked at.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    add_config(parser)
     add = parser.add_argument
-    add("--grid", action="append", required=True, metavar="ENTRY=VALUES",
-        help="method.threshold.value=0.01,0.02; entries that vary together: a,b=1:2,3:4; may be "
-        "given several times: their combinations")  # fmt: skip
-    add("--seeds", type=seed_list, default="0", metavar="NUMBERS", help="one run each (default: 0)")
+    add("--grid", action="append", required=True, metavar="ENTRY=VALUES", help=_GRID)
     add("--out", type=Path, required=True, metavar="FILE", help="the log, read to go on")
-    add("--budget_minutes", type=minutes, default=float("inf"), help="start no run after this time")
+    add_budget(parser, "0")
     add("--at_most", type=float, metavar="FRACTION", help="name the best point with so few weights")
-    return parser
 
 
-def _act(argv: Sequence[str]) -> None:
-    args, flags = _parser().parse_known_args(argv)
+def run(args: argparse.Namespace) -> None:
+    """Runs what the log lacks, and prints the table."""
     if args.at_most is not None and not 0 < args.at_most <= 1:
         raise UserError(f"--at_most is a fraction of the weights, in (0, 1], got {args.at_most}")
     from supermask_jax import search
 
-    base = search.load_trial(args.config, flags)
-    trials = search.load_trials(args.config, flags, args.grid)
+    base = search.load_trial(args.config, args.overrides)
+    trials = search.load_trials(args.config, args.overrides, args.grid)
     if args.print_config:
         print(base.config)
     elif args.dry_run:
@@ -55,7 +52,9 @@ def _act(argv: Sequence[str]) -> None:
         print("\n".join(f"  {trial}" for trial in trials))
     else:
         check_out(args.out)
-        log = search.open_log(args.out, base.config, _command(argv))
+        kept = recorded(args.words, ("--workdir", "--out", "--budget_minutes"))
+        command = shlex.join(["supermask", "search", *kept])
+        log = search.open_log(args.out, base.config, command)
         left = search.search(
             trials,
             args.seeds,
@@ -67,19 +66,11 @@ def _act(argv: Sequence[str]) -> None:
         print(report(log, left, args.at_most))
 
 
-def _command(argv: Sequence[str]) -> str:
-    """The command as the log keeps it: without what says only where and how fast."""
-    kept, skip = [], False
-    for word in argv:
-        place = word.partition("=")[0] in _PLACES or changes_nothing(word)
-        if not (place or skip):
-            kept.append(word)
-        skip = place and "=" not in word
-    return shlex.join(["supermask", "search", *kept])
-
-
 def report(log: dict[str, Any], left: int, at_most: float | None) -> str:
     """Returns the table of a log, what is missing of it, and the best point under a bound."""
+    from supermask_jax.analysis.front import best_under, front_table, search_points
+    from supermask_jax.analysis.intervals import percent
+
     points = search_points(log)
     parts = [front_table(points).text()] if points else []
     if failed := [run for run in log["runs"] if "failed" in run]:
@@ -95,8 +86,3 @@ def report(log: dict[str, Any], left: int, at_most: float | None) -> str:
             f"({percent(best.accuracy)} % on validation, {percent(best.remaining)} % remaining)"
         )
     return "\n".join(parts)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line `argv` (default: the process's) and returns the exit status."""
-    return guarded(_act, argv)

@@ -1,37 +1,56 @@
-"""``supermask ticket``: what can be done with tickets, without JAX."""
+"""``supermask ticket``."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from supermask_jax import tickets
-from supermask_jax.analysis.tables import Table
-from supermask_jax.commands.common import Parser, guarded
 from supermask_jax.errors import UserError
-from supermask_jax.tickets.comparison import Overlap, entropy_bound, sizes
+
+if TYPE_CHECKING:
+    from supermask_jax.tickets import Ticket
+    from supermask_jax.tickets.comparison import Overlap
 
 # Logits that are equal within float32 rounding may be told apart otherwise elsewhere.
 TOLERATED = 5e-4
 
-_EPILOG = """\
+EPILOG = """\
 verify checks the digest, and with --data the stored accuracy; size compares ways of storing the
-network; compare sets the overlap of two masks against chance; table writes Markdown.
+network; compare shows the overlap of two masks beside what chance gives; table writes Markdown.
 """
 
 
-def _parser() -> Parser:
-    parser = Parser("ticket", "Checks, inspects and compares tickets.", _EPILOG)
-    parser.add_argument("action", choices=sorted(_ACTIONS), help="what to do")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
     add = parser.add_argument
+    add("action", choices=sorted(_ACTIONS), help="what to do")
     add("files", nargs="+", metavar="FILE", help="tickets; compare takes two, table any number")
     add("--data", metavar="NAME", help="verify: the data set to measure the accuracy on")
     add("--data_dir", metavar="FOLDER", help="verify: where prepared data sets lie")
-    return parser
 
 
-def _layers(ticket: tickets.Ticket) -> str:
+def run(args: argparse.Namespace) -> None:
+    """Does what the action says."""
+    number, action = _ACTIONS[args.action]
+    if number and len(args.files) != number:
+        raise UserError(f"{args.action} takes {number} ticket{'s' * (number > 1)}; see --help")
+    action(args, *args.files)
+
+
+def check_stored(place: str, stored: float, found: float) -> None:
+    """Raises UserError unless the accuracy stored at a place is the one that was measured."""
+    if abs(found - stored) > TOLERATED:
+        raise UserError(
+            f"{place} stores an accuracy of {stored:.4%}, but {found:.4%} was measured: the stored "
+            "one is wrong, or this device computes something else"
+        )
+
+
+def _layers(ticket: Ticket) -> str:
+    from supermask_jax.analysis.tables import Table
+
     rows = []
     for name, layer in ticket.layers.items():
         shape = " x ".join(map(str, layer.shape))
@@ -41,6 +60,8 @@ def _layers(ticket: tickets.Ticket) -> str:
 
 
 def _verify(args: argparse.Namespace, path: str) -> None:
+    from supermask_jax import tickets
+
     ticket = tickets.load_ticket(path)
     print(f"{path}: whole, SHA-256 of its weights {tickets.digest(ticket)}")
     print(f"{ticket.density:.4%} of the masked weights are kept\n{_layers(ticket)}")
@@ -57,11 +78,12 @@ def _verify(args: argparse.Namespace, path: str) -> None:
     some = slice(ticket.accuracy["images"])
     found = tickets.accuracy(ticket, examples.images[some], examples.labels[some])
     print(f"accuracy on {args.data} {split}: {found:.4%}, stored {stored:.4%}")
-    if abs(found - stored) > TOLERATED:
-        raise UserError(f"{path} does not have the accuracy that it claims")
+    check_stored(path, stored, found)
 
 
 def _inspect(args: argparse.Namespace, path: str) -> None:
+    from supermask_jax import tickets
+
     ticket = tickets.load_ticket(path)
     model = ", ".join(f"{name} {value}" for name, value in ticket.model.items())
     shape = " x ".join(map(str, ticket.image_shape))
@@ -81,6 +103,10 @@ def _inspect(args: argparse.Namespace, path: str) -> None:
 
 
 def _size(args: argparse.Namespace, path: str) -> None:
+    from supermask_jax import tickets
+    from supermask_jax.analysis.tables import Table
+    from supermask_jax.tickets.comparison import entropy_bound, sizes
+
     ticket = tickets.load_ticket(path)
     # Of the file itself: its values may be rounded.
     found, bound = sizes(ticket) | {"ticket": Path(path).stat().st_size}, entropy_bound(ticket)
@@ -93,11 +119,15 @@ def _size(args: argparse.Namespace, path: str) -> None:
 
 
 def _compare(args: argparse.Namespace, first: str, second: str) -> None:
+    from supermask_jax import tickets
+
     print(overlap_table(tickets.compare(tickets.load_ticket(first), tickets.load_ticket(second))))
 
 
 def overlap_table(overlaps: Mapping[str, Overlap]) -> str:
     """Returns what `tickets.compare` found as a table of text."""
+    from supermask_jax.analysis.tables import Table
+
     head = ("layer", "kept", "both", "by chance", "deviations", "Jaccard", "same sign")
     rows = [
         (name, " / ".join(f"{k:,}" for k in found.kept), f"{found.both:,}",
@@ -114,6 +144,9 @@ def table(paths: Sequence[str | Path]) -> str:
     Raises:
       UserError: a file is no ticket.
     """
+    from supermask_jax import tickets
+    from supermask_jax.analysis.tables import Table
+
     head = ("ticket", "network", "method", "density %", "test accuracy %", "bytes",
             "of dense float32")  # fmt: skip
     rows, commands = [], []
@@ -142,16 +175,3 @@ _ACTIONS: dict[str, tuple[int, Callable[..., None]]] = {
     "table": (0, _table),
     "compare": (2, _compare),
 }
-
-
-def _act(argv: Sequence[str]) -> None:
-    args = _parser().parse_args(argv)
-    number, action = _ACTIONS[args.action]
-    if number and len(args.files) != number:
-        raise UserError(f"{args.action} takes {number} ticket{'s' * (number > 1)}; see --help")
-    action(args, *args.files)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line `argv` (default: the process's) and returns the exit status."""
-    return guarded(_act, argv)

@@ -1,31 +1,32 @@
-"""``supermask train``: trains one network."""
+"""``supermask train``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+import argparse
+from collections.abc import Mapping
 from typing import Any
 
-from supermask_jax.commands.common import (
-    add_plain,
-    config_parser,
-    default_workdir,
-    guarded,
-    parse_config,
-)
+from supermask_jax.commands.common import CONFIG_EPILOG, add_config, add_plain, default_workdir
+
+EPILOG = CONFIG_EPILOG
+
+_DISTRIBUTED = """\
+join the other processes of this job (Slurm, Open MPI, GKE, TPU pods; elsewhere
+JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID say who they are)"""
 
 
-def run(argv: Sequence[str]) -> None:
-    """Trains what the command line says, and prints what came of it."""
-    parser = config_parser("train", "Trains one network, or one for each of some seeds.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    add_config(parser)
     add_plain(parser)
-    parser.add_argument(
-        "--distributed",
-        action="store_true",
-        help="join the other processes of this job (Slurm, Open MPI, GKE, TPU pods; elsewhere "
-        "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID say who they are)",
-    )
-    args, config = parse_config(argv, parser)
+    parser.add_argument("--distributed", action="store_true", help=_DISTRIBUTED)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Trains what the command line says, and prints what came of it."""
+    from supermask_jax.overrides import load_with_overrides
+
+    config = load_with_overrides(args.config, args.overrides)
     if args.print_config:
         print(config)
         return
@@ -34,7 +35,6 @@ def run(argv: Sequence[str]) -> None:
 
         print(describe(config))
         return
-    # Here and not at the top: what needs no training starts fast.
     from supermask_jax import experiment
     from supermask_jax.training import distributed, live
 
@@ -55,7 +55,3 @@ def _result(summary: Mapping[str, Any]) -> str:
     accuracy, remaining = percent(summary["test_accuracy"]), percent(summary["remaining_weights"])
     seeds = summary["test_accuracy"]["n"]  # Those that did not diverge.
     return f"test accuracy {accuracy} %, {remaining} % {weights} (mean of {seeds} seeds)"
-
-
-# (argv, default: the process's) -> the exit status.
-main = partial(guarded, run)

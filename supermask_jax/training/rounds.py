@@ -178,7 +178,7 @@ def make_level(
         )
     return next_level(
         recipe, dense.weights, before, final,
-        level=number, seed=rounds.job.seed, gradient=gradient, fresh=fresh,
+        level=number, seed=rounds.job.seeds[0], gradient=gradient, fresh=fresh,
     )  # fmt: skip
 
 
