@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import re
@@ -118,7 +119,7 @@ def _acquire(lock: Path) -> Release | None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Who held it took the file away: a lock on what is not there keeps nobody out.
             if os.path.samestat(os.fstat(file), os.stat(lock)):
-                return lambda: (lock.unlink(missing_ok=True), os.close(file))
+                return functools.partial(_release, lock, file)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -131,6 +132,13 @@ def _acquire(lock: Path) -> Release | None:
             break
         os.close(file)
     return _acquire_by_name(lock.with_name(lock.name + _OWNER))
+
+
+def _release(lock: Path, file: int) -> None:
+    try:
+        lock.unlink(missing_ok=True)
+    finally:  # A lock that cannot be deleted must not stay held.
+        os.close(file)
 
 
 def _acquire_by_name(owner: Path) -> Release | None:

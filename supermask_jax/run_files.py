@@ -242,6 +242,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in file.files}
     except OSError:
         raise
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"it is cut short, or no .npz file ({one_line(error)})") from error
     except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on broken files.
         raise ValueError(one_line(error)) from error
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import time
+from types import SimpleNamespace
 
 import pytest
 from helpers import single_threaded, tiny_argv
@@ -23,6 +24,7 @@ from supermask_jax.training.trainer import Plan
 from supermask_jax.training.workdir import Workdir
 
 PLAN = Plan(epochs=10, batch_size=32, steps_per_epoch=20, steps_per_call=1)
+TRAINER = SimpleNamespace(plan=PLAN, tensorboard="", in_set=False, seeds=range(1))
 
 
 class Clock:
@@ -197,7 +199,7 @@ def terminal(monkeypatch):
 
 def train_two_epochs(tmp_path):
     tmp_path.mkdir(exist_ok=True)
-    shown = progress.Progress(Workdir(tmp_path), PLAN, quiet=False, tensorboard=False, in_set=False)
+    shown = progress.Progress(Workdir(tmp_path), TRAINER, quiet=False)
     with shown:
         for epoch in (1, 2):
             shown.step(epoch, 20)
