@@ -43,19 +43,16 @@ ALLOWED = {
     },
 }
 BELOW = set(ALLOWED)
-for part in (
-    "lottery",
-    "reproduce",
-    "search",
-):  # Side by side, on one experiment.
-    ALLOWED[part] = BELOW | {part}
+ALLOWED["lottery"] = BELOW | {"lottery"}
+ALLOWED["search"] = BELOW | {"search"}
+ALLOWED["reproduce"] = BELOW | {"lottery", "reproduce"}
 ALLOWED["commands"] = BELOW | set(ALLOWED) | {"commands"}
 ALLOWED["cli"] = ALLOWED["commands"]
 ALLOWED["__main__"] = {"cli"}
 
 HEAVY = {
     "flax": {"models", "modules", "training"},
-    "optax": {"training"},
+    "optax": {"training", "lottery/trainer"},
     "orbax": {"training/checkpoint"},
     "tensorflow_datasets": {"data/sources"},
     "altair": {"analysis/charts"},

@@ -132,7 +132,7 @@ def _result(
 def _describe(config: ConfigDict) -> str:
     from supermask_jax import lottery
     from supermask_jax.commands import dry_run
-    from supermask_jax.core.recipes import last_level
+    from supermask_jax.lottery.recipes import last_level
 
     cells = lottery.build(config)[1]
     section = config.lottery

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from supermask_jax.core import order
-from supermask_jax.core.pruning import as_written
+from supermask_jax.core.counting import as_written
 from supermask_jax.registry import make
 
 Array = jax.Array

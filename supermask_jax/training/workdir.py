@@ -96,7 +96,8 @@ class Workdir:
         if not self.config.exists():
             if not self.is_empty():
                 raise UserError(
-                    f"work folder {self.path} is not empty and holds no run: choose another"
+                    f"work folder {self.path} is not empty and holds no run: choose another "
+                    "--workdir, or empty it"
                 )
             return
         old = self.read_config()

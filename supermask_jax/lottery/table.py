@@ -14,6 +14,7 @@ from supermask_jax.analysis.intervals import Interval, mean_interval, percent
 from supermask_jax.analysis.page import markdown
 
 Row = Mapping[str, Any]  # of `results.mean_rows`
+Cells = dict[tuple[str, ...], list[Row]]  # (criterion, mask1, mask0) -> its rows by level
 _NAMES = ("criterion", "mask1", "mask0")
 _TEST, _VAL = "test_accuracy", "val_accuracy"
 
@@ -36,31 +37,29 @@ def lottery_page(result: Mapping[str, Any]) -> str:
     if not dense and not cells:
         raise ValueError("the result holds no rows: write it again with --out")
     tables = [_level_table(dense, cells)]
-    if untrained := {name: rows for name, rows in cells.items() if not rows[0]["trained"]}:
+    if untrained := {key: rows for key, rows in cells.items() if not rows[0]["trained"]}:
         tables.append(_best_table(untrained))
     return "\n\n".join(tables)
 
 
-def _cells(result: Mapping[str, Any]) -> tuple[list[Row], dict[str, list[Row]]]:
-    """Returns the row of level 0, if there is one, and {cell: its rows by level}."""
-    dense: list[Row] = []
-    cells: dict[str, list[Row]] = {}
+def _cells(result: Mapping[str, Any]) -> tuple[list[Row], Cells]:
+    """Returns the row of level 0, if there is one, and the rows of each cell by level."""
+    cells: Cells = {}
     for row in result["rows"]:
-        name = "-".join(map(str, (row[part] for part in _NAMES)))
-        (dense if row["criterion"] is None else cells.setdefault(name, [])).append(row)
-    return dense, cells
+        cells.setdefault(tuple(row[part] for part in _NAMES), []).append(row)
+    return cells.pop((None, None, None), []), cells
 
 
-def _level_table(dense: Sequence[Row], cells: Mapping[str, Sequence[Row]]) -> str:
-    columns = list(cells) or ["dense"]
-    at: dict[int, dict[str, Row]] = {row["level"]: dict.fromkeys(columns, row) for row in dense}
-    for name, rows in cells.items():
+def _level_table(dense: Sequence[Row], cells: Cells) -> str:
+    columns = list(map("-".join, cells)) or ["dense"]
+    levels: dict[int, list[Any]] = {row["level"]: [row] * len(columns) for row in dense}
+    for i, rows in enumerate(cells.values()):
         for row in rows:
-            at.setdefault(row["level"], {})[name] = row
+            levels.setdefault(row["level"], [None] * len(columns))[i] = row
     lines = []
-    for level, found in sorted(at.items()):
-        first = next(found[name] for name in columns if name in found)
-        shown = [_cell(found.get(name), first["density"]) for name in columns]
+    for level, found in sorted(levels.items()):
+        first = next(filter(None, found))
+        shown = [_cell(row, first["density"]) for row in found]
         lines.append([str(level), _density(first), *shown, str(first[_TEST]["n"])])
     return markdown(["level", "density %", *columns, "n"], lines)
 
@@ -72,18 +71,17 @@ def _cell(row: Row | None, density: float) -> str:
     return percent(row[_TEST]) + elsewhere
 
 
-def _best_table(cells: Mapping[str, Sequence[Row]]) -> str:
+def _best_table(cells: Cells) -> str:
     if not all(_VAL in row for rows in cells.values() for row in rows):
         return "Protocol without a validation split: there is nothing to choose a level by."
     lines = []
-    for name, rows in cells.items():
+    for key, rows in cells.items():
         # Of equal levels the first, which keeps most.
         best = max(rows, key=lambda row: row[_VAL]["mean"])
-        shares = [percent(best[split]) for split in (_VAL, _TEST)]
-        lines.append([name, str(best["level"]), _density(best), *shares, str(best[_TEST]["n"])])
-    return markdown(
-        ["without training", "best level", "density %", "validation %", "test %", "n"], lines
-    )
+        shares = [_density(best), percent(best[_VAL]), percent(best[_TEST])]
+        lines.append(["-".join(key), str(best["level"]), *shares, str(best[_TEST]["n"])])
+    head = ["without training", "best level", "density %", "validation %", "test %", "n"]
+    return markdown(head, lines)
 
 
 class Comparison(NamedTuple):
@@ -118,39 +116,31 @@ def compare_criteria(result: Mapping[str, Any], reference: str = "large_final") 
     Raises:
       ValueError: there is no cell of the reference, or no values by seed.
     """
-    curves = {tuple(rows[0][part] for part in _NAMES): rows for rows in _cells(result)[1].values()}
-    if not any(criterion == reference for criterion, *_ in curves):
-        found = ", ".join(dict.fromkeys(criterion for criterion, *_ in curves))
+    cells, compared = _cells(result)[1], []
+    if not any(criterion == reference for criterion, *_ in cells):
+        found = ", ".join(dict.fromkeys(criterion for criterion, *_ in cells))
         raise ValueError(f"the result holds no criterion {reference!r}, only: {found or 'none'}")
-    compared = []
-    for mask1, mask0 in dict.fromkeys(key[1:] for key in curves):
-        group = {key[0]: rows for key, rows in curves.items() if key[1:] == (mask1, mask0)}
-        if reference in group:
-            compared += _compare(group, reference, mask1, mask0)
+    for actions in dict.fromkeys(key[1:] for key in cells):
+        group = {key: rows for key, rows in cells.items() if key[1:] == actions}
+        if (reference, *actions) in group:
+            compared += _compare(group, (reference, *actions))
     return compared
 
 
-def _compare(
-    group: Mapping[str, Sequence[Row]], reference: str, mask1: str, mask0: str
-) -> list[Comparison]:
+def _compare(group: Cells, reference: tuple[str, ...]) -> list[Comparison]:
     def densities(rows: Sequence[Row]) -> list[tuple[int, float]]:
         return [(row["level"], round(row["density"], 9)) for row in rows]
 
     wanted = densities(group[reference])
-    names = [name for name, rows in group.items() if densities(rows) == wanted]
-    accuracy = np.array([[_by_seed(row) for row in group[name]] for name in names])  # [c, level, s]
+    keys = [key for key, rows in group.items() if densities(rows) == wanted]
+    accuracy = np.array([[_by_seed(row) for row in group[key]] for key in keys])  # [c, level, s]
     above = (accuracy[None] > accuracy[:, None]).sum(1)
     equal = (accuracy[None] == accuracy[:, None]).sum(1)  # Each equals itself.
     ranks = (1 + above + (equal - 1) / 2).mean(1)  # [c, s]
     means = accuracy.mean(1)
-    base = means[names.index(reference)]
-    rows = [
-        Comparison(
-            name, mask1, mask0, len(wanted),
-            *(mean_interval(x.tolist()) for x in (ranks[i], means[i], means[i] - base)),
-        )
-        for i, name in enumerate(names)
-    ]  # fmt: skip
+    columns = (ranks, means, means - means[keys.index(reference)])
+    intervals = zip(*(map(mean_interval, column.tolist()) for column in columns), strict=True)
+    rows = [Comparison(*key, len(wanted), *of) for key, of in zip(keys, intervals, strict=True)]
     return sorted(rows, key=lambda row: -row.accuracy.mean)
 
 
@@ -162,18 +152,11 @@ def _by_seed(row: Row) -> Sequence[float]:
 
 def criteria_page(result: Mapping[str, Any], reference: str = "large_final") -> str:
     """Returns `compare_criteria` as a Markdown table."""
-    rows = compare_criteria(result, reference)
-    lines = [
-        [
-            f"{row.criterion}-{row.mask1}-{row.mask0}",
-            _plain(row.rank),
-            percent(row.accuracy),
-            "-" if row.criterion == reference else percent(row.difference),
-            str(row.levels),
-            str(row.accuracy.n),
-        ]
-        for row in rows
-    ]
+    lines = []
+    for row in compare_criteria(result, reference):
+        difference = "-" if row.criterion == reference else percent(row.difference)
+        shown = [_plain(row.rank), percent(row.accuracy), difference]
+        lines.append(["-".join(row[:3]), *shown, str(row.levels), str(row.accuracy.n)])
     head = ["cell", "mean rank", "mean test %", f"less {reference}, paired", "levels", "n"]
     return markdown(head, lines)
 
