@@ -4,10 +4,10 @@ import pytest
 from helpers import ROOT
 from test_reproduce import ROWS
 
-from supermask_jax import reproduce
 from supermask_jax.commands import reproduce as command
 from supermask_jax.commands.checkout import Checkout, find
 from supermask_jax.errors import UserError
+from supermask_jax.studies import reproduce
 
 
 def test_without_an_accelerator_slow_rows_are_skipped_unless_named(monkeypatch, capsys, tmp_path):

@@ -16,11 +16,11 @@ from typing import Any
 
 from mkdocs.exceptions import PluginError
 
-from supermask_jax import reproduce
 from supermask_jax.analysis import page
 from supermask_jax.analysis.rows import select
 from supermask_jax.errors import UserError
 from supermask_jax.lottery import table
+from supermask_jax.studies import reproduce
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = runpy.run_path(str(ROOT / "experiments" / "rows.py"))["ROWS"]

@@ -171,8 +171,7 @@ def parse_config(
       UserError: a flag, the config file or an override is wrong.
     """
     args, overrides = parser.parse_known_args(argv)
-    from supermask_jax.config_files import check_config
-    from supermask_jax.overrides import load_with_overrides
+    from supermask_jax.config_files import check_config, load_with_overrides
 
     return args, load_with_overrides(args.config, overrides, check or check_config)
 

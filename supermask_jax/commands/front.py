@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from supermask_jax import reproduce
 from supermask_jax.analysis.front import front_table, row_points
 from supermask_jax.analysis.rows import select
 from supermask_jax.commands.checkout import Checkout, find
 from supermask_jax.commands.common import Parser, check_out, guarded
 from supermask_jax.errors import UserError
+from supermask_jax.studies import reproduce
 
 _EPILOG = """\
 Points are rows that have been run: means over seeds with 95 % intervals. The papers' points are

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from supermask_jax import reproduce
 from supermask_jax.analysis.page import table
 from supermask_jax.analysis.rows import Row, select
 from supermask_jax.commands.checkout import Checkout, find
 from supermask_jax.commands.common import Parser, guarded, minutes, seed_list
+from supermask_jax.studies import reproduce
 
 _log = logging.getLogger("supermask_jax")
 

@@ -44,7 +44,7 @@ def _act(argv: Sequence[str]) -> None:
     args, flags = _parser().parse_known_args(argv)
     if args.at_most is not None and not 0 < args.at_most <= 1:
         raise UserError(f"--at_most is a fraction of the weights, in (0, 1], got {args.at_most}")
-    from supermask_jax import search
+    from supermask_jax.studies import search
 
     base = search.load_trial(args.config, flags)
     trials = search.load_trials(args.config, flags, args.grid)

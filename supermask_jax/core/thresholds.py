@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from supermask_jax.core import order
 from supermask_jax.core.counting import as_written
-from supermask_jax.registry import make
+from supermask_jax.errors import make
 
 Array = jax.Array
 

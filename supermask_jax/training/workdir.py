@@ -21,9 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from supermask_jax import files
-from supermask_jax.entries import flat
 from supermask_jax.errors import UserError, expanded, one_line
-from supermask_jax.run_files import CONFIG, PART, SUMMARY, parse, read, read_lines
+from supermask_jax.run_files import CONFIG, PART, SUMMARY, flat, parse, read, read_lines
 from supermask_jax.training.distributed import in_any, is_main, wait_for_all
 from supermask_jax.training.environment import environment
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from supermask_jax.entries import flat
 from supermask_jax.errors import UserError, expanded
 from supermask_jax.run_files import (
     CONFIG,
@@ -16,6 +15,7 @@ from supermask_jax.run_files import (
     PART,
     SUMMARY,
     check_lines,
+    flat,
     read,
     read_diverged,
     read_lines,

@@ -14,7 +14,7 @@ from supermask_jax.analysis.report import numbers, reading
 from supermask_jax.analysis.report.details import Details, dead_units
 from supermask_jax.analysis.report.numbers import share
 from supermask_jax.analysis.report.reading import Group, Run
-from supermask_jax.entries import flat
+from supermask_jax.run_files import flat
 
 Block = dict[str, Any]
 
