@@ -193,11 +193,12 @@ class LevelTrainer:
             "batch_stats": self.variables.get("batch_stats", {}),
         }
         state = state.replace(**jax.tree.map(lambda x: jnp.asarray(x)[None], found))
-        measured = {"remaining_weights": float(stats.density(level.masks))}
+        measured: dict[str, Any] = {}
         for name, examples in self.splits._asdict().items():
             if examples is not None:
                 measured |= measure(state, frozen, examples, name)[0]
-        return measured
+        # The masks are the level's; a dense network has none.
+        return measured | {"remaining_weights": float(stats.density(level.masks))}
 
     def _train(
         self, level: Level, trainer: Trainer, folder: Workdir, identity: Mapping[str, Any]
