@@ -14,6 +14,7 @@ Variants (`--config=configs/resnet110.py:baseline`):
   baseline   Dense, every batch norm trained.
 """
 
+from _koster import koster_on_cifar100, with_norms
 from ml_collections import ConfigDict
 
 from supermask_jax.config import (
@@ -24,7 +25,6 @@ from supermask_jax.config import (
     use_variant,
     weight_init,
 )
-from supermask_jax.config_koster import koster_on_cifar100, with_norms
 
 
 def get_config(variant: str = "published") -> ConfigDict:

@@ -5,12 +5,11 @@
 Source: early code of Koster et al., 2022; no result is published.
 
 Variants (`--config=configs/vgg16.py:baseline`): early, the default; extreme, baseline.
-`supermask_jax.config_koster.vgg_on_cifar10` says what each one is.
+`vgg_on_cifar10` in `_koster.py` says what each one is.
 """
 
+from _koster import vgg_on_cifar10
 from ml_collections import ConfigDict
-
-from supermask_jax.config_koster import vgg_on_cifar10
 
 
 def get_config(variant: str = "early") -> ConfigDict:

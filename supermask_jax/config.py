@@ -99,13 +99,13 @@ def dense() -> ConfigDict:
 
 
 def lottery(**entries: Any) -> ConfigDict:
-    """Rounds of pruning, for `experiments/lottery.py`: entries of `core.recipes.Recipe`, and more.
+    """Levels of pruning, for `experiments/lottery.py`: a `lottery.recipes.Recipe`, and more.
 
     `criterion`, `mask1` and `mask0` may each be several names with commas: a grid.
     """
     section = ConfigDict()
     section.levels = 10
-    section.keep = 0.8  # share of the remaining weights that stays in a round
+    section.keep = 0.8  # share of the remaining weights that stays at a level
     section.keep_layers = ConfigDict()  # shares of single layers, by name or glob
     section.scope = "layer"
     section.mode = "iterative"

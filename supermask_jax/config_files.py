@@ -1,4 +1,4 @@
-"""Loading config files, checking configs, and what makes two of them the same run."""
+"""Loads configs with overrides and checks them; says what makes two of them the same run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import importlib.util
 import inspect
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict
+from absl import flags as absl_flags
+from ml_collections import ConfigDict, config_flags
 
 from supermask_jax.config import default_config
 from supermask_jax.data import DATASETS
@@ -42,8 +44,6 @@ _CHOICES = {
     "compute_dtype": ("float32", "bfloat16"),
     "convolution": ("auto", "xla", "products"),
 }
-
-
 # What each section names its factory by.
 _NAMED_BY = {
     "model": "name", "weight_init": "distribution", "method": "name", "optimizer": "name",
@@ -54,8 +54,7 @@ _NAMED_BY = {
 def changes_nothing(flag: str) -> bool:
     """Says whether a flag sets an entry of `NOT_IDENTITY`, e.g. ``--config.mesh.data=4``."""
     name = flag.partition("=")[0]
-    places = [f"--config.{entry}" for entry in NOT_IDENTITY]
-    return any(name == place or name.startswith(f"{place}.") for place in places)
+    return any(f"{name}.".startswith(f"--config.{entry}.") for entry in NOT_IDENTITY)
 
 
 def identity(config: ConfigDict) -> dict[str, Any]:
@@ -66,11 +65,8 @@ def identity(config: ConfigDict) -> dict[str, Any]:
     batch_norm = config.model.get("norm") != "none" and not config.model.get("norm_frozen")
     plain = config.to_dict()
     for name in NOT_IDENTITY if batch_norm else (*NOT_IDENTITY, "microbatches"):
-        node, *rest = name.split(".")
-        if rest:
-            plain[node].pop(rest[0])
-        else:
-            plain.pop(node)
+        section, _, entry = name.rpartition(".")
+        (plain[section] if section else plain).pop(entry)
     return plain
 
 
@@ -119,6 +115,49 @@ def load_config(spec: str) -> ConfigDict:
     return config
 
 
+def load_with_overrides(
+    spec: str, flags: Sequence[str], check: Callable[[ConfigDict], None] | None = None
+) -> ConfigDict:
+    """Returns the config of a file with overrides applied, each parsed to its entry's type.
+
+    Args:
+      spec: as `load_config` takes it: ``configs/fcn.py``, ``fcn:released``.
+      flags: e.g. ``["--config.epochs=3"]``.
+      check: raises UserError where the config is wrong; None is `check_config`.
+
+    Raises:
+      UserError: there is no such file or entry, or a value is wrong.
+    """
+    config = load_config(spec)
+    for flag in flags:
+        if flag.startswith("--config."):
+            _check_key(config, *flag.removeprefix("--config.").partition("=")[::2])
+    argv, values = ["main.py", *flags], absl_flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        rest = values(argv)[1:]
+    except (absl_flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        text = error.args[0] if error.args else error
+        raise UserError(" ".join(str(text).split())) from error
+    if rest:
+        raise UserError(f"unexpected argument {rest[0]!r}; overrides look like --config.epochs=3")
+    (check or check_config)(config)
+    return config
+
+
+def _check_key(config: ConfigDict, key: str, value: str) -> None:
+    """Raises UserError unless the dotted `key` is in `config`, and `value` of its kind."""
+    node, prefix = config, "config"
+    for part in key.split("."):
+        if not isinstance(node, ConfigDict) or part not in node:
+            names = node.keys() if isinstance(node, ConfigDict) else ()
+            raise unknown_name(f"entry of {prefix}", part, names)
+        node, prefix = node[part], f"{prefix}.{part}"
+    if isinstance(node, ConfigDict) and not value.startswith("{"):
+        names = ", ".join(f"--{prefix}.{name}" for name in node)
+        raise UserError(f"{prefix} holds entries, not {value!r}: set {names}")
+
+
 @contextmanager
 def _neighbours(folder: Path) -> Iterator[None]:
     """Lets a config file import those beside it, as a script may, and forgets them after."""
@@ -149,7 +188,7 @@ def _config_file(path: str) -> str:
 
 
 def _stems(folder: Path) -> list[str]:
-    return [path.stem for path in folder.glob("*.py")] if folder.is_dir() else []
+    return [path.stem for path in folder.glob("[!_]*.py")] if folder.is_dir() else []
 
 
 def check_config(config: ConfigDict) -> None:
@@ -166,48 +205,39 @@ def check_config(config: ConfigDict) -> None:
                 f"config.{section} must say its {key}, got {config[section].to_dict()!r}"
             )
     for name in _AT_LEAST_1:
-        if config[name] < 1:
-            raise UserError(f"config.{name} must be at least 1, got {config[name]}")
-    if config.batch_size % config.microbatches:
-        raise UserError(
-            f"config.microbatches must divide config.batch_size {config.batch_size}, got "
-            f"{config.microbatches}"
-        )
+        _must(config, name, config[name] >= 1, "be at least 1")
+    sizes = f"divide config.batch_size {config.batch_size}"
+    _must(config, "microbatches", config.batch_size % config.microbatches == 0, sizes)
     for name in ("steps_per_call", "seed", "seeds_per_program"):
-        if config[name] < 0:
-            raise UserError(f"config.{name} must be at least 0, got {config[name]}")
+        _must(config, name, config[name] >= 0, "be at least 0")
     if (last := config.seed + config.num_seeds - 1) >= 2**32:
         raise UserError(f"config.seed must be below 2**32, got {last}")
-    if config.num_seeds == 1 and config.mesh.seed not in (0, 1):
-        raise UserError(
-            f"config.mesh.seed must be 0 or 1 for one seed, got {config.mesh.seed}: set "
-            "config.num_seeds, or config.mesh.data"
-        )
+    if config.num_seeds == 1:
+        hint = ": set config.num_seeds, or config.mesh.data"
+        _must(config, "mesh.seed", config.mesh.seed in (0, 1), "be 0 or 1 for one seed", hint)
     for name, known in _CHOICES.items():
         if config[name] not in known:
             raise unknown_name(name, config[name], known)
-    if not 0 < config.validation_fraction <= 0.5:
-        raise UserError(
-            f"config.validation_fraction must be in (0, 0.5], got {config.validation_fraction}"
-        )
-    parts = 1 / config.validation_fraction
-    if abs(parts - round(parts)) > 1e-6:
-        raise UserError(
-            "config.validation_fraction must be one in a whole number, such as "
-            f"{1 / round(parts):.6g}, got {config.validation_fraction}"
-        )
+    fraction = config.validation_fraction
+    _must(config, "validation_fraction", 0 < fraction <= 0.5, "be in (0, 0.5]")
+    parts = round(1 / fraction)
+    whole = f"be one in a whole number, such as {1 / parts:.6g}"
+    _must(config, "validation_fraction", abs(1 / fraction - parts) <= 1e-6, whole)
     width = config.model.get("width", 1.0)
     if isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 < width < 1e6:
         raise UserError(f"config.model.width must be positive and below 1e6, got {width!r}")
-    if config.data.subset < 0:
-        raise UserError(f"config.data.subset must be at least 0, got {config.data.subset}")
-    if config.protocol == "validation" and 0 < config.data.subset < round(parts):
-        raise UserError(
-            f"config.data.subset must leave something to hold out: at least {round(parts)}, got "
-            f"{config.data.subset}"
-        )
+    subset, left = config.data.subset, f"leave something to hold out: at least {parts}"
+    _must(config, "data.subset", subset >= 0, "be at least 0")
+    held_out = config.protocol != "validation" or subset == 0 or subset >= parts
+    _must(config, "data.subset", held_out, left)
     if config.data.name not in DATASETS:
         raise unknown_name("data set", config.data.name, DATASETS)
+
+
+def _must(config: ConfigDict, name: str, holds: bool, what: str, hint: str = "") -> None:
+    """Raises a UserError unless what the entry of this dotted name must be `holds`."""
+    if not holds:
+        raise UserError(f"config.{name} must {what}, got {attrgetter(name)(config)}{hint}")
 
 
 def _check_name(name: str) -> None:

@@ -249,15 +249,20 @@ def run(
             found = _set_summary(config, runs, DivergedSeeds(folder).read())
         else:
             (found,) = runs
-        summary = {
-            "name": config.name,
-            "protocol": config.protocol,
-            **found,
-            "data": {"name": data.name, "source": data.source, "digest": data.digest},
-        }
-        summary = config_files.with_warnings(summary, config)
+        summary = summary_of(config, data, found)
         folder.write_json(folder.summary, summary)
         return summary
+
+
+def summary_of(config: ConfigDict, data: Dataset, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the summary of a run, of what its training `found`."""
+    summary = {
+        "name": config.name,
+        "protocol": config.protocol,
+        **found,
+        "data": {"name": data.name, "source": data.source, "digest": data.digest},
+    }
+    return config_files.with_warnings(summary, config)
 
 
 def _set_summary(

@@ -8,13 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from supermask_jax.core.actions import (
-    MASK0_ACTIONS,
-    MASK1_ACTIONS,
-    get_mask0_action,
-    get_mask1_action,
-)
 from supermask_jax.errors import UserError
+from supermask_jax.lottery.actions import MASK0_ACTIONS, MASK1_ACTIONS
 
 SEEDS = range(4)
 SIGNED = ["signed_reinit", "signed_reinit_permuted", "signed_reshuffle", "signed_constant"]
@@ -31,7 +26,7 @@ def layer(seed, shape=(7, 9)):
 
 
 def act(name, initial, mask, seed=0, **options):
-    return MASK1_ACTIONS[name](initial, mask, np.random.default_rng(seed), **options)
+    return MASK1_ACTIONS[name](initial, mask, rng=np.random.default_rng(seed), **options)
 
 
 def multiset(values):
@@ -49,8 +44,8 @@ def test_names():
     ]
     zhou = ["zero", "frozen_at_init", "variant_1", "variant_2", "reverse", "reshuffled"]
     assert list(MASK0_ACTIONS) == zhou
-    for table, get in ((MASK1_ACTIONS, get_mask1_action), (MASK0_ACTIONS, get_mask0_action)):
-        assert all(get(name) is action and action.name == name for name, action in table.items())
+    for table in (MASK1_ACTIONS, MASK0_ACTIONS):
+        assert all(action.name == name for name, action in table.items())
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -95,7 +90,9 @@ def test_signed_permutations_keep_magnitudes_and_every_sign(name, seed):
 def test_permutations_are_uniform(name):
     initial, mask = np.array([1.0, 2.0, 4.0]), np.ones(3)
     rng = np.random.default_rng(0)
-    drawn = Counter(tuple(MASK1_ACTIONS[name](initial, mask, rng).tolist()) for _ in range(1200))
+    drawn = Counter(
+        tuple(MASK1_ACTIONS[name](initial, mask, rng=rng).tolist()) for _ in range(1200)
+    )
     assert len(drawn) == 6 and all(140 < times < 260 for times in drawn.values())
 
 
@@ -118,10 +115,10 @@ def test_constant_of_a_zero_layer_is_zero_and_of_an_unusable_one_an_error():
         values = act("signed_constant", zeros, np.ones((2, 3)), sigma=sigma)
         np.testing.assert_array_equal(values, zeros)
     for broken in ([1.0, 1.0], [1.0, np.nan], [1.0, np.inf]):
-        with pytest.raises(UserError, match="give sigma="):
+        with pytest.raises(UserError, match="pass sigma="):
             act("signed_constant", np.array(broken), np.ones(2))
     for sigma in (0, -1.0, math.inf, math.nan, "std"):
-        with pytest.raises(UserError, match="give sigma="):
+        with pytest.raises(UserError, match="pass sigma="):
             act("random_signed_constant", np.array([1.0, 2.0]), np.ones(2), sigma=sigma)
 
 
@@ -202,7 +199,7 @@ def test_reshuffled_zeroes_as_many_but_elsewhere(seed):
     initial[initial == 0] = 0.1  # so that zeros can be counted
     variant = MASK0_ACTIONS["variant_1"](initial, final, mask)
     control = MASK0_ACTIONS["reshuffled"](
-        initial, final, mask, np.random.default_rng(seed), start=fresh
+        initial, final, mask, rng=np.random.default_rng(seed), start=fresh
     )
     hidden = mask == 0
     count = variant.pruned[hidden].tolist().count(0.0)
@@ -213,7 +210,7 @@ def test_reshuffled_zeroes_as_many_but_elsewhere(seed):
     np.testing.assert_array_equal(control.pruned[untouched], initial[untouched])
     np.testing.assert_array_equal(control.kept, np.where(hidden, 0, fresh))
     everything = MASK0_ACTIONS["reshuffled"](
-        initial, final, np.ones_like(mask), np.random.default_rng(0)
+        initial, final, np.ones_like(mask), rng=np.random.default_rng(0)
     )
     np.testing.assert_array_equal(everything.kept, initial)
 
@@ -221,16 +218,19 @@ def test_reshuffled_zeroes_as_many_but_elsewhere(seed):
 def test_errors_are_one_clear_line():
     ones = np.ones(3)
     cases = [
-        ("'reshuffle' draws at random", lambda: MASK1_ACTIONS["reshuffle"](ones, ones)),
-        ("rng is 0", lambda: MASK1_ACTIONS["reinit_permuted"](ones, ones, 0)),
-        ("choose 'reinit_permuted'", lambda: act("reinit", ones, ones)),
+        ("'reshuffle' needs rng=", lambda: MASK1_ACTIONS["reshuffle"](ones, ones)),
+        ("got rng=0", lambda: MASK1_ACTIONS["reinit_permuted"](ones, ones, rng=0)),
+        ("choose one of rewind, reinit_permuted", lambda: act("reinit", ones, ones)),
         ("fresh values have shape", lambda: act("signed_reinit", ones, ones, fresh=np.ones(2))),
         ("mask has shape", lambda: act("rewind", ones, np.ones(2))),
         ("holds only 0 and 1", lambda: act("rewind", ones, -ones)),
-        ("did you mean 'rewind'", lambda: get_mask1_action("rewnd")),
-        ("did you mean 'variant_1'", lambda: get_mask0_action("variant1")),
+        ("did you mean 'rewind'", lambda: MASK1_ACTIONS["rewnd"]),
+        ("did you mean 'variant_1'", lambda: MASK0_ACTIONS["variant1"]),
         ("none yet: train first", lambda: MASK0_ACTIONS["variant_1"](ones, None, ones)),
-        ("'reshuffled' draws", lambda: MASK0_ACTIONS["reshuffled"](ones, ones, ones)),
+        (
+            "'reshuffled' needs rng=",
+            lambda: MASK0_ACTIONS["reshuffled"](ones, ones, ones),
+        ),
         ("trained weights have", lambda: MASK0_ACTIONS["reverse"](ones, np.ones(2), ones)),
         ("starting values", lambda: MASK0_ACTIONS["zero"](ones, None, ones, start=np.ones(2))),
     ]

@@ -9,9 +9,9 @@ import pytest
 
 from supermask_jax import methods
 from supermask_jax.core import initializers, stats, trees
-from supermask_jax.core.levels import next_level, unpruned
-from supermask_jax.core.recipes import Recipe
 from supermask_jax.errors import UserError
+from supermask_jax.lottery.levels import next_level, unpruned
+from supermask_jax.lottery.recipes import Recipe
 
 # (shape, std) by scale, from the table of the papers' networks, to the digits it gives.
 CONSTANTS = [

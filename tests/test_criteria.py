@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supermask_jax.core.criteria import CRITERIA, diff_sign_mask, get_criterion, same_sign_mask
-from supermask_jax.core.pruning import prune
 from supermask_jax.errors import UserError
+from supermask_jax.lottery.criteria import CRITERIA, SIGN_MASKS, find_criterion
+from supermask_jax.lottery.pruning import prune
 
 
 def sign(x):
@@ -156,7 +156,7 @@ def test_a_nan_on_one_side_is_never_preferred(hole):
     for name, criterion in CRITERIA.items():
         if name in BOTH or name.endswith("sign"):
             assert np.isnan(criterion(initial, final)[3, 3]), name
-    assert same_sign_mask(initial, final)[3, 3] == diff_sign_mask(initial, final)[3, 3] == 0
+    assert not any(mask(initial, final)[3, 3] for mask in SIGN_MASKS.values())
 
 
 def test_a_nan_has_the_lowest_rank():
@@ -192,13 +192,13 @@ def test_random_is_uniform_and_comes_from_the_generator():
 def test_sign_masks():
     initial = np.array([1, -1, 1, 0.0, -0.0, 0, 2, -3], np.float32)
     final = np.array([2, -3, -1, -0.0, 0.0, 1, 0, np.inf], np.float32)
-    same, diff = same_sign_mask(initial, final), diff_sign_mask(initial, final)
+    same, diff = (SIGN_MASKS[name](initial, final) for name in ("same_sign", "diff_sign"))
     assert same.tolist() == [1, 1, 0, 1, 1, 0, 0, 0] and same.dtype == np.int8
     np.testing.assert_array_equal(diff, 1 - same)
     with pytest.raises(UserError, match="none yet"):
-        same_sign_mask(initial, None)
+        SIGN_MASKS["same_sign"](initial, None)
     with pytest.raises(UserError, match="have shape"):
-        diff_sign_mask(initial, final[:3])
+        SIGN_MASKS["diff_sign"](initial, final[:3])
 
 
 def test_jax_arrays_and_bfloat16_are_read_exactly():
@@ -223,16 +223,19 @@ def test_missing_inputs_are_one_clear_line():
     weights = np.ones(3)
     for name, criterion in CRITERIA.items():
         reads_final = "final" in name or "increase" in name or name == "movement"
-        assert criterion.needs_final == reads_final
-        assert criterion.needs_gradient == (name in ("snip", "gradient"))
-        assert criterion.needs_rng == (name == "random")
-        needs = {"trained": criterion.needs_final, "gradient": criterion.needs_gradient}
-        for word, needed in (needs | {"default_rng": criterion.needs_rng}).items():
+        needs = {
+            "trained": reads_final,
+            "gradient": name in ("snip", "gradient"),
+            "default_rng": name == "random",
+        }
+        parameters = ("final", "gradient", "rng")
+        assert [need in criterion.needs for need in parameters] == list(needs.values())
+        for word, needed in needs.items():
             if needed:
                 with pytest.raises(UserError, match=f"criterion '{name}'.*{word}") as error:
                     criterion(weights)
                 assert "\n" not in str(error.value)
-        if not any((criterion.needs_final, criterion.needs_gradient, criterion.needs_rng)):
+        if not any(needs.values()):
             criterion(weights)
 
 
@@ -244,5 +247,7 @@ def test_wrong_shapes_and_names():
     with pytest.raises(UserError, match="mask has shape"):
         CRITERIA["large_init"](np.ones(3), mask=np.ones(2))
     with pytest.raises(UserError, match="unknown mask criterion.*did you mean 'large_final'"):
-        get_criterion("large_finl")
-    assert get_criterion("snip") is CRITERIA["snip"]
+        CRITERIA["large_finl"]
+    with pytest.raises(UserError, match="did you mean 'same_sign'"):
+        find_criterion("same_sing")
+    assert find_criterion("snip") is CRITERIA["snip"]

@@ -16,7 +16,7 @@ from helpers import ROOT, single_threaded
 import supermask_jax as sm
 from supermask_jax.analysis.intervals import percent
 from supermask_jax.analysis.rows import select
-from supermask_jax.reproduce import load_results
+from supermask_jax.studies.reproduce import load_results
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 OWN_BLOCKS = {"tickets.md"}  # Blocks of their own: on files that a reader has.

@@ -40,7 +40,7 @@ def test_configs_come_along_by_name(installed, tmp_path):
         "package?\n"
     )
     assert (installed / "supermask_jax" / "analysis" / "report" / "report.html").is_file()
-    names = {path.stem for path in (installed / "supermask_jax" / "configs").glob("*.py")}
+    names = {path.stem for path in (installed / "supermask_jax" / "configs").glob("[!_]*.py")}
     assert names == shipped_configs().keys() and not list(tmp_path.iterdir())
 
 

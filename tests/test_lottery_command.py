@@ -156,7 +156,7 @@ def fails(capsys, *argv):
         (["--config.lottery.rewind_steps=-1"], "rewind_steps must be from 0 to "),
         (
             ["--config.lottery.keep=0.9999", "--config.lottery.keep_layers.dense3=0.999"],
-            "level 1 would prune no weight at all",
+            "level 1 would prune no weight",
         ),
         # Level by level one weight of dense3 would stay; of one shot 0.37 of one is left.
         (

@@ -3,8 +3,8 @@
 import pytest
 from lottery_helpers import SIZES
 
-from supermask_jax.core.recipes import SIGN_MASKS, Recipe, check_recipe, last_level
 from supermask_jax.errors import UserError
+from supermask_jax.lottery.recipes import SIGN_MASKS, Recipe, check_recipe, last_level
 
 
 @pytest.mark.parametrize(
@@ -26,11 +26,11 @@ from supermask_jax.errors import UserError
         (Recipe(keep=0.2, scope="global"), "would leave none of the 72 weights of the network"),
         (Recipe(keep=0.2, mode="one_shot"), "would leave none of the 48 weights"),
         (Recipe(sigma=-1.0), "sigma must be positive"),
-        (Recipe(keep=1.0), "level 1 would prune no weight at all, .* level 0 .*: keep less$"),
-        (Recipe(keep=1.0, scope="global"), "level 1 would prune no weight at all"),
-        (Recipe(keep={"first": 1.0, "*": 0.99}), "level 1 would prune no weight at all"),
-        (Recipe(keep=0.99, mode="one_shot"), "level 1 would prune no weight at all"),
-        (Recipe(keep=0.995, scope="global"), "level 1 would prune no weight at all"),
+        (Recipe(keep=1.0), "level 1 would prune no weight and equal level 0: lower keep$"),
+        (Recipe(keep=1.0, scope="global"), "level 1 would prune no weight"),
+        (Recipe(keep={"first": 1.0, "*": 0.99}), "level 1 would prune no weight"),
+        (Recipe(keep=0.99, mode="one_shot"), "level 1 would prune no weight"),
+        (Recipe(keep=0.995, scope="global"), "level 1 would prune no weight"),
     ],
 )
 def test_impossible_recipes(recipe, message):
@@ -54,7 +54,9 @@ def test_a_level_that_prunes_nothing_is_named_and_the_one_before_it_accepted():
     # 14, 8, 5, 3, 2 and 1 already.
     recipe = Recipe(keep=0.6)
     check_recipe(recipe, SIZES, 7, trained=True)
-    with pytest.raises(UserError, match=r"level 8 would .* be level 7 .* or stop at level 7$"):
+    with pytest.raises(
+        UserError, match=r"level 8 would .* equal level 7: lower keep, or stop at level 7$"
+    ):
         check_recipe(recipe, SIZES, 8, trained=True)
     # 0.97 of 20 weights round by round: 19, 18, 17, 16, 16; in one shot: 19, 19 (18.8).
     for mode, level in (("iterative", 5), ("one_shot", 2)):

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from helpers import ROOT
 
-from supermask_jax import reproduce
 from supermask_jax.analysis import page
 from supermask_jax.analysis.intervals import entropy_bits, mean_interval, percent
 from supermask_jax.analysis.results import collect, mean_rows
 from supermask_jax.analysis.rows import Row, Section, page_order, select
 from supermask_jax.errors import Diverged, UserError
+from supermask_jax.studies import reproduce
 
 TINY = ("--config.model.width=0.1", "--config.epochs=2")
 TABLE, OTHER = Section("A table", "A note.", "docs/front.svg"), Section("Another")

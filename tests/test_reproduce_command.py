@@ -4,10 +4,11 @@ import pytest
 from helpers import ROOT
 from test_reproduce import ROWS
 
-from supermask_jax import cli, reproduce
+from supermask_jax import cli
 from supermask_jax.commands import reproduce as command
 from supermask_jax.commands.common import Checkout, find_checkout
 from supermask_jax.errors import UserError
+from supermask_jax.studies import reproduce
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,13 @@ from lottery_helpers import LAYERS, STEPS, arrays, config
 
 from supermask_jax import experiment, lottery
 from supermask_jax.config import weight_init
-from supermask_jax.core.levels import unpruned
-from supermask_jax.core.recipes import Recipe
 from supermask_jax.core.trees import named_leaves
+from supermask_jax.lottery.recipes import Recipe
+from supermask_jax.lottery.trainer import LevelTrainer
 from supermask_jax.training.environment import key_of
-from supermask_jax.training.rounds import level_job, make_level, run_rounds, train_dense
 
 REWIND = STEPS + 3
+CELL = "large_final-rewind-zero"
 
 
 @pytest.fixture(scope="module")
@@ -27,21 +27,21 @@ def rewound(tmp_path_factory):
     settings = config({"rewind_steps": REWIND})
     settings.optimizer = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.0}
     settings.schedule.every = 1.0  # A schedule out of step would show.
-    job, _ = lottery.build(settings)
-    rounds = lottery._rounds(*lottery.split_config(settings), job, True)
-    dense = train_dense(rounds, path)
-    (level,) = run_rounds(rounds, dense, path / "cell", Recipe(keep=1.0), 1)
-    return path, dense.summary, level
+    levels = LevelTrainer(
+        lottery.split_config(settings)[0], lottery.build(settings)[0], path, rewind_steps=REWIND
+    )
+    (level,) = levels.train_levels(Recipe(keep=1.0), 1)
+    return path, levels.dense.summary, level
 
 
 def test_rewinding_takes_up_weights_schedule_and_data_where_level_0_had_them(rewound):
     path, dense, level = rewound
-    levels = [arrays(path / "level_00"), arrays(path / "cell" / "level_01")]
+    levels = [arrays(path / "level_00"), arrays(path / CELL / "level_01")]
     assert_trees_close(*levels, rtol=1e-5, atol=1e-6)
     assert dense["test_accuracy"] == level["test_accuracy"]
     moved = arrays(path / "level_00", f"weights_at_{REWIND}")
     assert all(np.abs(moved[f"params/{n}"] - levels[0][n]).max() > 1e-3 for n in LAYERS)
-    lines = (path / "cell/level_01/metrics.jsonl").read_text().splitlines()
+    lines = (path / CELL / "level_01/metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [2 * STEPS]
 
 
@@ -49,10 +49,15 @@ def test_a_rewound_level_starts_at_step_k_with_fresh_moments(tmp_path):
     settings = config({"rewind_steps": REWIND, "prune_at_init": True, "criterion": "large_init"})
     settings.optimizer = {"name": "adam", "learning_rate": 1e-3}
     job, (recipe,) = lottery.build(settings)
-    rounds = lottery._rounds(*lottery.split_config(settings), job, True)
-    dense = train_dense(rounds, tmp_path / "run")
-    level = make_level(rounds, dense, recipe, unpruned(dense.weights), None, dense.folder, 1)
-    state, _ = level_job(rounds, dense, level).create(jax.random.key(0))
+    levels = LevelTrainer(
+        lottery.split_config(settings)[0],
+        job,
+        tmp_path / "run",
+        rewind_steps=REWIND,
+        prune_at_init=True,
+    )
+    level = levels.prune(recipe, levels.dense, 1)
+    state, _ = levels.level_trainer(level).create(jax.random.key(0))
     adam, schedule = state.opt_state
     assert (int(state.step), int(schedule.count), int(adam.count)) == (REWIND, REWIND, 0)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves((adam.mu, adam.nu, state.sums)))

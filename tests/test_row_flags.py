@@ -8,12 +8,12 @@ import pytest
 from helpers import ROOT
 from ml_collections import ConfigDict
 
-from supermask_jax import reproduce
 from supermask_jax.analysis.rows import Row
 from supermask_jax.commands.common import seed_list
 from supermask_jax.config import default_config
 from supermask_jax.config_files import changes_nothing
 from supermask_jax.errors import UserError
+from supermask_jax.studies import reproduce
 
 SHIPPED = [
     row

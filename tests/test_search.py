@@ -9,7 +9,7 @@ from helpers import ROOT
 
 from supermask_jax import cli, experiment
 from supermask_jax.errors import UserError
-from supermask_jax.search import load_trial, load_trials
+from supermask_jax.studies.search import load_trial, load_trials
 
 QUICK = str(ROOT / "configs" / "quickstart.py")
 TINY = ["--config.model.width=0.1", "--config.epochs=2"]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from supermask_jax import methods
 from supermask_jax.config_files import load_config
 from supermask_jax.core import initializers, order
-from supermask_jax.core.density import annealed_count, num_kept, ramp
+from supermask_jax.core.counting import num_kept
+from supermask_jax.core.density import annealed_count, ramp
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.errors import UserError
 

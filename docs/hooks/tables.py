@@ -14,11 +14,12 @@ from typing import Any
 
 from mkdocs.exceptions import PluginError
 
-from supermask_jax import reproduce
-from supermask_jax.analysis import page, pruning_table
+from supermask_jax.analysis import page
 from supermask_jax.analysis.rows import select
 from supermask_jax.analysis.tables import Table
 from supermask_jax.errors import UserError
+from supermask_jax.lottery import table
+from supermask_jax.studies import reproduce
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = runpy.run_path(str(ROOT / "experiments" / "rows.py"))["ROWS"]
@@ -40,12 +41,12 @@ def results(unused: None) -> str:
 
 def lottery(name: str) -> str:
     """Accuracy level by level of one grid of recipes."""
-    return pruning_table.lottery_page(_result(f"lottery-{name}"))
+    return table.lottery_page(_result(f"lottery-{name}"))
 
 
 def criteria(name: str) -> str:
     """The ranks of the criteria of one grid."""
-    return pruning_table.criteria_page(_result(f"lottery-{name}"))
+    return table.criteria_page(_result(f"lottery-{name}"))
 
 
 def tickets(unused: None) -> str:

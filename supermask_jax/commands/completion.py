@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> None:
     import shtab
 
     from supermask_jax.config import default_config, lottery
-    from supermask_jax.entries import flat
+    from supermask_jax.run_files import flat
 
     root = args.parser()
     for name, command in root.commands.items():

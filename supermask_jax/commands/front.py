@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prints the points, and draws them."""
-    from supermask_jax import reproduce
     from supermask_jax.analysis.front import front_table, row_points
     from supermask_jax.analysis.rows import select
+    from supermask_jax.studies import reproduce
 
     root, rows = find_checkout()
     if args.out is not None and args.out.suffix not in (".svg", ".pdf"):

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     """Prunes what the command line says, and prints the table."""
     from supermask_jax import files, lottery
     from supermask_jax.analysis.results import mean_rows, write_result
-    from supermask_jax.overrides import load_with_overrides
+    from supermask_jax.config_files import load_with_overrides
     from supermask_jax.training.live import plain_lines
 
     config = load_with_overrides(args.config, args.overrides, lottery.check_config)
@@ -100,7 +100,7 @@ def result(
 def _describe(config: ConfigDict) -> str:
     from supermask_jax import lottery
     from supermask_jax.commands import dry_run
-    from supermask_jax.core.recipes import last_level
+    from supermask_jax.lottery.recipes import last_level
 
     cells, section = lottery.build(config)[1], config.lottery
     levels = {recipe.name: last_level(recipe, section.levels) for recipe in cells}

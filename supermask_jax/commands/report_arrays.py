@@ -22,11 +22,10 @@ from supermask_jax.analysis.report.groups import Group
 from supermask_jax.analysis.rows import Row
 from supermask_jax.analysis.runs import Run
 from supermask_jax.commands.restore import full_config, restore
+from supermask_jax.config_files import load_with_overrides
 from supermask_jax.core.trees import named_leaves
-from supermask_jax.entries import flat
 from supermask_jax.errors import UserError
-from supermask_jax.overrides import load_with_overrides
-from supermask_jax.run_files import read_masks
+from supermask_jax.run_files import flat, read_masks
 from supermask_jax.training.environment import fixed_settings
 from supermask_jax.training.evaluate import Examples
 from supermask_jax.training.trainer import Trainer

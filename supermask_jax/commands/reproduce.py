@@ -41,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Runs rows, prints their table, and writes the pages that show the results."""
-    from supermask_jax import reproduce
     from supermask_jax.analysis.page import table
     from supermask_jax.analysis.rows import select
+    from supermask_jax.studies import reproduce
 
     root, rows = find_checkout()
     chosen = select(rows, args.rows.split(",")) if args.rows else list(rows)

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     """Runs what the log lacks, and prints the table."""
     if args.at_most is not None and not 0 < args.at_most <= 1:
         raise UserError(f"--at_most is a fraction of the weights, in (0, 1], got {args.at_most}")
-    from supermask_jax import search
+    from supermask_jax.studies import search
 
     base = search.load_trial(args.config, args.overrides)
     trials = search.load_trials(args.config, args.overrides, args.grid)

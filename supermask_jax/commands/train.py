@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains what the command line says, and prints what came of it."""
-    from supermask_jax.overrides import load_with_overrides
+    from supermask_jax.config_files import load_with_overrides
 
     config = load_with_overrides(args.config, args.overrides)
     if args.print_config:

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from supermask_jax.core.counting import num_kept
 from supermask_jax.core.order import from_sortable, kth_largest_key, sortable
-from supermask_jax.core.pruning import COUNTINGS
 
 Array = jax.Array
 PyTree = Any
@@ -24,17 +24,6 @@ def check_density(density: float, name: str = "density") -> float:
     if not 0 <= density <= 1:
         raise ValueError(f"{name} is a fraction in [0, 1], got {density}")
     return density
-
-
-def num_kept(density: float, size: int, counting: str = "nearest") -> int:
-    """Returns how many of `size` weights a density keeps: at least one, but for a density of 0.
-
-    Args:
-      density: kept fraction, in [0, 1].
-      size: number of weights.
-      counting: a name in `core.pruning.COUNTINGS`; "nearest" rounds, half to even.
-    """
-    return max(COUNTINGS[counting](float(density), size), 1 if density else 0)
 
 
 def ramp(progress: ArrayLike, until: float) -> Array:

@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from supermask_jax.errors import unknown_name
-from supermask_jax.registry import make
+from supermask_jax.errors import make, unknown_name
 
 Array = jax.Array
 Initializer = Callable[..., Array]

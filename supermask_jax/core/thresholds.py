@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from supermask_jax.core import order
-from supermask_jax.core.pruning import as_written
-from supermask_jax.registry import make
+from supermask_jax.core.counting import as_written
+from supermask_jax.errors import make
 
 Array = jax.Array
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from supermask_jax.core import initializers, thresholds
-from supermask_jax.errors import UserError, one_line
+from supermask_jax.errors import UserError, make, one_line
 from supermask_jax.methods.base import Method as Method
 from supermask_jax.methods.base import supermask as supermask
 from supermask_jax.methods.bernoulli import bernoulli as bernoulli
@@ -16,7 +16,6 @@ from supermask_jax.methods.edge_popup import edge_popup as edge_popup
 from supermask_jax.methods.multicoat import multicoat as multicoat
 from supermask_jax.methods.signed import signed as signed
 from supermask_jax.methods.signed_topk import signed_topk as signed_topk
-from supermask_jax.registry import make
 
 METHODS: dict[str, Callable[..., Method]] = {
     "bernoulli": bernoulli,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from supermask_jax.core import initializers
-from supermask_jax.core.density import num_kept
+from supermask_jax.core.counting import num_kept
 from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.masks import binarized_weights
 from supermask_jax.core.trees import LabelFn, mask_kernels
@@ -42,7 +42,7 @@ def biprop(
         from 0.5 over the first 10 of 100 epochs: `anneal` 0.1).
       start_density: kept fraction at the start, where it is annealed.
       anneal: fraction of training over which it is annealed; 0 does not.
-      counting: what makes density * n a whole number, a name in `core.pruning.COUNTINGS`:
+      counting: what makes density * n a whole number, a name in `core.counting.COUNTINGS`:
         "ramanujan" is the originals'. Above density 0 at least one weight is kept.
       score_init: default U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)).
       label_fn: which leaves are masked, trained or frozen.

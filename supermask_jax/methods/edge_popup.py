@@ -40,7 +40,7 @@ def edge_popup(
       scope: "layer" (the paper), or "global".
       start_density: kept fraction at the start, where it is annealed.
       anneal: fraction of training over which it is annealed; 0 does not.
-      counting: what makes density * n a whole number, a name in `core.pruning.COUNTINGS`:
+      counting: what makes density * n a whole number, a name in `core.counting.COUNTINGS`:
         "ramanujan" is the originals'. Above density 0 at least one weight is kept.
       score_init: default U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)), PyTorch's for linear layers.
       label_fn: which leaves are masked, trained or frozen.

@@ -33,7 +33,7 @@ def signed_topk(
       scope: "global" lets layers compete for the weights, "layer" gives each its share.
       start_density: kept fraction at the start.
       anneal: fraction of training over which the count falls, by a cubic ramp; 0 does not anneal.
-      counting: what makes density * n a whole number, a name in `core.pruning.COUNTINGS`:
+      counting: what makes density * n a whole number, a name in `core.counting.COUNTINGS`:
         "ramanujan" is the originals'. Above density 0 at least one weight is kept.
       score_init: default uniform Xavier, as for `signed`.
       label_fn: which leaves are masked, trained or frozen.

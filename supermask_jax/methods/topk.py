@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from supermask_jax.core.counting import COUNTINGS
 from supermask_jax.core.density import annealed_count, check_density
 from supermask_jax.core.order import topk_masks
-from supermask_jax.core.pruning import COUNTINGS
 from supermask_jax.errors import unknown_name
 
 Array = jax.Array
@@ -38,7 +38,7 @@ def topk_rule(
       start_density: kept fraction at the start of training, where it is annealed.
       anneal: fraction of training after which `density` is reached; 0 keeps it throughout. The
         count falls by `density.ramp`.
-      counting: what makes a density a whole number, a name in `core.pruning.COUNTINGS`.
+      counting: what makes a density a whole number, a name in `core.counting.COUNTINGS`.
       rank: what of a score is ranked.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from supermask_jax.errors import unknown_name
+from supermask_jax.errors import make, unknown_name
 from supermask_jax.models.conv import Conv2 as Conv2
 from supermask_jax.models.conv import Conv4 as Conv4
 from supermask_jax.models.conv import Conv6 as Conv6
@@ -28,7 +28,6 @@ from supermask_jax.models.resnet import ResNet18 as ResNet18
 from supermask_jax.models.resnet import cifar_resnet as cifar_resnet
 from supermask_jax.models.vgg import VGG16 as VGG16
 from supermask_jax.models.vgg import VGG19 as VGG19
-from supermask_jax.registry import make
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "fcn": FCN,

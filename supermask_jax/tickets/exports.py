@@ -13,9 +13,9 @@ import numpy as np
 from safetensors.numpy import save
 
 from supermask_jax.errors import UserError, one_line
+from supermask_jax.run_files import versions
 from supermask_jax.tickets.chain import chain, preprocess
 from supermask_jax.tickets.ticket import Ticket, to_variables
-from supermask_jax.versions import versions
 
 if TYPE_CHECKING:
     import jax

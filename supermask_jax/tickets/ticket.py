@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from supermask_jax.errors import UserError
-from supermask_jax.versions import versions
+from supermask_jax.run_files import versions
 
 Arrays = dict[str, np.ndarray]
 

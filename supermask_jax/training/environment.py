@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from flax import configurations
 
-from supermask_jax.versions import versions
+from supermask_jax.run_files import versions
 
 Array = jax.Array
 

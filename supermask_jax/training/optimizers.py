@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from supermask_jax.registry import make
+from supermask_jax.errors import make
 
 Array = jax.Array
 Factor = Callable[[Array], Array]

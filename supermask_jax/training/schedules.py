@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from supermask_jax.registry import make
+from supermask_jax.errors import make
 from supermask_jax.training.plateau import plateau
 
 Schedule = Callable[[jax.Array], jax.Array]

@@ -21,9 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from supermask_jax import files
-from supermask_jax.entries import flat
 from supermask_jax.errors import UserError, expanded, one_line
-from supermask_jax.run_files import CONFIG, PART, SUMMARY, parse, read, read_lines
+from supermask_jax.run_files import CONFIG, PART, SUMMARY, flat, parse, read, read_lines
 from supermask_jax.training.distributed import in_any, is_main, wait_for_all
 from supermask_jax.training.environment import environment
 
@@ -96,7 +95,8 @@ class Workdir:
         if not self.config.exists():
             if not self.is_empty():
                 raise UserError(
-                    f"work folder {self.path} is not empty and holds no run: choose another"
+                    f"work folder {self.path} is not empty and holds no run: choose another "
+                    "--workdir, or empty it"
                 )
             return
         old = self.read_config()

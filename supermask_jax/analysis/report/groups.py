@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from supermask_jax.analysis.front import Point
 from supermask_jax.analysis.intervals import Interval, mean_interval
 from supermask_jax.analysis.runs import Run
-from supermask_jax.entries import flat
 from supermask_jax.errors import UserError
+from supermask_jax.run_files import flat
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 

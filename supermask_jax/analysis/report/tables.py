@@ -13,7 +13,7 @@ from supermask_jax.analysis.report.details import dead_units
 from supermask_jax.analysis.report.groups import Group, differing, interval_of
 from supermask_jax.analysis.runs import Run
 from supermask_jax.analysis.tables import Table
-from supermask_jax.entries import flat
+from supermask_jax.run_files import flat
 
 _OF_SEED = {"test %": "test_accuracy", "val. %": "val_accuracy", "train %": "train_accuracy",
             "remaining %": "remaining_weights"}  # fmt: skip

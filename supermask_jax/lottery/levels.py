@@ -1,8 +1,8 @@
 """From one level of pruning to the next.
 
-A level is one round of pruning: level 0 is the unpruned network, level r the network after r
-rounds. Everything here is plain NumPy on {path: array} of the prunable weights, and a function of
-its arguments and a seed: a level derived again is the same level, bit for bit.
+Level 0 is the unpruned network, level r the network pruned r times. Everything here is plain NumPy
+on {path: array} of the prunable weights, and a function of its arguments and a seed: a level
+derived again is the same level, bit for bit.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from supermask_jax.core.actions import get_mask0_action, get_mask1_action
-from supermask_jax.core.criteria import get_criterion
-from supermask_jax.core.pruning import prune_global, prune_layers
-from supermask_jax.core.recipes import SIGN_MASKS, Recipe, level_shares
 from supermask_jax.errors import about
+from supermask_jax.lottery.actions import MASK0_ACTIONS, MASK1_ACTIONS
+from supermask_jax.lottery.criteria import SIGN_MASKS, find_criterion
+from supermask_jax.lottery.pruning import prune_global, prune_layers
+from supermask_jax.lottery.recipes import Recipe, level_shares
 
 Arrays = dict[str, np.ndarray]
 
@@ -27,24 +27,19 @@ class Level(NamedTuple):
     masks: Arrays  # int8, 1 keeps
     values: Arrays  # what a pruned weight is frozen at; 0 where the mask keeps
     start: Arrays  # where a kept weight starts; 0 where the mask hides
-    initial: Arrays  # what the actions made of all weights: w_i of the next round
+    initial: Arrays  # what the actions made of all weights: w_i of the next level
 
     def weights(self) -> Arrays:
         """Returns the effective weights before training."""
-        return {
-            name: np.where(mask != 0, self.start[name], self.values[name])
-            for name, mask in self.masks.items()
-        }
+        start, values = self.start, self.values
+        return {n: np.where(mask != 0, start[n], values[n]) for n, mask in self.masks.items()}
 
 
 def unpruned(weights: Mapping[str, np.ndarray]) -> Level:
     """Returns level 0, which keeps all of `weights`."""
-    return Level(
-        masks={name: np.ones(w.shape, np.int8) for name, w in weights.items()},
-        values={name: np.zeros_like(w) for name, w in weights.items()},
-        start=dict(weights),
-        initial=dict(weights),
-    )
+    masks = {name: np.ones(w.shape, np.int8) for name, w in weights.items()}
+    values = {name: np.zeros_like(w) for name, w in weights.items()}
+    return Level(masks, values, start=dict(weights), initial=dict(weights))
 
 
 def next_level(
@@ -76,64 +71,50 @@ def next_level(
     Raises:
       UserError: a name or share is wrong, or what the recipe needs is missing.
     """
-    masks = _next_masks(recipe, before, final, gradient, level, _rng(seed, level, 0))
-    mask1, mask0 = get_mask1_action(recipe.mask1), get_mask0_action(recipe.mask0)
-    rng1, rng0 = _rng(seed, level, 1), _rng(seed, level, 2)
+    rng, rng1, rng0 = (np.random.default_rng([seed, level, stream]) for stream in range(3))
+    masks = _next_masks(recipe, before, final, gradient, level, rng)
+    mask1, mask0 = MASK1_ACTIONS[recipe.mask1], MASK0_ACTIONS[recipe.mask0]
     compound = recipe.original_quirks and not recipe.rescale
+    options = {"sigma": recipe.sigma or None, "rescale": recipe.rescale, "rng": rng1}
+    source = before.initial if compound else origin
     made = Level(masks, {}, {}, {})
     for name in sorted(masks):
         with about(f"layer {name!r}"):
             new, frozen = masks[name], before.masks[name] == 0
-            initial = mask1(
-                (before.initial if compound else origin)[name], new, rng1,
-                fresh=None if fresh is None else fresh[name],
-                sigma=recipe.sigma or None, rescale=recipe.rescale,
-            )  # fmt: skip
-            start = initial
-            if mask0.zeroes_kept and not compound:  # What it set to 0 in a round before stays 0.
+            initial = start = mask1(source[name], new, fresh=_of(fresh, name), **options)
+            if mask0.zeroes_kept and not compound:  # What it set to 0 at a level before stays 0.
                 start = np.where(before.initial[name] == 0, initial.dtype.type(0), initial)
             # What is frozen stays what it is for good, but in the original's reshuffled control: it
             # draws its zeros among all pruned weights, and counts those of newly pruned ones.
             acted_on = new == 0 if recipe.original_quirks else ~frozen & (new == 0)
-            ends = [before.initial[name], None if final is None else final[name]]
-            w_i, w_f = (
-                None if end is None else np.where(frozen, before.values[name], end) for end in ends
-            )
-            pruned, kept = mask0(w_i, w_f, ~acted_on, rng0, start=start)
-        made.values[name] = np.where(acted_on, pruned, before.values[name])
+            ends, values = (before.initial[name], _of(final, name)), before.values[name]
+            w_i, w_f = (end if end is None else np.where(frozen, values, end) for end in ends)
+            pruned, kept = mask0(w_i, w_f, ~acted_on, start=start, rng=rng0)
+        made.values[name] = np.where(acted_on, pruned, values)
         made.start[name] = np.where(new != 0, kept, kept.dtype.type(0))
         made.initial[name] = np.where(new != 0, kept, initial)
     return made
 
 
-def _rng(seed: int, level: int, stream: int) -> np.random.Generator:
-    return np.random.default_rng([seed, level, stream])
+def _of(arrays: Mapping[str, np.ndarray] | None, name: str) -> np.ndarray | None:
+    return None if arrays is None else arrays[name]
 
 
 def _next_masks(recipe, before, final, gradient, level, rng) -> Arrays:
-    masks = before.masks
+    masks, criterion, scores = before.masks, find_criterion(recipe.criterion), {}
+    options = {"original_quirks": recipe.original_quirks, "rng": rng}
+    for name in sorted(masks):
+        ends, slope = (before.initial[name], _of(final, name)), _of(gradient, name)
+        scores[name] = criterion(*ends, gradient=slope, mask=masks[name], **options)
     if recipe.criterion in SIGN_MASKS:
-        keeps = SIGN_MASKS[recipe.criterion]
-        finals = dict.fromkeys(masks) if final is None else final
-        return {
-            name: mask * keeps(before.initial[name], finals[name]) for name, mask in masks.items()
-        }
-    criterion = get_criterion(recipe.criterion)
-    scores = {
-        name: criterion(
-            before.initial[name],
-            None if final is None else final[name],
-            gradient=None if gradient is None else gradient[name],
-            rng=rng, mask=masks[name], original_quirks=recipe.original_quirks,
-        )
-        for name in sorted(masks)
-    }  # fmt: skip
+        return {name: mask * scores[name] for name, mask in masks.items()}
+    options = {"counting": recipe.counting, "rng": rng}
     shares = level_shares(recipe, list(masks), level)
     if recipe.scope == "layer":
-        return prune_layers(masks, scores, shares, rng=rng, counting=recipe.counting)
+        return prune_layers(masks, scores, shares, **options)
     pruned = {name: masks[name] for name in masks if shares[name] < 1}
     if pruned:
         keep = shares[next(iter(pruned))]
         scores = {name: scores[name] for name in pruned}
-        pruned = prune_global(pruned, scores, keep, rng=rng, counting=recipe.counting)
+        pruned = prune_global(pruned, scores, keep, **options)
     return {name: pruned.get(name, mask) for name, mask in masks.items()}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from supermask_jax.analysis.intervals import mean_interval, percent
-from supermask_jax.analysis.pruning_table import compare_criteria, criteria_page, lottery_page
 from supermask_jax.analysis.results import mean_rows, write_result
+from supermask_jax.lottery.table import compare_criteria, criteria_page, lottery_page
 
 DENSITY = {0: 1.0, 1: 0.8, 2: 0.641}
 ACCURACY = {  # criterion -> level -> test accuracy by seed

@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-import numpy as np
-
-from supermask_jax.core.actions import get_mask0_action, get_mask1_action
-from supermask_jax.core.criteria import CRITERIA, diff_sign_mask, same_sign_mask
-from supermask_jax.core.pruning import num_kept
+from supermask_jax.core.counting import num_kept
 from supermask_jax.errors import UserError, unknown_name
+from supermask_jax.lottery.actions import MASK0_ACTIONS, MASK1_ACTIONS
+from supermask_jax.lottery.criteria import SIGN_MASKS, find_criterion
+from supermask_jax.lottery.pruning import check_keep
 
-# They have no score and no count: each keeps what its rule keeps, and `keep` is not read.
-SIGN_MASKS = {"same_sign": same_sign_mask, "diff_sign": diff_sign_mask}
 SCOPES = ("layer", "global")
 MODES = ("iterative", "one_shot")
 
@@ -23,16 +20,17 @@ class Recipe(NamedTuple):
     """How each level is made from the one before.
 
     Attributes:
-      criterion: a name in `CRITERIA` or `SIGN_MASKS`: which weights are kept.
+      criterion: a name in `CRITERIA` or `SIGN_MASKS`: which weights are kept. Sign masks keep what
+        their rule keeps: `keep` is not read.
       mask1: a name in `MASK1_ACTIONS`: where kept weights start again.
       mask0: a name in `MASK0_ACTIONS`: what pruned weights are frozen at.
-      keep: share of the remaining weights that stays in a round, in (0, 1], or a share for each
+      keep: share of the remaining weights that stays at a level, in (0, 1], or a share for each
         layer by glob on its path or its layer's name, the first match taken: ``{"dense3": 0.9, "*":
         0.8}``. In scope 'global' all shares below 1 are equal; 1 leaves a layer alone.
       scope: 'layer' prunes each layer by itself, 'global' all of them by one ranking.
       mode: 'iterative' prunes what the level before trained; in 'one_shot' level r prunes what
         level 0 trained, to ``keep ** r``.
-      counting: a name in `core.pruning.COUNTINGS`.
+      counting: a name in `core.counting.COUNTINGS`.
       rescale: multiply starting weights by n / kept, layer by layer.
       sigma: constant of the signed-constant actions; 0 is the layer's standard deviation.
       original_quirks: do as the code of Zhou et al.: mask-1 actions compound over the levels
@@ -56,16 +54,6 @@ class Recipe(NamedTuple):
         """The three choices of an ablation, as a folder name."""
         return f"{self.criterion}-{self.mask1}-{self.mask0}"
 
-    @property
-    def needs_gradient(self) -> bool:
-        """Whether the criterion ranks loss gradients."""
-        return self.criterion in CRITERIA and CRITERIA[self.criterion].needs_gradient
-
-    @property
-    def needs_fresh(self) -> bool:
-        """Whether the mask-1 action needs a new draw of the initialiser."""
-        return get_mask1_action(self.mask1).needs_fresh
-
 
 def level_shares(recipe: Recipe, names: Sequence[str], level: int) -> dict[str, float]:
     """Returns {path: share of the weights of the pruned level that stays at `level`}.
@@ -73,35 +61,28 @@ def level_shares(recipe: Recipe, names: Sequence[str], level: int) -> dict[str, 
     Raises:
       UserError: a share is no number in (0, 1], a layer has none, or a glob matches no layer.
     """
-    shares = _shares(recipe.keep, names)
+    keep = recipe.keep if isinstance(recipe.keep, Mapping) else {"*": recipe.keep}
+    globs = {name: [glob for glob in keep if _matches(name, glob)] for name in names}
+    for name, found in globs.items():
+        if not found:
+            raise UserError(f"keep holds no share for layer {name!r}: add one for it, or for '*'")
+    for glob in keep:
+        if glob != "*" and not any(glob in found for found in globs.values()):
+            raise UserError(f"keep names {glob!r}, but the layers are {', '.join(names)}")
+    shares = {name: keep[found[0]] for name, found in globs.items()}
     for share in shares.values():
-        num_kept(share, 1)
+        check_keep(share)
     if recipe.scope == "global" and len({share for share in shares.values() if share < 1}) > 1:
         raise UserError(
-            "scope 'global' ranks all layers together, but keep holds several shares: give one, "
-            "and 1.0 for layers to leave alone"
+            "scope 'global' ranks all layers together, but keep holds several shares: give one "
+            "share, and 1.0 for the layers that are to stay whole"
         )
     power = level if recipe.mode == "one_shot" else 1
     return {name: share**power for name, share in shares.items()}
 
 
-def _shares(keep: float | Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
-    if not isinstance(keep, Mapping):
-        return dict.fromkeys(names, keep)
-
-    def matches(name: str, glob: str) -> bool:
-        return fnmatchcase(name, glob) or fnmatchcase(name.rpartition("/")[0], glob)
-
-    shares = {}
-    for name in names:
-        globs = [glob for glob in keep if matches(name, glob)]
-        if not globs:
-            raise UserError(f"keep holds no share for layer {name!r}: add one for it, or for '*'")
-        shares[name] = keep[globs[0]]
-    for glob in keep:
-        if glob != "*" and not any(matches(name, glob) for name in names):
-            raise UserError(f"keep names {glob!r}, but the layers are {', '.join(names)}")
-    return shares
+def _matches(name: str, glob: str) -> bool:
+    return fnmatchcase(name, glob) or fnmatchcase(name.rpartition("/")[0], glob)
 
 
 def last_level(recipe: Recipe, levels: int) -> int:
@@ -131,19 +112,13 @@ def check_recipe(recipe: Recipe, sizes: Mapping[str, int], levels: int, *, train
             raise unknown_name(kind, name, known)
     if not 0 <= recipe.sigma < float("inf"):
         raise UserError(f"sigma must be positive, or 0 for the standard deviation: {recipe.sigma}")
-    none = np.zeros(1, np.float32)
-    get_mask1_action(recipe.mask1)
-    mask0 = get_mask0_action(recipe.mask0)
-    if not trained and mask0.needs_final:
-        mask0(none, None, np.ones(1))  # It says itself what is missing.
-    if recipe.criterion in SIGN_MASKS:
-        SIGN_MASKS[recipe.criterion](none, none if trained else None)
-        return
-    if recipe.criterion not in CRITERIA:
-        raise unknown_name("mask criterion", recipe.criterion, [*CRITERIA, *SIGN_MASKS])
-    if not trained and CRITERIA[recipe.criterion].needs_final:
-        CRITERIA[recipe.criterion](none, None)
-    _check_counts(recipe, sizes, levels)
+    criterion, mask0 = find_criterion(recipe.criterion), MASK0_ACTIONS[recipe.mask0]
+    MASK1_ACTIONS[recipe.mask1]  # It says itself that a name is unknown.
+    for rule in () if trained else (criterion, mask0):
+        if "final" in rule.needs:
+            raise rule.missing("final")
+    if recipe.criterion not in SIGN_MASKS:
+        _check_counts(recipe, sizes, levels)
 
 
 def _check_counts(recipe: Recipe, sizes: Mapping[str, int], levels: int) -> None:
@@ -153,26 +128,20 @@ def _check_counts(recipe: Recipe, sizes: Mapping[str, int], levels: int) -> None
         pruned = [name for name in sizes if shares[name] < 1]
         sizes = {"the network": sum(sizes[name] for name in pruned)} if pruned else {}
         shares = {"the network": shares[pruned[0]]} if pruned else {}
-    before = dict(sizes)
+    one_shot, before = recipe.mode == "one_shot", dict(sizes)
     for level in range(1, levels + 1):
-        left = _counts(recipe, shares, sizes, before, level)
-        for name, count in left.items():
-            if count == 0:
+        left = {}
+        for name, size in sizes.items():
+            share, of = (shares[name] ** level, size) if one_shot else (shares[name], before[name])
+            left[name] = num_kept(share, of, recipe.counting, at_least=0)
+            if left[name] == 0:
                 raise UserError(
-                    f"level {level} would leave none of the {sizes[name]:,} weights of {name}: "
-                    "keep more, or stop at an earlier level"
+                    f"level {level} would leave none of the {size:,} weights of {name}: raise "
+                    "keep, or stop at an earlier level"
                 )
         if left == before:
             stop = f", or stop at level {level - 1}" if level > 1 else ""
             raise UserError(
-                f"level {level} would prune no weight at all, and be level {level - 1} over again: "
-                f"keep less{stop}"
+                f"level {level} would prune no weight and equal level {level - 1}: lower keep{stop}"
             )
         before = left
-
-
-def _counts(recipe, shares, sizes, before, level) -> dict[str, int]:
-    """Returns {path: number of weights left} at a level, from those of the level before."""
-    if recipe.mode == "one_shot":
-        shares, before = {name: share**level for name, share in shares.items()}, sizes
-    return {name: num_kept(shares[name], before[name], counting=recipe.counting) for name in sizes}

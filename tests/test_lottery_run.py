@@ -13,13 +13,12 @@ from lottery_helpers import LAYERS, arrays, config
 from supermask_jax import experiment, lottery
 from supermask_jax.analysis.results import mean_rows
 from supermask_jax.commands import lottery as lottery_command
-from supermask_jax.core.actions import MASK0_ACTIONS, MASK1_ACTIONS
-from supermask_jax.core.criteria import CRITERIA
-from supermask_jax.core.pruning import num_kept
-from supermask_jax.core.recipes import SIGN_MASKS
+from supermask_jax.core.counting import num_kept
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.data.pipeline import batch_at
 from supermask_jax.errors import UserError
+from supermask_jax.lottery.actions import MASK0_ACTIONS, MASK1_ACTIONS
+from supermask_jax.lottery.criteria import CRITERIA, SIGN_MASKS
 from supermask_jax.training.arrays import write_arrays
 
 
@@ -188,7 +187,7 @@ def test_folders_of_other_runs(grid, tmp_path):
     with pytest.raises(UserError, match="level_00 holds a run of another config"):
         lottery.run(longer, path, quiet=True)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="is not empty and holds no level 0"):
+    with pytest.raises(UserError, match="is not empty, and its files are not of a lottery run"):
         lottery.run(settings, tmp_path, quiet=True)
 
 

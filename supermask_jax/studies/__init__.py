@@ -1,0 +1,1 @@
+"""Many runs: the rows of the results table, and a search of settings."""
