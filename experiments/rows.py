@@ -57,13 +57,11 @@ def koster(
     ]  # fmt: skip
 
 
-def released(name: str, section: Section, accuracy: str, remaining: str, *, accelerator: bool
-             ) -> Row:  # fmt: skip
+def released(name: str, section: Section, accuracy: str, remaining: str) -> Row:
     """The signed supermask's row of one network under the rule of the released code."""
     return Row(f"{name}-released", f"configs/{name}.py:released", PAPER_PROTOCOL,
                {"accuracy": accuracy, "remaining": remaining},
-               "signed supermask, the rule of the released code", section,
-               accelerator=accelerator)  # fmt: skip
+               "signed supermask, the rule of the released code", section)  # fmt: skip
 
 
 def ours(name: str, variant: str, about: str, *flags: str, headline: bool = False) -> Row:
@@ -133,7 +131,7 @@ FCN_PAPER = ("97.48 [97.3, 97.7]", "3.77 [3.7, 3.8]")
 
 FCN_ROWS = [
     *koster("fcn", FCN, *FCN_PAPER, "97.42"),
-    released("fcn", FCN, *FCN_PAPER, accelerator=False),
+    released("fcn", FCN, *FCN_PAPER),
     *(
         row._replace(
             name=f"{row.name}-bfloat16",
@@ -168,8 +166,8 @@ CONV_ROWS = [
         ("conv8", "80.91 [79.9, 81.7]", "1.17 [1.1, 1.2]", "72.24 [71.4, 73.0]"),
     )
     for row in (
-        *koster(name, CONV, accuracy, remaining, dense, accelerator=True),
-        released(name, CONV, accuracy, remaining, accelerator=True),
+        *koster(name, CONV, accuracy, remaining, dense),
+        released(name, CONV, accuracy, remaining),
         best(name, accuracy, remaining),
     )
 ]

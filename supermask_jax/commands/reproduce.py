@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> None:
             flags=args.overrides,
             budget_minutes=args.budget_minutes,
             together=args.together or _accelerated(),
+            estimate=True,
+            quiet=False,
         )
         found = {result["row"]: result for result in done}
         print(table([row for row in rows if row.name in found], found))

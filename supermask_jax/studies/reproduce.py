@@ -50,6 +50,8 @@ def reproduce(
     flags: Sequence[str] = (),
     budget_minutes: float = float("inf"),
     together: bool = False,
+    estimate: bool = False,
+    quiet: bool = True,
 ) -> list[dict[str, Any]]:
     """Runs rows x seeds, in order, and writes ``results/<row>.json`` after every run.
 
@@ -67,6 +69,9 @@ def reproduce(
       budget_minutes: wall time, in minutes.
       together: train the seeds of a row as one set where they follow each other, which is faster
         on accelerators.
+      estimate: say before the first run how long all of them take on this machine, and before
+        each when the last one ends: see `seconds_of_step`.
+      quiet: print no epochs.
 
     Returns:
       The result files of the rows that have run.
@@ -80,37 +85,69 @@ def reproduce(
     named = [flag for flag in flags if not changes_nothing(flag)]
     for row in rows:
         _check_free(results / f"{row.name}.json", named)
+    tasks = [(row, *group) for row in rows for group in _groups(seeds, together)]
+    pending: dict[Path, float] = {}
+    if estimate:
+        from supermask_jax.studies.expected import expected_seconds  # With JAX.
+
+        pending = expected_seconds(_unfinished(tasks, root, runs, flags))
     started, written = time.monotonic(), []
-    for index, row in enumerate(rows):
-        done: list[Path] = []
-        lost: list[dict[str, Any]] = []
-        for first, count in _groups(seeds, together):
-            if time.monotonic() - started > 60 * budget_minutes:
-                left = ", ".join(row.name for row in rows[index + 1 :]) or "none"
-                _log.info("budget spent: %s has %d of %d seeds; rows not begun: %s",
-                          row.name, len(done), len(seeds), left)  # fmt: skip
-                return written
-            label = f"s{first}" if count == 1 else f"s{first}-{first + count - 1}"
-            _log.info("row %s, %s", row.name, label)
-            config, folder = row_config(row, root, first, flags), runs / row.name / label
-            config.num_seeds = count
-            if (failed := _failure(config, folder)) is None:
-                done.append(folder)
-            else:
-                _log.warning("row %s, %s: %s", row.name, label, failed)
-                lost += [{"seed": first + i, "failed": failed} for i in range(count)]
-            if done:
-                result = _write(row, results / f"{row.name}.json", collect(done, lost), named)
-                written = [*(w for w in written if w["row"] != row.name), result]
+    done: dict[str, list[Path]] = {}
+    lost: dict[str, list[dict[str, Any]]] = {}
+    for row, first, count in tasks:
+        folders, failures = done.setdefault(row.name, []), lost.setdefault(row.name, [])
+        if time.monotonic() - started > 60 * budget_minutes:
+            names = list(dict.fromkeys(row.name for row in rows))
+            left = ", ".join(names[names.index(row.name) + 1 :]) or "none"
+            _log.info("budget spent: %s has %d of %d seeds; rows not begun: %s",
+                      row.name, len(folders), len(seeds), left)  # fmt: skip
+            return written
+        folder = _folder(runs, row, first, count)
+        config = row_config(row, root, first, flags)
+        config.num_seeds = count
+        _log.info("row %s, %s%s", row.name, folder.name, _until(pending))
+        if (failed := _failure(config, folder, quiet)) is None:
+            folders.append(folder)
+        else:
+            _log.warning("row %s, %s: %s", row.name, folder.name, failed)
+            failures += [{"seed": first + i, "failed": failed} for i in range(count)]
+        pending.pop(folder, None)
+        if folders:
+            result = _write(row, results / f"{row.name}.json", collect(folders, failures), named)
+            written = [*(w for w in written if w["row"] != row.name), result]
     return written
 
 
-def _failure(config: ConfigDict, folder: Path) -> str | None:
+def _folder(runs: Path, row: Row, first: int, count: int) -> Path:
+    return runs / row.name / (f"s{first}" if count == 1 else f"s{first}-{first + count - 1}")
+
+
+def _until(pending: Mapping[Path, float]) -> str:
+    """Returns e.g. ``: 3 left, the last one ends about Thu 18:40``; "" if nothing is known."""
+    if not pending:
+        return ""
+    end = time.localtime(time.time() + sum(pending.values()))
+    return f": {len(pending)} left, the last one ends about {time.strftime('%a %H:%M', end)}"
+
+
+def _unfinished(
+    tasks: Sequence[tuple[Row, int, int]], root: Path, runs: Path, flags: Sequence[str]
+) -> dict[Path, ConfigDict]:
+    found = {}
+    for row, first, count in tasks:
+        folder, config = _folder(runs, row, first, count), row_config(row, root, first, flags)
+        config.num_seeds = count
+        if not (folder / "summary.json").exists():
+            found[folder] = config
+    return found
+
+
+def _failure(config: ConfigDict, folder: Path, quiet: bool) -> str | None:
     """Runs `config` and returns why it diverged, if it did."""
     from supermask_jax import experiment
 
     try:
-        experiment.run(config, folder, quiet=True)
+        experiment.run(config, folder, quiet=quiet)
     except Diverged as error:
         return one_line(error)
     return None
