@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from supermask_jax import cli
+from supermask_jax.errors import UserError
+from supermask_jax.run_files import ENV, read
 
 Flags = list[str]
 
@@ -103,7 +105,7 @@ class Said:
                 self.status = cli.main([*argv, *flags] if command == "train" else argv)
             except BaseException as error:
                 self.crash = "".join(traceback.format_exception(error)[-3:])
-        self.text, self.errors = out.getvalue(), err.getvalue()
+        self.text, self.errors = _TIMES.sub("", out.getvalue()), err.getvalue()
         self.left = _left(a)
 
     def verdict(self, whole: Said, path: Path) -> str:
@@ -173,7 +175,7 @@ class Case:
             a.with_name(f"a.{end}").unlink(missing_ok=True)
         if file is None:
             return "", Said(command, self.flags, a, b)
-        if not damage(a / file, way, random.Random(seed)):
+        if not damage(a / file, way, random.Random(seed)) or self._may_be(a / file, way):
             return "same", copy.copy(self.whole(command))
         if command != "train":  # What reads must not mind what is damaged, and must not mend it.
             whole = self._damaged_whole(command, a, file)
@@ -181,6 +183,15 @@ class Case:
             whole = self.whole(command)
         said = Said(command, self.flags, a, b)
         return said.verdict(whole, a / file), said
+
+    def _may_be(self, path: Path, way: str) -> bool:
+        """Says whether a file is now as a run may leave it: nothing tells that from damage."""
+        if path.name == "metrics.jsonl" and not (self.folder / "summary.json").exists():
+            return way == "half"  # As if the run had been killed before.
+        if path.name == "env.json" and way == "lost key":  # Older versions wrote fewer entries.
+            with contextlib.suppress(UserError):
+                return bool(read(path, ENV, ""))
+        return False
 
     def _damaged_whole(self, command: str, a: Path, file: Path) -> Said:
         """Returns what is said of the whole folder, had it left the damaged file as it is."""
