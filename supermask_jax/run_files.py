@@ -44,7 +44,12 @@ CONFIG = {
     "optimizer": _NAMED, "schedule": _NAMED, "recipe?": dict,
 }  # fmt: skip
 
-ENV = {"versions": {str: (str, None)}, "backend": str, "device": str, "cpu_count": (int, None)}
+ENV = {
+    "versions": {str: (str, None)}, "backend": str, "device": str, "cpu_count": (int, None),
+    "num_devices?": COUNT, "git_revision?": (str, None),
+    **dict.fromkeys(("command?", "time?", "python?", "platform?", "generator?", "dtype?",
+                     "matmul_precision?", "convolution?"), str),
+}  # fmt: skip
 
 # One seed; a level of pruning has the same.
 _RUN = {

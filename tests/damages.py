@@ -120,7 +120,12 @@ class Said:
         part = path.relative_to(_folder(path)).parts
         # A broken checkpoint is told by its step; a frozen weight by its folder.
         step = part[2] if part[:2] == ("checkpoints", "steps") else None
-        named = path.name in said or (step is not None and f"checkpoint of step {step}" in said)
+        # A setting that is lost is named as a difference; a file, by its name.
+        named = (
+            path.name in said
+            or "'absent' -> " in said
+            or (step is not None and f"checkpoint of step {step}" in said)
+        )
         return "" if same or named else "silent"
 
 
