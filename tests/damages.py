@@ -17,7 +17,7 @@ from typing import Any
 
 from supermask_jax import cli
 from supermask_jax.errors import UserError
-from supermask_jax.run_files import ENV, read
+from supermask_jax.run_files import CONFIG, ENV, read
 
 Flags = list[str]
 
@@ -180,7 +180,7 @@ class Case:
             a.with_name(f"a.{end}").unlink(missing_ok=True)
         if file is None:
             return "", Said(command, self.flags, a, b)
-        if not damage(a / file, way, random.Random(seed)) or self._may_be(a / file, way):
+        if not damage(a / file, way, random.Random(seed)) or self._may_be(a / file, way, command):
             return "same", copy.copy(self.whole(command))
         if command != "train":  # What reads must not mind what is damaged, and must not mend it.
             whole = self._damaged_whole(command, a, file)
@@ -189,13 +189,15 @@ class Case:
         said = Said(command, self.flags, a, b)
         return said.verdict(whole, a / file), said
 
-    def _may_be(self, path: Path, way: str) -> bool:
+    def _may_be(self, path: Path, way: str, command: str) -> bool:
         """Says whether a file is now as a run may leave it: nothing tells that from damage."""
         if path.name == "metrics.jsonl" and not (self.folder / "summary.json").exists():
             return way == "half"  # As if the run had been killed before.
-        if path.name == "env.json" and way == "lost key":  # Older versions wrote fewer entries.
+        # Older versions wrote fewer entries; the report shows those that are there.
+        shown = {"env.json": ENV} | ({"config.json": CONFIG} if command == "report" else {})
+        if path.name in shown and way == "lost key":
             with contextlib.suppress(UserError):
-                return bool(read(path, ENV, ""))
+                return bool(read(path, shown[path.name], ""))
         return False
 
     def _damaged_whole(self, command: str, a: Path, file: Path) -> Said:
