@@ -193,8 +193,9 @@ class Case:
         """Says whether a file is now as a run may leave it: nothing tells that from damage."""
         if path.name == "metrics.jsonl" and not (self.folder / "summary.json").exists():
             return way == "half"  # As if the run had been killed before.
-        # Older versions wrote fewer entries; the report shows those that are there.
-        shown = {"env.json": ENV} | ({"config.json": CONFIG} if command == "report" else {})
+        # Older versions wrote fewer entries: what shows or copies them has those that are there.
+        copies = command in ("report", "export", "compare")
+        shown = {"env.json": ENV} | ({"config.json": CONFIG} if copies else {})
         if path.name in shown and way == "lost key":
             with contextlib.suppress(UserError):
                 return bool(read(path, shown[path.name], ""))
