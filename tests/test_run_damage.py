@@ -207,3 +207,12 @@ def test_tensorboard_that_is_not_installed_is_one_error(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="needs the extra"):
         experiment.run(tiny_config(tensorboard=True), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_line_of_the_metrics_stops_a_run_that_would_go_on(tmp_path, monkeypatch):
+    folder = interrupted_run(tmp_path, monkeypatch)
+    whole = folder.metrics.read_bytes()
+    folder.metrics.write_bytes(b"\xef\xbb\xbf" + whole)
+    with pytest.raises(UserError, match="metrics.jsonl is damaged .line 1: "):
+        experiment.run(tiny_config(epochs=4), tmp_path, quiet=True)
+    assert folder.metrics.read_bytes() == b"\xef\xbb\xbf" + whole

@@ -179,14 +179,15 @@ class Workdir:
           diverged: those of them that may have ended before, or have no line at all.
 
         Raises:
-          UserError: a line before is missing. (A rewound run need not begin with epoch 1, and a
-            seed that its schedule stopped ends before the others.)
+          UserError: a line is damaged, or one before is missing. (A rewound run need not begin with
+            epoch 1, and a seed that its schedule stopped ends before the others.)
         """
-        kept = [
-            line
-            for line in self.read_metrics()
-            if line["epoch"] <= last or line["seed"] not in seeds
-        ]
+        lines, wrong = read_lines(self.metrics)
+        if wrong:  # Not what a kill leaves: that is a last line without its end.
+            raise UserError(
+                f"{self.metrics} is damaged ({wrong}): start again in another work folder"
+            )
+        kept = [line for line in lines if line["epoch"] <= last or line["seed"] not in seeds]
         epochs = {seed: [x["epoch"] for x in kept if x["seed"] == seed] for seed in seeds}
         runs = [found for found in epochs.values() if found]
         whole = all(found or seed in diverged for seed, found in epochs.items()) and all(
