@@ -15,8 +15,11 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+import logging  # noqa: E402
+
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 # The tests compile hundreds of tiny functions: faster compilation beats faster code.
 jax.config.update("jax_disable_most_optimizations", True)
@@ -24,3 +27,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compilation makes the first example slow; a deadline would call that flaky.
 hypothesis.settings.register_profile("supermask", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("supermask")
+
+
+@pytest.fixture(autouse=True)
+def plain_logger():
+    """Gives each test the package's logger as it comes, whatever a command before it has set."""
+    logger = logging.getLogger("supermask_jax")
+    logger.propagate, logger.disabled = True, False
+    logger.setLevel(logging.NOTSET)

@@ -14,8 +14,10 @@ def told(monkeypatch, caplog):
     """Lines of the log; steps take a second and are measured at once."""
     asked = []
     monkeypatch.setattr(expected, "seconds_of_step", lambda c: asked.append(c.model.name) or 1.0)
-    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
-    caplog.set_level(logging.INFO)
+    logger = logging.getLogger("supermask_jax")
+    monkeypatch.setattr(logger, "propagate", True)
+    monkeypatch.setattr(logger, "disabled", False)
+    caplog.set_level(logging.INFO, logger="supermask_jax")
     return lambda: (asked, [record.getMessage() for record in caplog.records])
 
 

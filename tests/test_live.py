@@ -203,7 +203,7 @@ def train_two_epochs(tmp_path):
     with shown:
         for epoch in (1, 2):
             shown.step(epoch, 20)
-            shown.report([line(epoch)])
+            shown.report([line(epoch)], {})
 
 
 def test_on_a_terminal_the_view_goes_and_the_last_epoch_stays(terminal, tmp_path):
