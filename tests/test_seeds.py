@@ -71,7 +71,8 @@ def test_a_stopped_set_goes_on_as_it_was_split(one_after_another, tmp_path, monk
     monkeypatch.undo()
     assert len(lines_of(path)) == 2 * 3 + 2  # Two seeds to their end, the third stopped in epoch 3.
     with (path / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps({"seed": 7, "epoch": 3, "step": 33}) + "\n{torn")
+        beyond = lines_of(path)[-1] | {"seed": 7, "epoch": 3, "step": 33}
+        file.write(json.dumps(beyond) + "\n{torn")
     # Another split and mesh would do: what is there decides on the split.
     again = set_config(seeds_per_program=1)
     again.mesh.data = 4

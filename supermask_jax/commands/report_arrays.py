@@ -44,7 +44,7 @@ def details_of(group: Group, *, quick: bool = False) -> Details:
     With `quick` they are what the files beside the checkpoint hold.
     """
     run = next((run for run in group.runs if run.summary), group.runs[0])
-    masks = read_masks(run.masks_path) if run.summary and run.masks_path.is_file() else {}
+    masks = read_masks(run.masks_path) if run.summary and run.masks_path.exists() else {}
     details = Details(run.seed, masks)
     if quick:
         return _without(details, "--quick was given")
