@@ -6,6 +6,7 @@ import pytest
 from helpers import ROOT, tiny_config
 from test_reproduce import ROWS
 
+from supermask_jax import experiment
 from supermask_jax.studies import expected, reproduce
 
 
@@ -13,7 +14,7 @@ from supermask_jax.studies import expected, reproduce
 def told(monkeypatch, caplog):
     """Lines of the log; steps take a second and are measured at once."""
     asked = []
-    monkeypatch.setattr(expected, "seconds_of_step", lambda c: asked.append(c.model.name) or 1.0)
+    monkeypatch.setattr(expected, "seconds_of_step", lambda _, shape: asked.append(shape) or 1.0)
     logger = logging.getLogger("supermask_jax")
     monkeypatch.setattr(logger, "propagate", True)
     monkeypatch.setattr(logger, "disabled", False)
@@ -32,7 +33,7 @@ def test_a_network_is_measured_once_and_every_run_counts_its_steps_and_seeds(tol
     steps = 3 * 11  # 1,293 images of digits in batches of 128, three epochs.
     assert list(found.values()) == [steps, steps, 2 * 3 * steps, 3 * 21]
     asked, lines = told()
-    assert asked == ["fcn", "fcn"]
+    assert asked == [(8, 8, 1), (8, 8, 1)]
     assert "  a                        2 x 33 s" in lines
     assert lines[-1] == "expected on this machine: 5.5 min in all"
 
@@ -53,4 +54,5 @@ def test_runs_that_are_not_finished_are_told_of_with_their_end(told, tmp_path, m
 
 
 def test_a_step_is_measured():
-    assert 0 < expected.seconds_of_step(tiny_config(), steps=2) < 60
+    trainer = experiment.build(tiny_config())
+    assert 0 < expected.seconds_of_step(trainer, (8, 8, 1), steps=2) < 60

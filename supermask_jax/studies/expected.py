@@ -16,6 +16,7 @@ from supermask_jax.analysis.report.tables import duration
 from supermask_jax.data import DATASETS
 from supermask_jax.training.evaluate import Examples
 from supermask_jax.training.loop import make_train_steps
+from supermask_jax.training.trainer import Trainer
 
 _log = logging.getLogger("supermask_jax")
 
@@ -29,15 +30,21 @@ def expected_seconds(runs: Mapping[Path, ConfigDict]) -> dict[Path, float]:
     Args:
       runs: {``<row>/<seeds>``: config}, in their order.
     """
-    measured: dict[str, float] = {}
+    measured: dict[str, float] = {}  # by network and batch
+    each: dict[str, float] = {}  # a seed, by row
     found: dict[Path, float] = {}
     for folder, config in runs.items():
-        key = str((config.model, config.batch_size, config.microbatches, config.compute_dtype))
-        if key not in measured:
-            _log.info("measuring a step of %s, batches of %d", config.model.name, config.batch_size)
-            measured[key] = seconds_of_step(config)
-        steps = experiment.build(config).plan.total_steps
-        found[folder] = measured[key] * steps * config.num_seeds
+        if (row := folder.parent.name) not in each:
+            trainer = experiment.build(config)
+            key = str((config.model, config.batch_size, config.microbatches, config.compute_dtype))
+            if key not in measured:
+                _log.info(
+                    "measuring a step of %s, batches of %d", config.model.name, config.batch_size
+                )
+                shape = DATASETS[config.data.name].image_shape
+                measured[key] = seconds_of_step(trainer, shape)
+            each[row] = measured[key] * trainer.plan.total_steps
+        found[folder] = each[row] * config.num_seeds
     for row in dict.fromkeys(folder.parent.name for folder in found):
         own = [seconds for folder, seconds in found.items() if folder.parent.name == row]
         _log.info("  %-24s %d x %s", row, len(own), duration(sum(own) / len(own)))
@@ -46,19 +53,17 @@ def expected_seconds(runs: Mapping[Path, ConfigDict]) -> dict[Path, float]:
     return found
 
 
-def seconds_of_step(config: ConfigDict, steps: int = 8) -> float:
+def seconds_of_step(trainer: Trainer, image_shape: tuple[int, ...], steps: int = 8) -> float:
     """Measures a train step of one seed on this machine, on images that are all black.
 
     Args:
-      config: of the run.
+      trainer: from `experiment.build`.
+      image_shape: (H, W, C).
       steps: timed, after as many that compile; fewer where the run dispatches fewer at once.
     """
-    config = config.copy_and_resolve_references()
-    config.num_seeds = 1
-    trainer = experiment.build(config)
-    plan, shape = trainer.plan, DATASETS[config.data.name].image_shape
+    plan = trainer.plan
     examples = Examples(
-        jnp.zeros((plan.batch_size, *shape), jnp.uint8), jnp.zeros(plan.batch_size, jnp.int32)
+        jnp.zeros((plan.batch_size, *image_shape), jnp.uint8), jnp.zeros(plan.batch_size, jnp.int32)
     )
     order = jnp.arange(plan.steps_per_epoch * plan.batch_size)[None] % plan.batch_size
     train_steps, (state, frozen) = make_train_steps(trainer), trainer.start()
