@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 from peer import check_peer, measure_peer
 from timing import Process, Steps, call, peak_bytes, ratios, step_seconds, synthetic_data, timed
 
+from supermask_jax import files
 from supermask_jax.commands.common import check_out
 from supermask_jax.config import default_config, dense
 from supermask_jax.config_files import identity, load_config
@@ -261,7 +262,7 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: {error}")
     print("\n".join(say(result)))
     if args.out is not None:
-        Workdir.write_json(args.out, result)
+        files.write(args.out, (json.dumps(result, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 A schema is a type; a dict of schemas by key, ``{str: schema}`` for any keys, ``"key?"`` for one
 that may be absent; a list with the schema of every item; or a tuple of schemas, of which one must
 fit. `float` takes any number, `SHARE` one in [0, 1], and no number is a bool. What a schema does
-not name is let be: files grow with versions.
+not name is let be: files grow with versions. Files of a work folder end with the SHA-256 of their
+other entries, so that a changed one is told; older files have none.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -141,16 +143,33 @@ def _not(value: Any, schema: Any, place: str) -> str:
     return f"{place or 'it'} must be {_WORDS[schema]}, and is {one_line(json.dumps(value), 40)}"
 
 
+def _sha256(entries: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+
+
+def dump(value: Any) -> bytes:
+    """Returns JSON in UTF-8 for `parse`; a dict gets the SHA-256 of its entries."""
+    if isinstance(value, Mapping):
+        # Through JSON first: what is read back has its keys as text, and no tuples.
+        value = json.loads(json.dumps(value))
+        value["sha256"] = _sha256(value)
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
 def parse(content: bytes, schema: Any) -> Any:
-    """Returns what JSON in UTF-8 holds.
+    """Returns what JSON in UTF-8 holds, without the SHA-256 that `dump` added.
 
     Raises:
-      ValueError: it is none, or does not fit the schema; one line that says what is wrong.
+      ValueError: it is none, does not fit the schema, or was changed since it was written; one
+        line that says what is wrong.
     """
     try:
         value = json.loads(content.decode())
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    if isinstance(value, dict) and "sha256" in value:
+        if value.pop("sha256") != _sha256(value):
+            raise ValueError("an entry was changed or lost since it was written")
     if found := fault(value, schema):
         raise ValueError(found)
     return value

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from supermask_jax import cli
-from supermask_jax.errors import UserError
-from supermask_jax.run_files import CONFIG, ENV, read
 
 Flags = list[str]
 
@@ -120,12 +118,7 @@ class Said:
         part = path.relative_to(_folder(path)).parts
         # A broken checkpoint is told by its step; a frozen weight by its folder.
         step = part[2] if part[:2] == ("checkpoints", "steps") else None
-        # A setting that is lost is named as a difference; a file, by its name.
-        named = (
-            path.name in said
-            or "'absent' -> " in said
-            or (step is not None and f"checkpoint of step {step}" in said)
-        )
+        named = path.name in said or (step is not None and f"checkpoint of step {step}" in said)
         return "" if same or named else "silent"
 
 
@@ -133,7 +126,9 @@ def _folder(path: Path) -> Path:
     return next(p for p in path.parents if p.name == "a")
 
 
-_TIMES = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d[^<,\"]*|\"seconds\": [\d.]+|\d+\.\d+ s\b")
+_TIMES = re.compile(
+    r"\"sha256\": \"\w+\"|\d{4}-\d\d-\d\d[ T]\d\d:\d\d[^<,\"]*|\"seconds\": [\d.]+|\d+\.\d+ s\b"
+)
 
 
 def _left(a: Path) -> dict[str, str]:
@@ -193,13 +188,8 @@ class Case:
         """Says whether a file is now as a run may leave it: nothing tells that from damage."""
         if path.name == "metrics.jsonl" and not (self.folder / "summary.json").exists():
             return way == "half"  # As if the run had been killed before.
-        # Older versions wrote fewer entries: what shows or copies them has those that are there.
-        copies = command in ("report", "export", "compare")
-        shown = {"env.json": ENV} | ({"config.json": CONFIG} if copies else {})
-        if path.name in shown and way == "lost key":
-            with contextlib.suppress(UserError):
-                return bool(read(path, shown[path.name], ""))
-        return False
+        # Older versions wrote no SHA-256.
+        return way == "lost key" and path.suffix == ".json" and b'"sha256"' not in path.read_bytes()
 
     def _damaged_whole(self, command: str, a: Path, file: Path) -> Said:
         """Returns what is said of the whole folder, had it left the damaged file as it is."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orbax.checkpoint._src.multihost import multihost
 
 from supermask_jax import experiment
 from supermask_jax.training import loop
@@ -171,4 +172,6 @@ def compiled_once() -> Iterator[None]:
         patch.setattr(experiment, "_parts", shared(experiment._parts, lambda c: c.to_json()))
         for owner, name in names:
             patch.setattr(owner, name, shared(getattr(owner, name), parts))
+        # Threads of Orbax wait so long for one that is dead, not five minutes.
+        patch.setattr(multihost, "coordination_timeout", lambda: 2)
         yield

@@ -18,6 +18,7 @@ from lottery_helpers import ARGV, arrays, config
 from supermask_jax import cli, experiment, lottery
 from supermask_jax.commands import lottery as lottery_command
 from supermask_jax.errors import UserError
+from supermask_jax.training.workdir import Workdir
 
 # A kill.
 
@@ -37,7 +38,7 @@ def outcome(path):
     """Everything the levels ended with, without times."""
     found = {}
     for folder in sorted(path.rglob("level_0*")):
-        summary = json.loads((folder / "summary.json").read_text())
+        summary = Workdir(folder).finished_summary()
         summary.pop("seconds")
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         for line in lines:

@@ -32,7 +32,7 @@ def runs(tmp_path_factory):
     config.name = EVIL
     experiment.run(config, root / "set", quiet=True)
     folder = Workdir(root / "set")
-    dense = json.loads(folder.config.read_text()) | {"name": "dense", "method": {"name": "dense"}}
+    dense = folder.read_config() | {"name": "dense", "method": {"name": "dense"}}
     lines = [
         {k: v for k, v in line.items() if not k.startswith("layer_")} | {"remaining_weights": 1}
         for line in folder.read_metrics()

@@ -15,6 +15,7 @@ from supermask_jax.analysis.results import collect, mean_rows
 from supermask_jax.analysis.rows import Row, Section, page_order, select
 from supermask_jax.errors import Diverged, UserError
 from supermask_jax.studies import reproduce
+from supermask_jax.training.workdir import Workdir
 
 TINY = ("--config.model.width=0.1", "--config.epochs=2")
 TABLE, OTHER = Section("A table", "A note.", "docs/front.svg"), Section("Another")
@@ -254,7 +255,7 @@ def test_a_run_that_diverges_ends_no_other_and_is_told_of(done, tmp_path, monkey
 
 def test_the_seeds_of_a_set_that_diverged_are_kept(done, tmp_path):
     folder = shutil.copytree(done[0] / "runs" / "masked" / "s0", tmp_path / "set")
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = Workdir(folder).finished_summary()
     (folder / "masks.npz").rename(folder / "masks-s0.npz")
     lost = [{"seed": 1, "step": 7}]
     for diverged in (lost, []):

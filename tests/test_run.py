@@ -283,7 +283,7 @@ def test_a_run_from_before_an_entry_was_there_had_its_default():
 def test_a_folder_of_an_older_version_is_finished(finished, tmp_path):
     path = tmp_path / "run"
     shutil.copytree(finished, path)
-    config = json.loads((path / "config.json").read_text())
+    config = Workdir(path).read_config()
     del config["compute_dtype"], config["data"]["augment"]
     (path / "config.json").write_text(json.dumps(config))
     done = run_main(*tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}"))

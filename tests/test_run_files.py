@@ -8,7 +8,18 @@ from helpers import ROOT
 
 from supermask_jax import run_files
 from supermask_jax.errors import UserError
-from supermask_jax.run_files import CONFIG, COUNT, LOTTERY, RESULT, SEARCH, SHARE, fault, read
+from supermask_jax.run_files import (
+    CONFIG,
+    COUNT,
+    LOTTERY,
+    RESULT,
+    SEARCH,
+    SHARE,
+    dump,
+    fault,
+    parse,
+    read,
+)
 
 SCHEMA = {"a": COUNT, "b?": [SHARE], "c": ({"d": str}, None), "e": {str: float}}
 GOOD = {"a": 3, "c": None, "e": {"x": 1, "y": 2.5}, "more": []}
@@ -100,3 +111,21 @@ def test_epochs_that_are_missing_are_named(tmp_path):
     for bad, last in ((lines[1:], 3), (lines[:2], 3), (lines[::2], 3), (lines, 2), ([], 1)):
         with pytest.raises(UserError, match=r"metrics.jsonl is damaged \(epochs are missing\)"):
             run_files.check_lines(path, bad, last)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda x: x.update(b={"c": [1, 2]}), lambda x: x.pop("b"), lambda x: x.update(d=0)]
+)
+def test_an_entry_changed_or_lost_since_it_was_written_is_told(change):
+    entries = {"a": 0.1, 3: None, "b": {"c": (1, 3), "nan": float("nan")}}
+    content = dump(entries)
+    read_back = parse(content, dict)
+    assert read_back.keys() == {"a", "3", "b"} and read_back["b"]["c"] == [1, 3]
+    changed = json.loads(content)
+    change(changed)
+    with pytest.raises(ValueError, match="an entry was changed or lost since it was written"):
+        parse(json.dumps(changed).encode(), dict)
+    # Files of before have no sum; lists have none.
+    del changed["sha256"]
+    assert parse(json.dumps(changed).encode(), dict).keys() == changed.keys()
+    assert parse(dump([1, 2]), [int]) == [1, 2]

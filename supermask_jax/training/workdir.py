@@ -22,7 +22,7 @@ import numpy as np
 
 from supermask_jax import files
 from supermask_jax.errors import UserError, expanded, one_line
-from supermask_jax.run_files import CONFIG, PART, SUMMARY, flat, parse, read, read_lines
+from supermask_jax.run_files import CONFIG, PART, SUMMARY, dump, flat, parse, read, read_lines
 from supermask_jax.training.distributed import in_any, is_main, wait_for_all
 from supermask_jax.training.environment import environment
 
@@ -155,8 +155,8 @@ class Workdir:
 
     @staticmethod
     def write_json(path: Path, value: Any) -> None:
-        """Writes JSON so that a reader sees the old file or the new one, never half of it."""
-        _replace(path, (json.dumps(value, indent=2) + "\n").encode())
+        """Writes JSON with its SHA-256; a reader sees the old file or the new one, never half."""
+        _replace(path, dump(value))
 
     def append_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Appends lines to ``metrics.jsonl`` and waits until they are on disk."""
