@@ -1,10 +1,10 @@
-"""Interrupts runs at every file-system operation, and damages every file of work folders.
+"""Interrupts runs, damages their files, and starts pairs of them in one folder.
 
-    python tests/campaign.py --interruptions=300 --damages=1000
+    python tests/campaign.py --interruptions=300 --damages=1000 --races=20
 
 prints how many there were, and what went wrong: a run that went on to another result, a command
-that trusted a damaged file, a traceback. Exits with 1 where anything did. A small sample of it is
-`test_campaign.py`.
+that trusted a damaged file, a traceback, a folder with files of two runs. Exits with 1 where
+anything did. A small sample of it is `test_campaign.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import itertools
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -126,11 +127,52 @@ def damaged(root: Path, count: int, seed: int = 0) -> Iterator[tuple[str, str]]:
         yield f"{case.name}: {command} with {way} {file}", f"{wrong}: {more}" if wrong else ""
 
 
+def races(root: Path, count: int) -> Iterator[tuple[str, str]]:
+    """Yields (seeds of a pair, what is wrong) `count` times.
+
+    Of two commands that start at once in one folder one trains, and every file is of it; the other
+    ends with one line.
+    """
+    from supermask_jax.tickets import load_ticket
+    from supermask_jax.training.workdir import Workdir
+
+    main = Path(__file__).parent.parent / "experiments" / "main.py"
+    for number in range(count):
+        folder, seeds = Workdir(root / str(number)), (number, number + 1000)
+        pair = [
+            subprocess.Popen(
+                [sys.executable, main, *FLAGS, f"--config.seed={seed}",
+                 f"--workdir={folder.path}"],
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            ) for seed in seeds
+        ]  # fmt: skip
+        errors = [process.communicate()[1].splitlines() for process in pair]
+        ended = [process.returncode for process in pair]
+        wrong = ""
+        if sorted(ended) != [0, 1]:
+            wrong = f"exit: {ended}"
+        elif not errors[ended.index(1)][-1].startswith("error: "):
+            wrong = f"no line: {errors[ended.index(1)][-1]}"
+        else:
+            seed = seeds[ended.index(0)]
+            found = {
+                "config.json": folder.read_config()["seed"],
+                "summary.json": (folder.finished_summary() or {})["seed"],
+                "metrics.jsonl": folder.read_metrics()[0]["seed"],
+                "the ticket": load_ticket(folder.ticket).config["seed"],
+            }
+            of_other = [name for name, value in found.items() if value != seed]
+            if of_other or f"--config.seed={seed} " not in folder.env.read_text():
+                wrong = f"other: {of_other or ['env.json']}"
+        yield f"seeds {seeds}", wrong
+
+
 def main() -> int:
     """Runs the campaign; returns 1 where anything went wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--interruptions", type=int, default=300)
     parser.add_argument("--damages", type=int, default=1000)
+    parser.add_argument("--races", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
@@ -142,6 +184,7 @@ def main() -> int:
         for kind, trials in (
             ("interruptions", interruptions(Path(folder) / "i", args.interruptions, args.seed)),
             ("damaged files", damaged(Path(folder) / "d", args.damages, args.seed)),
+            ("races", races(Path(folder) / "r", args.races)),
         ):
             for what, wrong in trials:
                 counts[kind] += 1
