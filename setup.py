@@ -67,6 +67,7 @@ setup(
             "mkdocstrings[python]>=0.27",
             "nbclient>=0.10",
         ],
+        "hf": ["datasets>=2.19"],
         "fuzz": ["atheris>=2.3"],
         # jax2onnx 0.17 fails with JAX 0.12.
         "onnx": ["jax<0.12", "jax2onnx>=0.17,<0.18", "onnxruntime>=1.20"],

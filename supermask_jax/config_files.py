@@ -17,7 +17,8 @@ from absl import flags as absl_flags
 from ml_collections import ConfigDict, config_flags
 
 from supermask_jax.config import default_config
-from supermask_jax.data import DATASETS
+from supermask_jax.data import own, spec_of
+from supermask_jax.data.datasets import check_name
 from supermask_jax.errors import UserError, unknown_name
 
 _log = logging.getLogger("supermask_jax")
@@ -67,6 +68,8 @@ def identity(config: ConfigDict) -> dict[str, Any]:
     for name in NOT_IDENTITY if batch_norm else (*NOT_IDENTITY, "microbatches"):
         section, _, entry = name.rpartition(".")
         (plain[section] if section else plain).pop(entry)
+    if own.is_own(config.data.name) and not config.data.digest:
+        plain["data"]["digest"] = spec_of(config.data).digest
     return plain
 
 
@@ -230,8 +233,10 @@ def check_config(config: ConfigDict) -> None:
     _must(config, "data.subset", subset >= 0, "be at least 0")
     held_out = config.protocol != "validation" or subset == 0 or subset >= parts
     _must(config, "data.subset", held_out, left)
-    if config.data.name not in DATASETS:
-        raise unknown_name("data set", config.data.name, DATASETS)
+    check_name(config.data.name)
+    size = config.data.image_size
+    fits = size == 0 or (size > 0 and own.is_own(config.data.name))
+    _must(config, "data.image_size", fits, "be 0, but for data sets of one's own (KIND:PLACE)")
 
 
 def _must(config: ConfigDict, name: str, holds: bool, what: str, hint: str = "") -> None:
@@ -251,7 +256,7 @@ def _check_name(name: str) -> None:
 
 def _warnings(config: ConfigDict) -> list[str]:
     """Returns a line for each entry that is possible, and hardly what was meant."""
-    found, classes = [], DATASETS[config.data.name].num_classes
+    found, classes = [], spec_of(config.data).num_classes
     if config.weight_init.get("gain") == 0:
         found.append("config.weight_init.gain is 0: every weight starts at 0, and no mask matters")
     if 0 < config.data.subset < classes:

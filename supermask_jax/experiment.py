@@ -19,7 +19,7 @@ from supermask_jax import config_files, methods, models
 from supermask_jax.analysis.intervals import mean_interval
 from supermask_jax.config_files import check_config, default_identity, identity
 from supermask_jax.core import initializers
-from supermask_jax.data import DATASETS, Dataset, load
+from supermask_jax.data import Dataset, load, own, spec_of
 from supermask_jax.data.pipeline import hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
 from supermask_jax.errors import Diverged, UserError
@@ -72,7 +72,7 @@ def programs(config: ConfigDict, folder: Workdir | None = None) -> list[Trainer]
     size = folder.part_size(first) if folder is not None else None
     if size is None:
         one = make(layout=one_device(), seeds=range(first, first + 1))
-        shape = DATASETS[config.data.name].image_shape
+        shape = spec_of(config.data).image_shape
         size = seeds_per_program(one, shape, config.num_seeds, config.seeds_per_program)
         size = max(size, config.mesh.seed)
     last = first + config.num_seeds
@@ -89,7 +89,7 @@ def _parts(config: ConfigDict) -> partial[Trainer]:
     config_files.warn(config)
     if config.tensorboard or config.tensorboard_masks:
         require_tensorboard()
-    spec = DATASETS[config.data.name]
+    spec = spec_of(config.data)
     model = models.get(
         num_classes=spec.num_classes,
         kernel_init=initializers.get(**config.weight_init),
@@ -131,7 +131,7 @@ def _parts(config: ConfigDict) -> partial[Trainer]:
         Trainer,
         **drawn,
         apply_fn=linen_apply(model, COMPUTE_DTYPES[config.compute_dtype]),
-        prepare=make_prepare(data.preprocess, data.augment, data.name, pad=data.pad),
+        prepare=make_prepare(data.preprocess, data.augment, spec, pad=data.pad),
         plan=plan,
         tensorboard="masks" if config.tensorboard_masks else "metrics" * config.tensorboard,
         convolution=resolved(config.convolution) if convolutional else "",
@@ -149,7 +149,7 @@ def _traced(config: ConfigDict, create: Callable[[jax.Array], Any]) -> tuple[Any
     except UserError:
         raise
     except (TypeError, ValueError, OverflowError, MemoryError) as error:
-        size = " x ".join(map(str, DATASETS[config.data.name].image_shape))
+        size = " x ".join(map(str, spec_of(config.data).image_shape))
         raise UserError(
             f"model {config.model.name!r} of width {config.model.width} cannot be built for "
             f"{config.data.name} ({size}): {error}"
@@ -174,12 +174,23 @@ def examples_used(examples: int, config: ConfigDict) -> int:
 
 
 def load_data(config: ConfigDict) -> Dataset:
-    """Loads the data set of a config into memory."""
-    return load(
+    """Loads the data set of a config into memory.
+
+    Raises:
+      UserError: it cannot be loaded, or is not the one that the config has the digest of.
+    """
+    data = load(
         config.data.name,
         data_dir=config.data.data_dir or None,
         cache_dir=config.data.cache_dir or None,
+        image_size=config.data.image_size,
     )
+    if config.data.digest not in ("", data.digest):
+        raise UserError(
+            f"data {config.data.name} have changed: their digest is {data.digest}, and config."
+            f"data.digest is {config.data.digest}"
+        )
+    return data
 
 
 def split_data(data: Dataset, config: ConfigDict, layout: Layout) -> Splits:
@@ -198,7 +209,11 @@ def split_data(data: Dataset, config: ConfigDict, layout: Layout) -> Splits:
 
 @fixed_settings()
 def run(
-    config: ConfigDict, workdir: str | os.PathLike[str], *, quiet: bool = False
+    config: ConfigDict,
+    workdir: str | os.PathLike[str],
+    *,
+    quiet: bool = False,
+    data: Dataset | None = None,
 ) -> dict[str, Any]:
     """Trains what `config` describes in `workdir` and returns its summary.
 
@@ -211,12 +226,16 @@ def run(
       config: from `default_config` or a file in ``configs/``.
       workdir: the run's folder; made if it is not there.
       quiet: print no epochs.
+      data: to train on, in place of the data set that the config names: from `data.from_arrays`.
 
     Raises:
       UserError: bad config, data or work folder, or no space.
       Diverged: training did, of all seeds.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
+    if data is not None:
+        config = config.copy_and_resolve_references()
+        config.data.name = own.give(data)
     check_config(config)
     folder = Workdir(workdir)
     with folder.locked():

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from supermask_jax.analysis.tables import Table
 from supermask_jax.core.trees import named_leaves, num_params
-from supermask_jax.data import DATASETS
+from supermask_jax.data import spec_of
 from supermask_jax.experiment import examples_used, programs
 from supermask_jax.training.environment import fixed_settings, seed_key
 from supermask_jax.training.memory import plan_step
@@ -52,7 +52,7 @@ def describe(config: ConfigDict) -> str:
 
 
 def _data(config: ConfigDict, plan: Plan) -> str:
-    spec = DATASETS[config.data.name]
+    spec = spec_of(config.data)
     num_train, num_test = (
         examples_used(size, config) for size in (spec.train_size, spec.test_size)
     )
@@ -76,7 +76,7 @@ def _layers(state: TrainState, frozen: PyTree) -> str:
 
 
 def _memory(config: ConfigDict, trainer: Trainer, state: TrainState, frozen: PyTree) -> str:
-    spec = DATASETS[config.data.name]
+    spec = spec_of(config.data)
     images = (spec.train_size + spec.test_size) * math.prod(spec.image_shape)
     return (
         f"memory: {_mib(images)} data, {_mib(_bytes(frozen.get('weights', {})))} frozen weights, "

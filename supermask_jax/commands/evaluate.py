@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from supermask_jax.commands.common import PLACES_EPILOG, add_places
 from supermask_jax.commands.ticket import check_stored
-from supermask_jax.errors import UserError, unknown_name
+from supermask_jax.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,12 +46,12 @@ def run(args: argparse.Namespace) -> None:
     """Measures what is at a place, and compares that with what it stores."""
     from supermask_jax.analysis.intervals import percent, share_interval
     from supermask_jax.commands import places
-    from supermask_jax.data import DATASETS
+    from supermask_jax.data.datasets import check_name
     from supermask_jax.training.environment import fixed_settings
     from supermask_jax.training.workdir import Workdir
 
-    if args.data and args.data not in DATASETS:
-        raise unknown_name("data set", args.data, DATASETS)
+    if args.data:
+        check_name(args.data)
     (place,) = args.places
     path = places.check_place(place)
     with fixed_settings():
@@ -77,19 +77,19 @@ def run(args: argparse.Namespace) -> None:
 def _examples(config: ConfigDict, layout: Layout, args: Any) -> Examples:
     """Returns a split, on the devices, of the data set of the flags, or else of the config."""
     from supermask_jax import experiment
-    from supermask_jax.data import DATASETS
+    from supermask_jax.data import spec_of
 
-    own = DATASETS[config.data.name]
     if args.data_dir:
         config.data.data_dir = args.data_dir
     if args.data and args.data != config.data.name:
-        other = DATASETS[args.data]
+        own = spec_of(config.data)
+        config.data.name, config.data.subset, config.data.digest = args.data, 0, ""
+        other = spec_of(config.data)
         if (other.image_shape, other.num_classes) != (own.image_shape, own.num_classes):
             raise UserError(
                 f"{args.data} does not fit: the network takes images of "
                 f"{' x '.join(map(str, own.image_shape))} and knows {own.num_classes} classes"
             )
-        config.data.name, config.data.subset = args.data, 0
     splits = experiment.split_data(experiment.load_data(config), config, layout)
     if (found := getattr(splits, args.split)) is None:
         raise UserError("the run trained on the whole training set: there is no split 'val'")

@@ -6,14 +6,15 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from supermask_jax.data import cache
+from supermask_jax.data import cache, own
 from supermask_jax.data.sources import READERS, Folders
-from supermask_jax.data.specs import DATASETS, Dataset, SourceCorrupt, SourceError, Split
+from supermask_jax.data.specs import DATASETS, Dataset, SourceCorrupt, SourceError, Spec, Split
 from supermask_jax.errors import UserError, expanded, unknown_name
 
-__all__ = ["DATASETS", "Dataset", "Split", "load"]
+__all__ = ["DATASETS", "Dataset", "Spec", "Split", "load", "spec_of"]
 
 logger = logging.getLogger("supermask_jax")
 
@@ -24,6 +25,7 @@ def load(
     data_dir: str | None = None,
     cache_dir: str | None = None,
     sources: Sequence[str] | None = None,
+    image_size: int = 0,
 ) -> Dataset:
     """Loads a data set into memory: the same arrays, bit for bit, whichever source serves.
 
@@ -44,12 +46,16 @@ def load(
     broken source is logged as a warning and the next one tried. When a source serves after the
     cache could not, the cache is written anew.
 
+    A name KIND:PLACE is a data set of one's own: see `own`.
+
     Args:
-      name: a key of `DATASETS`.
+      name: a key of `DATASETS`, or KIND:PLACE.
       data_dir: TFDS data directory, or where archives lie; without it TFDS_DATA_DIR, else
         ~/tensorflow_datasets.
       cache_dir: folder of the cache; without it SUPERMASK_CACHE, else ~/.cache/supermask_jax.
       sources: the sources to try, in this order; without it all that `name` has.
+      image_size: of KIND:PLACE, the side that images are resized and cropped to; 0 takes them as
+        they are.
 
     Returns:
       A `Dataset`: images uint8 [N, H, W, C], labels int32 [N], for train and test.
@@ -58,14 +64,33 @@ def load(
       UserError: unknown data set or source, or no source could serve; the message names each source
         tried, why it failed and what would mend it.
     """
-    if name not in DATASETS:
-        raise unknown_name("data set", name, DATASETS)
+    check_name(name)
+    if own.is_own(name):
+        return own.load(name, image_size=image_size, data_dir=data_dir or "")
     folders, chain = find_folders(data_dir, cache_dir), _chain(name, sources)
     if chain[0] != "cache" or chain == ("cache",) or cache.cache_path(name, folders.cache).exists():
         return _served(name, chain, folders)
     # Of several processes one fetches it, and the others then read what it wrote.
     with cache.alone(name, folders.cache):
         return _served(name, chain, folders)
+
+
+def check_name(name: str) -> None:
+    """Raises a UserError unless this names a data set: a key of `DATASETS`, or KIND:PLACE."""
+    if name not in DATASETS and not own.is_own(name):
+        raise unknown_name("data set", name, [*DATASETS, *(f"{kind}:" for kind in own.READERS)])
+
+
+def spec_of(data: Mapping[str, Any]) -> Spec:
+    """Returns what is known of the data set of a config's section ``data``.
+
+    Raises:
+      UserError: it is KIND:PLACE and cannot be read.
+    """
+    if (name := data["name"]) in DATASETS:
+        return DATASETS[name]
+    size, data_dir = data.get("image_size", 0), data.get("data_dir", "")
+    return own.spec_of(name, image_size=size, data_dir=data_dir)
 
 
 def _served(name: str, chain: Sequence[str], folders: Folders) -> Dataset:

@@ -161,7 +161,7 @@ def _read_prepared(name: str, source: str, folder: str) -> Dataset:
 
         builder = tfds.builder_from_directory(folder)
         try:
-            train, test = (_read_split(_examples(builder, part)) for part in ("train", "test"))
+            train, test = (_read_split(examples(builder, part)) for part in ("train", "test"))
         except NotImplementedError as error:
             reason = f"{folder} holds {builder.info.file_format.value} files, which need TensorFlow"
             mend = "prepare it with file_format='array_record' in another data_dir"
@@ -169,7 +169,7 @@ def _read_prepared(name: str, source: str, folder: str) -> Dataset:
         return verified(name, source, train, test)
 
 
-def _examples(builder: Any, part: str) -> Iterator[dict[str, Any]]:
+def examples(builder: Any, part: str) -> Iterator[dict[str, Any]]:
     """Yields the decoded examples of one split of a TFDS builder."""
     info = builder.info
     if info.file_format.value == "tfrecord":

@@ -82,8 +82,8 @@ PREPROCESSES: dict[str, Callable[[Spec], Preprocess]] = {
 }
 
 
-def get_preprocess(name: str, dataset_name: str) -> Preprocess:
-    """Returns a preprocessing by name, for the data set `dataset_name`, a key of `DATASETS`.
+def get_preprocess(name: str, dataset: str | Spec) -> Preprocess:
+    """Returns a preprocessing by name, for a data set: a key of `DATASETS`, or its `Spec`.
 
     "standardize" (each image by its own mean and deviation), "unit" (to [0, 1]), "mean_std" (each
     channel by its mean and deviation over the training images) or "l2" (each image by its norm).
@@ -93,9 +93,11 @@ def get_preprocess(name: str, dataset_name: str) -> Preprocess:
     """
     if name not in PREPROCESSES:
         raise unknown_name("preprocessing", name, PREPROCESSES)
-    if dataset_name not in DATASETS:
-        raise unknown_name("data set", dataset_name, DATASETS)
-    return PREPROCESSES[name](DATASETS[dataset_name])
+    if isinstance(dataset, Spec):
+        return PREPROCESSES[name](dataset)
+    if dataset not in DATASETS:
+        raise unknown_name("data set", dataset, DATASETS)
+    return PREPROCESSES[name](DATASETS[dataset])
 
 
 def crop_flip(key: Array, images: Array) -> Array:
@@ -137,14 +139,14 @@ def get_augment(name: str) -> Augment | None:
 
 
 def make_prepare(
-    preprocess: str, augment: str, dataset_name: str, *, pad: str = "black"
+    preprocess: str, augment: str, dataset: str | Spec, *, pad: str = "black"
 ) -> Prepare:
     """Builds ``prepare(key, images) -> float32 [B, H, W, C]`` of uint8 images [B, H, W, C].
 
     Args:
       preprocess: a key of `PREPROCESSES`.
       augment: a key of `AUGMENTS`; not done where `key` is None.
-      dataset_name: a key of `DATASETS`.
+      dataset: a key of `DATASETS`, or its `Spec`.
       pad: what an augmentation pads with. "black" pads the uint8 images and preprocesses what comes
         out, as PyTorch codes do (Ramanujan et al., 2020); "mean" pads with 0 after preprocessing,
         as the signed supermask's CIFAR-100 code does, where 0 is the mean of the image
@@ -153,7 +155,7 @@ def make_prepare(
     Raises:
       UserError: a name is unknown, or 0 is no mean after this preprocessing.
     """
-    to_float, transform = get_preprocess(preprocess, dataset_name), get_augment(augment)
+    to_float, transform = get_preprocess(preprocess, dataset), get_augment(augment)
     if pad not in ("black", "mean"):
         raise unknown_name("padding", pad, ("black", "mean"))
     if pad == "mean" and transform is not None and preprocess not in ("standardize", "mean_std"):

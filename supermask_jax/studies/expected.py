@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from supermask_jax import experiment
 from supermask_jax.analysis.report.tables import duration
-from supermask_jax.data import DATASETS
+from supermask_jax.data import spec_of
 from supermask_jax.training.evaluate import Examples
 from supermask_jax.training.loop import make_train_steps
 from supermask_jax.training.trainer import Trainer
@@ -41,7 +41,7 @@ def expected_seconds(runs: Mapping[Path, ConfigDict]) -> dict[Path, float]:
                 _log.info(
                     "measuring a step of %s, batches of %d", config.model.name, config.batch_size
                 )
-                shape = DATASETS[config.data.name].image_shape
+                shape = spec_of(config.data).image_shape
                 measured[key] = seconds_of_step(trainer, shape)
             each[row] = measured[key] * trainer.plan.total_steps
         found[folder] = each[row] * config.num_seeds

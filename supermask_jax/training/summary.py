@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from supermask_jax.core import stats, trees
-from supermask_jax.data import DATASETS
+from supermask_jax.data import spec_of
 from supermask_jax.errors import UserError
 from supermask_jax.methods import Method
 from supermask_jax.run_files import ENV, PART, check_lines, read, read_lines, read_masks
@@ -164,7 +164,7 @@ def ticket_of(
     Raises:
       UserError: as `supermask_jax.tickets.from_run`.
     """
-    spec = DATASETS[config["data"]["name"]]
+    spec = spec_of(config["data"])
     preprocessing = {"name": config["data"].get("preprocess", "standardize")}
     if preprocessing["name"] == "mean_std":
         preprocessing |= {"mean": list(spec.mean), "std": list(spec.std)}
@@ -189,6 +189,6 @@ def accuracy_on(data: Mapping[str, Any], value: float) -> dict[str, Any]:
       data: the section of the config: where it has a `subset`, so many of the first images.
       value: the accuracy, in [0, 1].
     """
-    size = DATASETS[data["name"]].test_size
+    size = spec_of(data).test_size
     images = min(size, data.get("subset") or size)
     return {"data": data["name"], "split": "test", "images": images, "value": value}

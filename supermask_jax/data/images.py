@@ -1,0 +1,111 @@
+"""Images as arrays: decoded, of one size, uint8 [N, H, W, C]."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from supermask_jax.errors import UserError, one_line
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+def files(folder: Path) -> list[Path]:
+    """Returns the images in a folder, by name.
+
+    Raises:
+      UserError: there are none.
+    """
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    if not found:
+        raise UserError(f"{folder} holds no image: it must hold {', '.join(_SUFFIXES)}")
+    return found
+
+
+def decode(path: Path, size: int = 0) -> np.ndarray:
+    """Returns the image of a file, uint8 [H, W, C] with C 1 (grey) or 3.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            return resized(pixels(ImageOps.exif_transpose(image))[None], size)[0]
+    except UserError:
+        raise
+    except Exception as error:  # Pillow raises nearly anything on broken bytes.
+        raise UserError(f"{path} is no image that can be read ({one_line(error)})") from error
+
+
+def pixels(image: Any) -> np.ndarray:
+    """Returns a Pillow image as uint8 [H, W, C]: grey stays grey, all else becomes RGB."""
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))[..., None]
+    if image.mode.startswith(("I", "F")):
+        raise UserError(f"an image of mode {image.mode} has more than 8 bits a pixel")
+    return np.asarray(image.convert("RGB"))
+
+
+def resized(images: np.ndarray, size: int) -> np.ndarray:
+    """Resizes uint8 [N, H, W, C] so that the shorter side is `size`, and crops the middle.
+
+    Args:
+      images: of any height and width.
+      size: of both sides; 0 leaves them as they are.
+    """
+    if not size or images.shape[1:3] == (size, size):
+        return images
+    from PIL import Image
+
+    height, width = (max(size, round(side * size / min(images.shape[1:3])))
+                     for side in images.shape[1:3])  # fmt: skip
+    top, left = (height - size) // 2, (width - size) // 2
+    out = np.empty((len(images), size, size, images.shape[-1]), np.uint8)
+    for image, place in zip(images, out, strict=True):
+        for channel in range(image.shape[-1]):
+            plane = Image.fromarray(np.ascontiguousarray(image[..., channel]))
+            plane = np.asarray(plane.resize((width, height), Image.Resampling.BILINEAR))
+            place[..., channel] = plane[top : top + size, left : left + size]
+    return out
+
+
+def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns mean and deviation of each channel over uint8 [N, H, W, C], on the scale 0..1."""
+    counts = [
+        np.bincount(images[..., channel].ravel(), minlength=256)
+        for channel in range(images.shape[-1])
+    ]
+    levels = np.arange(256) / 255
+    means = [float(count @ levels / count.sum()) for count in counts]
+    # Of images that are all of one colour, so that nothing is divided by 0.
+    stds = [
+        max(float(np.sqrt(count @ (levels - mean) ** 2 / count.sum())), 1 / 255)
+        for count, mean in zip(counts, means, strict=True)
+    ]
+    return tuple(means), tuple(stds)
+
+
+def contact_sheet(path: Path, images: np.ndarray, labels: np.ndarray, *, columns: int = 8) -> None:
+    """Writes a PNG with one row a class, of its first images; of at most 20 classes.
+
+    Args:
+      path: of the file.
+      images: uint8 [N, H, W, C], of which one or three channels are shown.
+      labels: int [N].
+      columns: images of each class.
+    """
+    from PIL import Image
+
+    height, width, channels = images.shape[1:]
+    shown = images[..., :3] if channels >= 3 else images[..., :1].repeat(3, -1)
+    classes = np.unique(labels)[:20]
+    sheet = np.full((len(classes) * (height + 1), columns * (width + 1), 3), 255, np.uint8)
+    for row, label in enumerate(classes):
+        for column, image in enumerate(shown[labels == label][:columns]):
+            top, left = row * (height + 1), column * (width + 1)
+            sheet[top : top + height, left : left + width] = image
+    Image.fromarray(sheet).save(path, "PNG")

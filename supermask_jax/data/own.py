@@ -1,0 +1,235 @@
+"""Data sets of one's own: ``KIND:PLACE`` as a data set's name, or arrays given from Python.
+
+=========  =====================================================================================
+npz:FILE   arrays train_images, train_labels, test_images, test_labels (or x_train and so on, as
+           Keras names them) of an .npz file
+folder:P   P/train/CLASS/*.png and P/test/CLASS/*.png (or val), PNG and JPEG
+idx:P      MNIST's four files, packed or not, as torchvision, EMNIST and others lay them out
+tfds:NAME  any image classification set that TFDS has prepared in `data_dir`; NAME may be
+           NAME/CONFIG
+hf:P       a Hugging Face data set that `save_to_disk` wrote, with columns image and label
+=========  =====================================================================================
+
+Examples keep the order of their files. Every reader's arrays go through `from_arrays`.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from supermask_jax.data import formats, images, sources
+from supermask_jax.data.arrays import as_uint8, from_arrays
+from supermask_jax.data.specs import Dataset, SourceError, Spec
+from supermask_jax.errors import UserError, expanded, one_line, unknown_name
+from supermask_jax.run_files import read_npz
+
+_KERAS = {"x_train": "train_images", "y_train": "train_labels",
+          "x_test": "test_images", "y_test": "test_labels"}  # fmt: skip
+_ARRAYS = tuple(_KERAS.values())
+_TRAIN, _TEST = ("train", "training"), ("test", "val", "valid", "validation")
+
+# Given from Python: {name: data set}.
+_GIVEN: dict[str, Dataset] = {}
+
+
+def is_own(name: str) -> bool:
+    """Says whether a data set's name is KIND:PLACE."""
+    return name.partition(":")[0] in READERS and ":" in name
+
+
+def give(data: Dataset) -> str:
+    """Keeps a data set for this process and returns the name that `load` knows it by."""
+    name = f"given:{data.name}"
+    _GIVEN[name] = data
+    _loaded.cache_clear()
+    return name
+
+
+def load(name: str, *, image_size: int = 0, data_dir: str = "") -> Dataset:
+    """Reads the data set KIND:PLACE; once a process.
+
+    Args:
+      name: see the top of this file.
+      image_size: side to which images are resized and cropped; 0 takes them as they are.
+      data_dir: where TFDS has prepared it.
+
+    Raises:
+      UserError: it is not there, or not as it must be; one line names the file or the array.
+    """
+    return _loaded(name, image_size, data_dir)[0]
+
+
+def spec_of(name: str, *, image_size: int = 0, data_dir: str = "") -> Spec:
+    """Returns shapes, counts, digest, mean and deviation of the data set KIND:PLACE; reads it."""
+    return _loaded(name, image_size, data_dir)[1]
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(name: str, image_size: int, data_dir: str) -> tuple[Dataset, Spec]:
+    kind, _, place = name.partition(":")
+    if kind not in READERS:
+        raise unknown_name("kind of data", kind, READERS)
+    try:
+        data = READERS[kind](place, image_size, data_dir)
+    except UserError as error:
+        raise UserError(f"data {name}: {error}") from error
+    except SourceError as error:
+        raise UserError(f"data {name}: {error}") from error
+    except Exception as error:  # Parsers raise nearly anything on broken bytes.
+        raise UserError(f"data {name} cannot be read: {one_line(error)}") from error
+    data = data._replace(name=name, source=kind)
+    mean, std = images.statistics(data.train.images)
+    return data, Spec(
+        image_shape=data.train.images.shape[1:],
+        train_size=len(data.train.labels),
+        test_size=len(data.test.labels),
+        num_classes=data.num_classes,
+        sources=(kind,),
+        digest=data.digest,
+        mean=mean,
+        std=std,
+    )
+
+
+def _given(place: str, image_size: int, data_dir: str) -> Dataset:
+    del image_size, data_dir
+    if (found := _GIVEN.get(f"given:{place}")) is None:
+        raise UserError("it was given from Python: give it to `run` again, as `data`")
+    return found
+
+
+def _npz(place: str, image_size: int, data_dir: str) -> Dataset:
+    del data_dir
+    found = read_npz(_there(place))
+    named = {_KERAS.get(key, key): array for key, array in found.items()}
+    if missing := [name for name in _ARRAYS if name not in named]:
+        raise UserError(f"it has no {missing[0]}, but {', '.join(found) or 'nothing'}")
+    arrays = [named[name] for name in _ARRAYS]
+    for at in (0, 2):
+        arrays[at] = images.resized(as_uint8(arrays[at], _ARRAYS[at]), image_size)
+    return from_arrays(*arrays)
+
+
+def _idx(place: str, image_size: int, data_dir: str) -> Dataset:
+    del data_dir
+    root, arrays = _there(place), []
+    for part, kind in ((p, k) for p in ("train", "t*") for k in ("images-idx3", "labels-idx1")):
+        paths = sorted(root.glob(f"**/*{part}-{kind}-ubyte*"))
+        paths = [path for path in paths if part == "train" or "train" not in path.name]
+        if not paths:
+            raise UserError(f"no file *{part}-{kind}-ubyte under {root}")
+        raw = paths[0].read_bytes()
+        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+        array = formats.parse_idx(raw, rank=3 if kind.startswith("images") else 1)
+        arrays.append(images.resized(array[..., None], image_size) if array.ndim == 3 else array)
+    return from_arrays(*arrays)
+
+
+def _tfds(place: str, image_size: int, data_dir: str) -> Dataset:
+    from supermask_jax.data.datasets import find_folders
+
+    folder = sources.newest_version(place, find_folders(data_dir or None).data)
+
+    def examples(parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        part = next((part for part in parts if part in builder.info.splits), None)
+        if part is None:
+            raise UserError(f"it has no split {parts[0]}, but {', '.join(builder.info.splits)}")
+        pairs = [(x["image"], x["label"]) for x in sources.examples(builder, part)]
+        return _stacked([image for image, _ in pairs], image_size), np.array([y for _, y in pairs])
+
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(folder)
+    if missing := {"image", "label"} - set(builder.info.features):
+        raise UserError(f"its examples have no {min(missing)}: it classifies no images")
+    return from_arrays(*examples(_TRAIN), *examples(_TEST))
+
+
+def _hf(place: str, image_size: int, data_dir: str) -> Dataset:
+    del data_dir
+    try:
+        import datasets
+    except ImportError as error:
+        raise UserError("pip install 'supermask-jax[hf]' reads it") from error
+    splits = datasets.load_from_disk(str(_there(place)))
+
+    def arrays(parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        part = next((part for part in parts if part in splits), None)
+        if part is None:
+            raise UserError(f"it has no split {parts[0]}, but {', '.join(splits)}")
+        split = splits[part]
+        column = {key.removesuffix("s"): key for key in split.column_names}
+        image, label = column.get("image", column.get("img")), column.get("label")
+        if image is None or label is None:
+            raise UserError(f"it has no columns image and label, but {', '.join(column.values())}")
+        return _stacked(map(images.pixels, split[image]), image_size), np.array(split[label])
+
+    return from_arrays(*arrays(_TRAIN), *arrays(_TEST))
+
+
+def _folder(place: str, image_size: int, data_dir: str) -> Dataset:
+    del data_dir
+    root = _there(place)
+    splits = [_split_folder(root, names) for names in (_TRAIN, _TEST)]
+    classes, others = (sorted(d.name for d in split.iterdir() if d.is_dir()) for split in splits)
+    if classes != others:
+        only = sorted(set(classes) ^ set(others))
+        raise UserError(f"class {only[0]} has a folder in {splits[only[0] in others].name} only")
+    arrays: list[np.ndarray] = []
+    for split in splits:
+        files = [(images.files(split / name), label) for label, name in enumerate(classes)]
+        paths = [path for found, _ in files for path in found]
+        with ThreadPoolExecutor() as pool:
+            decoded = pool.map(functools.partial(images.decode, size=image_size), paths)
+            stacked = _stacked(decoded, image_size, paths)
+        arrays += [stacked, np.repeat([y for _, y in files], [len(found) for found, _ in files])]
+    return from_arrays(*arrays)
+
+
+def _split_folder(root: Path, names: Sequence[str]) -> Path:
+    found = next((root / name for name in names if (root / name).is_dir()), None)
+    if found is None:
+        raise UserError(f"{root} has no folder {names[0]}: it must hold train and test, or val")
+    return found
+
+
+def _stacked(
+    found: Iterable[np.ndarray], image_size: int, paths: Sequence[Path] | None = None
+) -> np.ndarray:
+    """Stacks images [H, W, C] of one size; of one channel where all are grey."""
+    every = [images.resized(image[None], image_size)[0] for image in found]
+    if not every:
+        raise UserError("there are no images")
+    if any(image.shape[-1] == 3 for image in every):
+        every = [np.repeat(image, 3 // image.shape[-1], -1) for image in every]
+    for index, image in enumerate(every):
+        if image.shape != every[0].shape:
+            name = paths[index].name if paths else f"image {index}"
+            raise UserError(
+                f"{name} is of {image.shape[:2]} and others of {every[0].shape[:2]}: give "
+                "--config.data.image_size"
+            )
+    return np.stack(every)
+
+
+def _there(place: str) -> Path:
+    path = expanded(place)
+    if not path.exists():
+        raise UserError(f"there is no {path}")
+    return path
+
+
+READERS: dict[str, Callable[[str, int, str], Dataset]] = {
+    "npz": _npz,
+    "folder": _folder,
+    "idx": _idx,
+    "tfds": _tfds,
+    "hf": _hf,
+    "given": _given,
+}
