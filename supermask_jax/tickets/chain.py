@@ -1,4 +1,4 @@
-"""The NumPy side of the networks: preprocessing, activations, pooling, and the order of layers.
+"""The NumPy side of the networks: activations, pooling, and the order of layers.
 
 Arrays here have the batch last, [C, H, W, B] and [F, B]: a sparse matrix multiplies columns, and a
 flattened image needs no copy.
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from supermask_jax.data.preprocess import PREPROCESSES
 from supermask_jax.errors import UserError, one_line, unknown_name
 from supermask_jax.tickets.ticket import Ticket
 
@@ -19,42 +20,7 @@ from supermask_jax.tickets.ticket import Ticket
 CHAINS = ("fcn", "conv2", "conv4", "conv6", "conv8")
 
 
-# Preprocessings take images [B, H, W, C] as float32, numpy or a module that stands in for it, and
-# the other entries of the ticket's `preprocessing`. `supermask_jax.data.transforms` explains them.
-_IMAGE = (-3, -2, -1)
 _IMAGES = "give integers from 0 to 255, or floats that are preprocessed already"
-
-
-def standardize(x: Any, xp: Any = np) -> Any:
-    """Standardises each image over all its values."""
-    count = x.shape[-1] * x.shape[-2] * x.shape[-3]
-    centred = x - xp.mean(x, _IMAGE, keepdims=True)
-    std = xp.sqrt(xp.mean(xp.square(centred), _IMAGE, keepdims=True))
-    return centred / xp.maximum(std, count**-0.5)
-
-
-def unit(x: Any, xp: Any = np) -> Any:
-    """Divides by 255."""
-    return x / 255
-
-
-def l2(x: Any, xp: Any = np) -> Any:
-    """Divides each image by its L2 norm; a black one stays 0."""
-    norm = xp.sqrt(xp.sum(xp.square(x), _IMAGE, keepdims=True))
-    return x / xp.where(norm == 0, 1, norm)
-
-
-def mean_std(x: Any, xp: Any = np, *, mean: Any, std: Any) -> Any:
-    """Standardises each channel by a mean and a deviation of its own, on the scale of 0 to 1."""
-    return (unit(x) - xp.asarray(mean, xp.float32)) / xp.asarray(std, xp.float32)
-
-
-PREPROCESSING: dict[str, Callable[..., Any]] = {
-    "standardize": standardize,
-    "unit": unit,
-    "l2": l2,
-    "mean_std": mean_std,
-}
 
 
 def preprocess(ticket: Ticket, images: Any, xp: Any = np) -> Any:
@@ -71,11 +37,11 @@ def preprocess(ticket: Ticket, images: Any, xp: Any = np) -> Any:
     if wide and xp is np and images.size and (images.min() < 0 or images.max() > 255):
         raise UserError(f"images go from {images.min()} to {images.max()}: {_IMAGES}")
     name, options = ticket.preprocessing.get("name"), dict(ticket.preprocessing)
-    if not isinstance(name, str) or name not in PREPROCESSING:
-        raise unknown_name("preprocessing", name, PREPROCESSING)
+    if not isinstance(name, str) or name not in PREPROCESSES:
+        raise unknown_name("preprocessing", name, PREPROCESSES)
     del options["name"]
     try:
-        return PREPROCESSING[name](images.astype(xp.float32), xp, **options)
+        return PREPROCESSES[name](images.astype(xp.float32), xp, **options)
     except (TypeError, ValueError) as error:
         raise UserError(f"preprocessing {name!r} cannot be done: {one_line(error)}") from error
 

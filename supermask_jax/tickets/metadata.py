@@ -76,13 +76,13 @@ def pack(ticket: Ticket, layers: list[LayerEntry], sha256: str) -> bytes:
     return zlib.compress(text.encode(), 9)
 
 
-def unpack(data: bytes, dictionary: bytes = b"") -> dict[str, Any]:
-    """Returns the entries in some bytes, unchecked; `dictionary` is zlib's preset one.
+def unpack(data: bytes) -> Metadata:
+    """Returns what the bytes of `pack` say.
 
     Raises:
-      UserError: they are damaged, or no JSON object.
+      UserError: they are damaged or no JSON object, or an entry is missing or of the wrong form.
     """
-    decompressor = zlib.decompressobj(zdict=dictionary)
+    decompressor = zlib.decompressobj()
     try:
         text = decompressor.decompress(data, _MAX_INFLATION * len(data) + 1)
     except zlib.error as error:
@@ -90,17 +90,9 @@ def unpack(data: bytes, dictionary: bytes = b"") -> dict[str, Any]:
     if not decompressor.eof or decompressor.unused_data:
         raise UserError("its metadata are cut short, or longer than any ticket's")
     try:
-        return _of_kind(json.loads(text.decode(), parse_constant=int), dict)
+        values = _of_kind(json.loads(text.decode(), parse_constant=int), dict)
     except (ValueError, RecursionError) as error:
         raise UserError(f"its metadata are no JSON object ({one_line(error, 80)})") from error
-
-
-def check(values: dict[str, Any]) -> Metadata:
-    """Returns what the metadata say.
-
-    Raises:
-      UserError: an entry is missing or of the wrong form.
-    """
     try:
         fields = {name: _of_kind(values[name], kind) for name, kind in _FIELDS.items()}
         fields["image_shape"] = _counts(values["image_shape"], 3)

@@ -80,7 +80,7 @@ class Ticket(NamedTuple):
       model: the model's name and options, as `supermask_jax.models.get` takes them.
       num_classes: width of the logits.
       image_shape: (H, W, C).
-      preprocessing: what is done to uint8 images: a name in `chain.PREPROCESSING`, and options.
+      preprocessing: what is done to uint8 images: a name in `data.preprocess`, and options.
       method: name of the method that found it; "" if not known.
       config: settings of the run; {} if not known.
       accuracy: data set, split, number of images, and the accuracy of this ticket on them, in [0,
