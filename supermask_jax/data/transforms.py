@@ -86,17 +86,6 @@ def crop_flip(key: Array, images: Array) -> Array:
 AUGMENTS: dict[str, Augment | None] = {"none": None, "crop_flip": crop_flip}
 
 
-def get_augment(name: str) -> Augment | None:
-    """Returns an augmentation by name; None for "none".
-
-    Raises:
-      UserError: the name is unknown.
-    """
-    if name not in AUGMENTS:
-        raise unknown_name("augmentation", name, AUGMENTS)
-    return AUGMENTS[name]
-
-
 def make_prepare(
     preprocess: str, augment: str, dataset_name: str, *, pad: str = "black"
 ) -> Prepare:
@@ -114,7 +103,10 @@ def make_prepare(
     Raises:
       UserError: a name is unknown, or 0 is no mean after this preprocessing.
     """
-    to_float, transform = get_preprocess(preprocess, dataset_name), get_augment(augment)
+    to_float = get_preprocess(preprocess, dataset_name)
+    if augment not in AUGMENTS:
+        raise unknown_name("augmentation", augment, AUGMENTS)
+    transform = AUGMENTS[augment]
     if pad not in ("black", "mean"):
         raise unknown_name("padding", pad, ("black", "mean"))
     if pad == "mean" and transform is not None and preprocess not in ("standardize", "mean_std"):
