@@ -147,7 +147,7 @@ def decode(stream: Reader, entry: LayerEntry) -> np.ndarray:
     sizes, cells = matrix_shape(entry.shape), live[0] * live[1]
     fits = all(0 < n <= min(size, entry.kept) for n, size in zip(live, sizes, strict=True))
     if not fits or not entry.kept <= cells <= (MOST_BITS * entry.kept if bits else cells):
-        raise UserError("its rows and columns do not fit the number of weights it keeps")
+        raise UserError("a layer has more or fewer rows and columns than its kept weights can fill")
     rows, columns = (
         stream.rising(n, size) if n < size else np.arange(n)
         for n, size in zip(live, sizes, strict=True)
