@@ -137,9 +137,14 @@ def one_case(entries: dict[str, Any]) -> None:
     device = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     plan = plan_step(job, DATASETS[config.data.name].image_shape)._asdict()
     plan.pop("flops")
-    case = {"batch_size": config.batch_size, "microbatches": config.microbatches,
-            "step_wall_seconds": seconds, "process_peak_bytes": peak,
-            "device_peak_bytes": device, "step_bytes": plan}  # fmt: skip
+    case = {
+        "batch_size": config.batch_size,
+        "microbatches": config.microbatches,
+        "step_wall_seconds": seconds,
+        "process_peak_bytes": peak,
+        "device_peak_bytes": device,
+        "step_bytes": plan,
+    }
     print(json.dumps(case), flush=True)
 
 
@@ -168,21 +173,29 @@ def say(result: Mapping[str, Any]) -> Iterator[str]:
         if steps := found.get("steps"):
             masked, twin = (1e3 * steps[side]["step_wall_seconds"] for side in ("masked", "dense"))
             ratio = steps["ratio"]
-            yield (f"{name}: step {masked:,.2f} ms, dense {twin:,.2f} ms; ratio {ratio['wall']:.2f}"
-                   f" {times(*ratio['wall_range'])}, in CPU time {ratio['cpu']:.2f}")  # fmt: skip
+            yield (
+                f"{name}: step {masked:,.2f} ms, dense {twin:,.2f} ms; ratio {ratio['wall']:.2f}"
+                f" {times(*ratio['wall_range'])}, in CPU time {ratio['cpu']:.2f}"
+            )
         if start := found.get("start"):
-            yield (f"{name}: first step after {start['first_step_seconds']:.1f} s, with a "
-                   f"compilation cache {start['first_step_cached_seconds']:.1f} s")  # fmt: skip
+            yield (
+                f"{name}: first step after {start['first_step_seconds']:.1f} s, with a "
+                f"compilation cache {start['first_step_cached_seconds']:.1f} s"
+            )
         for case in found.get("memory", ()):
-            yield (f"{name}: batch of {case['batch_size']} in {case['microbatches']}: "
-                   f"{case['step_wall_seconds']:.2f} s, planned {case['step_bytes']['peak']:,} "
-                   f"bytes, peak of the process {case['process_peak_bytes']:,}")  # fmt: skip
+            yield (
+                f"{name}: batch of {case['batch_size']} in {case['microbatches']}: "
+                f"{case['step_wall_seconds']:.2f} s, planned {case['step_bytes']['peak']:,} "
+                f"bytes, peak of the process {case['process_peak_bytes']:,}"
+            )
         if peer := found.get("peer"):
             ours, other = (1e3 * peer[side]["step_wall_seconds"] for side in ("ours", "peer"))
-            yield (f"{name}: step {ours:,.2f} ms, PyTorch {other:,.2f} ms; ratio "
-                   f"{peer['ratio_wall']:.2f} {times(*peer['ratio_wall_range'])}, in CPU time "
-                   f"{peer['ratio_cpu']:.2f}; gradients differ by "
-                   f"{peer['gradient_difference']:.0e}")  # fmt: skip
+            yield (
+                f"{name}: step {ours:,.2f} ms, PyTorch {other:,.2f} ms; ratio "
+                f"{peer['ratio_wall']:.2f} {times(*peer['ratio_wall_range'])}, in CPU time "
+                f"{peer['ratio_cpu']:.2f}; gradients differ by "
+                f"{peer['gradient_difference']:.0e}"
+            )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -191,14 +204,23 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--models", type=names, help="names with commas (default: fcn, without --config)")
     add("--config", action="append", default=[], metavar="FILE[:VARIANT]", help="may be repeated")
-    add("--only", type=names, default=PARTS[:2], metavar="PARTS",
-        help="of steps, start and memory (default: steps,start)")  # fmt: skip
+    add(
+        "--only",
+        type=names,
+        default=PARTS[:2],
+        metavar="PARTS",
+        help="of steps, start and memory (default: steps,start)",
+    )
     add("--repeats", type=int, default=7, help="pairs of chunks of steps (default: 7)")
     add("--steps", type=int, default=0, help="in a chunk (default: by how they are dispatched)")
     add("--batch_size", type=int, help="default: the config's")
     add("--compute_dtype", help="float32 or bfloat16 (default: the config's)")
-    add("--peer", choices=["torch"], help="time the step beside the same one in this framework, "
-        "checked to be the same, and nothing else")  # fmt: skip
+    add(
+        "--peer",
+        choices=["torch"],
+        help="time the step beside the same one in this framework, "
+        "checked to be the same, and nothing else",
+    )
     add("--peer_python", default="", metavar="COMMAND", help="the Python that has it")
     add("--out", type=Path, metavar="FILE", help="where the figures go as JSON")
     return parser

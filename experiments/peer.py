@@ -56,9 +56,13 @@ def check_peer(config: ConfigDict, python: str = "") -> None:
         raise UserError(f"cannot start {python}: there is no such program")
     if not python and importlib.util.find_spec("torch") is None:
         raise UserError("--peer=torch needs it installed: pip install torch")
-    plain = (config.method.name == "signed" and config.method.threshold.rule != "top_fraction"
-             and config.model.norm == "none" and config.optimizer.name == "sgdw"
-             and config.microbatches == 1)  # fmt: skip
+    plain = (
+        config.method.name == "signed"
+        and config.method.threshold.rule != "top_fraction"
+        and config.model.norm == "none"
+        and config.optimizer.name == "sgdw"
+        and config.microbatches == 1
+    )
     if config.model.name not in MODELS or not plain or config.data.augment != "none":
         raise UserError(
             f"{config.name} has no counterpart in torch: it has the signed supermasks, with SGDW "
@@ -98,24 +102,35 @@ def measure_peer(
                 difference = find_difference(Path(path), TOLERANCES[config.compute_dtype])
 
                 def turn(count: int) -> dict[str, dict[str, Any]]:
-                    return {name: json.loads(side.ask(f"steps {count}"))
-                            for name, side in sides.items()}  # fmt: skip
+                    return {
+                        name: json.loads(side.ask(f"steps {count}")) for name, side in sides.items()
+                    }
 
                 slowest = max(answer["wall"] / 3 for answer in turn(3).values())
                 together = ready["ours"]["steps_per_call"]  # Whole dispatches, as a run has them.
                 chunk = chunk or max(1, round(_CHUNK_SECONDS / slowest / together)) * together
                 turns = [turn(chunk) for _ in range(repeats + 1)][1:]
-    pairs = [{name: Cost(each[name]["wall"], each[name]["cpu"]) for name in sides}
-             for each in turns]  # fmt: skip
+    pairs = [
+        {name: Cost(each[name]["wall"], each[name]["cpu"]) for name in sides} for each in turns
+    ]
     figures = {
-        name: {"version": ready[name]["version"], **step_seconds(pairs, name, chunk),
-               "process_peak_bytes": turns[-1][name]["peak_bytes"]}
+        name: {
+            "version": ready[name]["version"],
+            **step_seconds(pairs, name, chunk),
+            "process_peak_bytes": turns[-1][name]["peak_bytes"],
+        }
         for name in sides
-    }  # fmt: skip
-    return {"chunk_steps": chunk, "pairs": repeats, "threads": ready["peer"]["threads"],
-            "compute_dtype": config.compute_dtype, **difference,
-            "compile_and_first_step_seconds": ready["ours"]["seconds"], **figures,
-            **{f"ratio_{k}": v for k, v in ratios(pairs, "ours", "peer").items()}}  # fmt: skip
+    }
+    return {
+        "chunk_steps": chunk,
+        "pairs": repeats,
+        "threads": ready["peer"]["threads"],
+        "compute_dtype": config.compute_dtype,
+        **difference,
+        "compile_and_first_step_seconds": ready["ours"]["seconds"],
+        **figures,
+        **{f"ratio_{k}": v for k, v in ratios(pairs, "ours", "peer").items()},
+    }
 
 
 def find_difference(folder: Path, tolerance: float) -> dict[str, float]:

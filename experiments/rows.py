@@ -50,24 +50,51 @@ def koster(
     if width:
         name, flags = f"{name}x{width:g}", (*flags, f"--config.model.width={width}")
     return [
-        Row(f"{name}-published", f"{config}:published", flags, masked,
-            "signed supermask, the rule that reproduces the paper", **place, headline=True),
-        Row(f"{name}-baseline", f"{config}:baseline", flags, {"accuracy": dense},
-            "dense", **place, dense=True, headline=True),
-    ]  # fmt: skip
+        Row(
+            f"{name}-published",
+            f"{config}:published",
+            flags,
+            masked,
+            "signed supermask, the rule that reproduces the paper",
+            **place,
+            headline=True,
+        ),
+        Row(
+            f"{name}-baseline",
+            f"{config}:baseline",
+            flags,
+            {"accuracy": dense},
+            "dense",
+            **place,
+            dense=True,
+            headline=True,
+        ),
+    ]
 
 
 def released(name: str, section: Section, accuracy: str, remaining: str) -> Row:
     """The signed supermask's row of one network under the rule of the released code."""
-    return Row(f"{name}-released", f"configs/{name}.py:released", PAPER_PROTOCOL,
-               {"accuracy": accuracy, "remaining": remaining},
-               "signed supermask, the rule of the released code", section)  # fmt: skip
+    return Row(
+        f"{name}-released",
+        f"configs/{name}.py:released",
+        PAPER_PROTOCOL,
+        {"accuracy": accuracy, "remaining": remaining},
+        "signed supermask, the rule of the released code",
+        section,
+    )
 
 
 def ours(name: str, variant: str, about: str, *flags: str, headline: bool = False) -> Row:
     """A row of the FCN with our settings: the papers have none to compare it with."""
-    return Row(name, f"configs/fcn.py:{variant}", (*PAPER_PROTOCOL, *flags), {}, about, FCN,
-               headline=headline)  # fmt: skip
+    return Row(
+        name,
+        f"configs/fcn.py:{variant}",
+        (*PAPER_PROTOCOL, *flags),
+        {},
+        about,
+        FCN,
+        headline=headline,
+    )
 
 
 # What edge-popup's kin were run with: since then their configs have the data of its code, and
@@ -119,13 +146,17 @@ FCN_FRONT = [
 METHODS_ON_MNIST = [
     on_mnist("dense", 30, "dense, ReLU", "", *STANDARDIZED),
     on_mnist("bernoulli", 100, "learned supermask, rescaled, signed constants", "98.0"),
-    *(on_mnist("edge_popup", 30, f"edge-popup, density {d}", "", *STANDARDIZED, density=d)
-      for d in (0.1, 0.3, 0.5)),
+    *(
+        on_mnist("edge_popup", 30, f"edge-popup, density {d}", "", *STANDARDIZED, density=d)
+        for d in (0.1, 0.3, 0.5)
+    ),
     on_mnist("biprop", 30, "biprop, density 0.1", "", *STANDARDIZED, density=0.1),
-    *(on_mnist("signed_topk", 30, f"signed top-k, density {d}", density=d)
-      for d in (0.01, 0.02, 0.05)),
+    *(
+        on_mnist("signed_topk", 30, f"signed top-k, density {d}", density=d)
+        for d in (0.01, 0.02, 0.05)
+    ),
     on_mnist("multicoat", 30, "multicoated supermask, coats of 0.5, 0.25, 0.1", "", *COATED_ONCE),
-]  # fmt: skip
+]
 
 FCN_PAPER = ("97.48 [97.3, 97.7]", "3.77 [3.7, 3.8]")
 

@@ -111,8 +111,11 @@ def call(function: Callable[..., None], *arguments: Any) -> list[str]:
     module = Path(function.__code__.co_filename).stem
     paths = [str(HERE), str(HERE.parent)]
     words = f"{function.__name__}({', '.join(map(repr, arguments))})"
-    return [sys.executable, "-c", f"import sys; sys.path[:0] = {paths}; import {module}; "
-            f"{module}.{words}"]  # fmt: skip
+    return [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path[:0] = {paths}; import {module}; {module}.{words}",
+    ]
 
 
 class Process:

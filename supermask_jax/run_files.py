@@ -32,68 +32,80 @@ def COUNT(value: Any) -> bool:  # noqa: N802
     return _is(value, int) and value >= 0
 
 
+def _all(keys: str, schema: Any) -> dict[str, Any]:
+    return dict.fromkeys(keys.split(), schema)
+
+
 _INTERVAL = {"mean": SHARE, "low": float, "high": float, "n": COUNT}
-_LAYERS = {str: {"kept": COUNT, "inverted": COUNT, "hidden": COUNT, "density": SHARE}}
-_VAL = {"val_loss": float, "val_accuracy": SHARE}
-_TEST = {"test_loss": float, "test_accuracy": SHARE}
-_NAMED = {"name": str}
+_LAYERS = {str: _all("kept inverted hidden", COUNT) | {"density": SHARE}}
+_SHARES = {str: SHARE}
 
 # Entries that every config had from the first version on; later ones have defaults.
-CONFIG = {
-    "name": str, "protocol": str, "seed": COUNT, "epochs": COUNT, "num_seeds?": COUNT,
-    "batch_size": COUNT, "data": {"name": str, "preprocess": str, "subset?": COUNT},
-    "model": {"name": str, "width": float}, "weight_init": dict, "method": _NAMED,
-    "optimizer": _NAMED, "schedule": _NAMED, "recipe?": dict,
-}  # fmt: skip
+CONFIG = (
+    _all("name protocol", str)
+    | _all("seed epochs batch_size num_seeds?", COUNT)
+    | {"data": _all("name preprocess", str) | {"subset?": COUNT}}
+    | {"model": {"name": str, "width": float}}
+    | _all("method optimizer schedule", {"name": str})
+    | _all("weight_init recipe?", dict)
+)
 
-ENV = {
-    "versions": {str: (str, None)}, "backend": str, "device": str, "cpu_count": (int, None),
-    "num_devices?": COUNT, "git_revision?": (str, None),
-    **dict.fromkeys(("command?", "time?", "python?", "platform?", "generator?", "dtype?",
-                     "matmul_precision?", "convolution?"), str),
-}  # fmt: skip
+ENV = (
+    {"versions": {str: (str, None)}, "cpu_count": (int, None), "num_devices?": COUNT}
+    | {"git_revision?": (str, None)}
+    | _all("backend device command? time? python? platform? generator? dtype?", str)
+    | _all("matmul_precision? convolution?", str)
+)
 
 # One seed; a level of pruning has the same.
-_RUN = {
-    "seed": COUNT, "epoch": COUNT, "test_accuracy": SHARE, "test_loss": float, "seconds": float,
-    "remaining_weights": SHARE, "num_weights": COUNT, "layers": _LAYERS,
-}  # fmt: skip
-_SET = {
-    "num_seeds": COUNT, "test_accuracy": _INTERVAL, "remaining_weights": _INTERVAL,
-    "num_weights": COUNT, "seconds": float, "runs": [_RUN],
-    "diverged?": [{"seed": COUNT, "step": COUNT}],
-}  # fmt: skip
+_RUN = (
+    _all("seed epoch num_weights", COUNT)
+    | _all("test_accuracy remaining_weights", SHARE)
+    | _all("test_loss seconds", float)
+    | {"layers": _LAYERS}
+)
+_SET = (
+    _all("num_seeds num_weights", COUNT)
+    | _all("test_accuracy remaining_weights", _INTERVAL)
+    | {"seconds": float, "runs": [_RUN], "diverged?": [_all("seed step", COUNT)]}
+)
 SUMMARY = (_SET, _RUN)
 PART = [_RUN]
 
-_LINE = {
-    "seed": COUNT, "epoch": COUNT, "train_loss": float, "train_accuracy": SHARE,
-    "remaining_weights": SHARE, "seconds": float, "step": COUNT, "layer_density?": {str: SHARE},
-    "layer_inverted?": {str: SHARE},
-}  # fmt: skip
-LINE = (_LINE | _VAL, _LINE | _TEST)
+_LINE = (
+    _all("seed epoch step", COUNT)
+    | _all("train_accuracy remaining_weights", SHARE)
+    | _all("train_loss seconds", float)
+    | _all("layer_density? layer_inverted?", _SHARES)
+)
+LINE = tuple(
+    _LINE | {f"{split}_loss": float, f"{split}_accuracy": SHARE} for split in ("val", "test")
+)
 
 DIVERGED = {str: COUNT}
 
 _TRIAL = {"point": dict, "digest": str, "seed": COUNT}
 _TRIED = {"remaining_weights": SHARE, "val_accuracy": SHARE, "seconds": float}
 SEARCH = {
-    "commands": [str], "config": dict, "runs": [(_TRIAL | {"failed": str}, _TRIAL | _TRIED)],
-}  # fmt: skip
+    "commands": [str],
+    "config": dict,
+    "runs": [(_TRIAL | {"failed": str}, _TRIAL | _TRIED)],
+}
 
-RESULT = {
-    "row": str, "command": str, "config": dict, "env": ENV, "n": COUNT, "accuracy": _INTERVAL,
-    "remaining_weights": _INTERVAL, "seconds": float, "mask_bytes": float, "paper?": dict,
-    "runs": [{"seed": COUNT, "test_accuracy": SHARE, "remaining_weights": SHARE,
-              "layer_densities": {str: SHARE}}],
-    "diverged?": [{"seed": COUNT}],
-}  # fmt: skip
-LOTTERY = {
-    "command": str, "config": {"lottery": {"untrained": bool}},
-    "rows": [{"criterion": (str, None), "mask1": (str, None), "mask0": (str, None), "level": COUNT,
-              "density": SHARE, "trained": bool, "test_accuracy": _INTERVAL,
-              "val_accuracy?": _INTERVAL, "by_seed": {str: [SHARE]}}],
-}  # fmt: skip
+_SEED = {"seed": COUNT, "layer_densities": _SHARES}
+RESULT = (
+    {"row": str, "command": str, "config": dict, "env": ENV, "n": COUNT, "paper?": dict}
+    | _all("accuracy remaining_weights", _INTERVAL)
+    | _all("seconds mask_bytes", float)
+    | {"runs": [_SEED | _all("test_accuracy remaining_weights", SHARE)]}
+    | {"diverged?": [{"seed": COUNT}]}
+)
+_LEVEL = (
+    _all("criterion mask1 mask0", (str, None))
+    | {"level": COUNT, "density": SHARE, "trained": bool, "by_seed": {str: [SHARE]}}
+    | _all("test_accuracy val_accuracy?", _INTERVAL)
+)
+LOTTERY = {"command": str, "config": {"lottery": {"untrained": bool}}, "rows": [_LEVEL]}
 
 
 def fault(value: Any, schema: Any, place: str = "") -> str:
@@ -104,8 +116,8 @@ def fault(value: Any, schema: Any, place: str = "") -> str:
     if isinstance(schema, list):
         if not isinstance(value, list):
             return _not(value, list, place)
-        return next(filter(None, (fault(x, schema[0], f"{place}[{i}]")
-                                  for i, x in enumerate(value))), "")  # fmt: skip
+        found = (fault(item, schema[0], f"{place}[{i}]") for i, item in enumerate(value))
+        return next(filter(None, found), "")
     if not isinstance(schema, dict):
         return "" if _is(value, schema) else _not(value, schema, place)
     if not isinstance(value, dict):
@@ -134,9 +146,15 @@ def _is(value: Any, kind: Any) -> bool:
 
 
 _WORDS: dict[Any, str] = {
-    dict: "entries", list: "a list", str: "text", int: "a whole number", float: "a number",
-    SHARE: "a number from 0 to 1", COUNT: "a whole number from 0 on", None: "null",
-}  # fmt: skip
+    dict: "entries",
+    list: "a list",
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    SHARE: "a number from 0 to 1",
+    COUNT: "a whole number from 0 on",
+    None: "null",
+}
 
 
 def _not(value: Any, schema: Any, place: str) -> str:

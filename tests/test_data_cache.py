@@ -113,10 +113,10 @@ def keep(array):
 KEPT = dict.fromkeys(("digest", "train_images", "train_labels", "test_images", "test_labels"), keep)
 
 REASONS = {
-    "cut short": "not an .npz file, or it is cut short",
-    "empty": "not an .npz file, or it is cut short",
-    "not an npz": "not an .npz file, or it is cut short",
-    "a single array": "not an .npz file, or it is cut short",
+    "cut short": "it is cut short, or no .npz file",
+    "empty": "it is cut short, or no .npz file",
+    "not an npz": "it is cut short, or no .npz file",
+    "a single array": "it is cut short, or no .npz file",
     "foreign npz": "lacks digest, train_images",
     "other pixels": "is not the stored",
     "other digest": "is not the stored 000",

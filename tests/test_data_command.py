@@ -20,7 +20,7 @@ def nothing_there(monkeypatch, tmp_path):
     for name in ("SUPERMASK_CACHE", "TFDS_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     monkeypatch.setattr("shutil.which", lambda name: None)
-    monkeypatch.setattr(reaching.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("started a process"))
 
 
@@ -45,7 +45,7 @@ def test_nothing_in_reach_says_what_would_mend_it(tmp_path):
 def test_what_is_there_is_seen(monkeypatch, tmp_path):
     place = folders(tmp_path)
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/npm")
-    monkeypatch.setattr(reaching.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     path = cache.cache_path("cifar10", place.cache)
     path.parent.mkdir()
     path.write_bytes(bytes(1_500_000))
@@ -107,7 +107,8 @@ def test_prepare_that_cannot_write_its_cache_fails(monkeypatch, capsys, tmp_path
     assert "could not be written: give another --cache_dir" in capsys.readouterr().err
 
 
-def test_prepare_of_what_comes_with_a_package_needs_no_cache(capsys, tmp_path):
+def test_prepare_of_what_comes_with_a_package_needs_no_cache(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     assert cli.main(["data", "prepare", "digits"]) == 0
     assert "from embedded" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())

@@ -24,7 +24,7 @@ ALLOWED = {
     "training": BASE | {"core", "methods", "data", "tickets", "training"},
     "config": BASE,
     "config_files": BASE | {"config", "data"},
-    "tickets": BASE | {"core", "models", "tickets"},
+    "tickets": BASE | {"core", "data", "models", "tickets"},
     "analysis": BASE | {"analysis"},
     "experiment": BASE
     | {

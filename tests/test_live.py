@@ -103,7 +103,7 @@ def test_time_left_is_told_from_the_pace_without_the_compilation():
     panel._clock.now += 2
     panel.step(2, 20)
     assert panel.seconds_left() == pytest.approx(0.1 * 8 * 20)
-    assert "0:16 left" in shown(panel)[1]
+    assert "0:00:16 left" in shown(panel)[1]
 
 
 def test_a_run_that_goes_on_counts_what_was_done_before():

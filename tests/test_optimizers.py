@@ -92,7 +92,6 @@ IMPOSSIBLE = {
     "momentum": [NAN, 3.0, 1.0, -0.5],
     "b1": [NAN, 1.0],
     "b2": [NAN, 1.5],
-    "decay": [NAN, 1.0, -0.1],
     "eps": [NAN, INF, -1e-8],
 }
 
@@ -113,7 +112,7 @@ def test_impossible_numbers_are_one_line(name):
         optimizers.sgdw(0.1, momentum=3)
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_optax_optimisers_scale_with_the_schedule(name):
     options = {"weight_decay": 0.0} if name == "adamw" else {}
     full = optimizers.get(name, lambda t: 1.0, learning_rate=0.1, **options)

@@ -141,7 +141,7 @@ def test_the_window_is_the_documented_one():
     assert first_reduction(2, 7, original_quirks=True) == 9
 
 
-@pytest.mark.parametrize("name", ["sgdw", "sgd", "adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("name", ["sgdw", "sgd", "adam", "adamw"])
 def test_every_optimiser_follows_the_factor(name):
     """The same updates as those of an optimiser that is told the factors beforehand."""
     # Epochs of equal losses: one better than none, waits 1, 2, 3, and 4, which is too many.

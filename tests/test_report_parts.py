@@ -93,7 +93,7 @@ def test_a_line_that_a_kill_tore_is_left_out_and_any_other_damage_is_an_error(tm
     with pytest.raises(UserError, match="metrics.jsonl is damaged: line 1: "):
         read_folders([bad])
     lacks = folder(tmp_path / "lacks", whole + '{"seed": 0, "epoch": 3}\n')
-    with pytest.raises(UserError, match="line 3: it has no train_loss"):
+    with pytest.raises(UserError, match="line 3: it has no step"):
         read_folders([lacks])
     summary = folder(tmp_path / "summary", whole)
     (summary / "summary.json").write_text("{")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
-from ticket_helpers import OLD, SMALL, random_ticket
+from ticket_helpers import SMALL, random_ticket
 
 from supermask_jax import tickets
 from supermask_jax.errors import UserError
@@ -90,8 +90,10 @@ def sly_positions(content, rng):
     )
 
 
-BLIND = (flip, flip, cut, insert, swap, header_bytes, sly_header)
-SLY = (*BLIND, sly_meta, sly_meta, sly_positions)
+DAMAGES = (
+    *(flip, flip, cut, insert, swap, header_bytes, sly_header),
+    *(sly_meta, sly_meta, sly_positions),
+)
 
 
 def changed(value, rng):
@@ -134,15 +136,11 @@ def read(content, most):
         assert peak < most
 
 
-CASES = [(content, SLY) for content in CONTENTS] + [(p.read_bytes(), BLIND) for p in OLD]
-
-
-@given(st.integers(0, 2**32), st.sampled_from(CASES))
+@given(st.integers(0, 2**32), st.sampled_from(CONTENTS))
 @settings(max_examples=500)
-def test_damaged_copies(seed, case):
-    content, kinds = case
+def test_damaged_copies(seed, content):
     rng = np.random.default_rng(seed)
-    found = read(kinds[rng.integers(len(kinds))](content, rng), 1_500_000)
+    found = read(DAMAGES[rng.integers(len(DAMAGES))](content, rng), 1_500_000)
     if found is not None:
         assert tickets.digest(found) == tickets.digest(decode_ticket(content))
         try:  # What it says of the network may have changed.
@@ -223,9 +221,8 @@ NO_METADATA = len(TEXT).to_bytes(8, "little") + TEXT
         (b"\x50\x4b\x03\x04" + bytes(100), "cut short"),
         (CONTENTS[0][:-1], "cut short or damaged"),
         (CONTENTS[0] + b"\0", "cut short or damaged"),
-        (CONTENTS[0].replace(b'"U8"', b'"I8"', 1), "tensor 'meta' is none of its own"),
-        (CONTENTS[0].replace(b"ticket-2", b"ticket-3"), "its format is 'supermask-ticket-3'"),
-        (CONTENTS[0].replace(b"ticket-2", b"ticket-1"), "lacks the tensor 'mask'"),
+        (CONTENTS[0].replace(b'"U8"', b'"I8"', 1), "a tensor 'meta' of type I8"),
+        (CONTENTS[0].replace(b"ticket-2", b"ticket-1"), "'supermask-ticket-1'.*export the ticket"),
     ],
 )
 def test_foreign_files(content, said):

@@ -12,7 +12,8 @@ from ticket_helpers import SMALL, SMALL_CONV, random_ticket
 
 from supermask_jax import models, tickets
 from supermask_jax.data import DATASETS
-from supermask_jax.data.transforms import PREPROCESSES, standardize
+from supermask_jax.data.preprocess import PREPROCESSES
+from supermask_jax.data.transforms import get_preprocess, standardize
 from supermask_jax.errors import UserError
 from supermask_jax.tickets.chain import ACTIVATIONS, chain, preprocess
 from supermask_jax.tickets.numpy_model import Network, without_dead
@@ -102,7 +103,7 @@ def test_preprocessing_is_that_of_training(name):
     ticket = random_ticket(preprocessing={"name": name, **options})
     images = RNG.integers(0, 256, (3, 32, 32, 3), np.uint8)
     images[1] = 0
-    expected = PREPROCESSES[name](spec)(jnp.asarray(images))
+    expected = get_preprocess(name, "cifar10")(jnp.asarray(images))
     np.testing.assert_allclose(preprocess(ticket, images), expected, atol=1e-6)
     with pytest.raises(UserError, match="cannot be done"):
         preprocess(ticket._replace(preprocessing={"name": name, "size": 3}), images)
@@ -211,7 +212,7 @@ def test_integers_are_bytes_whatever_their_width(dtype):
     traced = preprocess(ticket, jnp.asarray(IMAGES.astype(dtype)), jnp)
     np.testing.assert_allclose(traced, preprocess(ticket, IMAGES), atol=1e-5)
     for name in PREPROCESSES:
-        of_width = PREPROCESSES[name](DATASETS["mnist"])
+        of_width = get_preprocess(name, "mnist")
         found = of_width(jnp.asarray(IMAGES.astype("int32")))
         np.testing.assert_array_equal(found, of_width(jnp.asarray(IMAGES)))
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from helpers import ROOT
 
 from supermask_jax import tickets
-
-OLD = sorted((ROOT / "tests" / "tickets_1").glob("*.safetensors"))  # of format version 1
 
 FCN = {"dense1": (784, 300), "dense2": (300, 100), "dense3": (100, 10)}
 SMALL = {"dense1": (64, 30), "dense2": (30, 10), "dense3": (10, 10)}

@@ -25,10 +25,11 @@ def on_front(points: Sequence[Point]) -> list[bool]:
     Of points that are equal in both, all are on the front.
     """
     places = [(point.accuracy.mean, point.remaining.mean) for point in points]
-    return [
-        not any(a >= x and b <= y and (a, b) != (x, y) for a, b in places)
-        for x, y in places
-    ]  # fmt: skip
+
+    def beaten(x: float, y: float) -> bool:
+        return any(a >= x and b <= y and (a, b) != (x, y) for a, b in places)
+
+    return [not beaten(*place) for place in places]
 
 
 def front_table(points: Sequence[Point]) -> Table:

@@ -21,8 +21,10 @@ Result = Mapping[str, Any]
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 _COMMAND = "python experiments/reproduce.py"
-_COLUMNS = ("row", "what it is", "accuracy %", "paper", "remaining %", "paper", "n", "mask bytes",
-            "s a run", "device")  # fmt: skip
+_COLUMNS = (
+    *("row", "what it is", "accuracy %", "paper", "remaining %", "paper", "n"),
+    *("mask bytes", "s a run", "device"),
+)
 _HEAD = f"""\
 # Results
 
@@ -56,14 +58,12 @@ def results_page(
         members = [row for row in rows if row.section == section]
         image = section.figure and f"![{section.title}]({section.figure})"
         commands = "\n".join(f"- {line}" for line in _commands(members, found))
-        parts += [f"## {section.title}", section.note, image if section.figure in figures else "",
-                  table(members, found), commands]  # fmt: skip
+        parts += [f"## {section.title}", section.note]
+        parts += [image if section.figure in figures else "", table(members, found), commands]
     return "\n\n".join(filter(None, [*parts, *sections])) + "\n"
 
 
-def table(
-    rows: Sequence[Row], found: Mapping[str, Result], columns: int = len(_COLUMNS)
-) -> str:  # fmt: skip
+def table(rows: Sequence[Row], found: Mapping[str, Result], columns: int = len(_COLUMNS)) -> str:
     """Returns a Markdown table of rows: the paper's values beside ours, or 'not run'.
 
     Args:

@@ -18,8 +18,10 @@ from supermask_jax.errors import UserError
 from supermask_jax.run_files import CONFIG, ENV, read, read_masks
 
 ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy")
-KEEP = ("seed", "epoch", "test_accuracy", "test_loss", "remaining_weights", "mean_probability",
-        "seconds")  # fmt: skip
+KEEP = (
+    *("seed", "epoch", "test_accuracy", "test_loss"),
+    *("remaining_weights", "mean_probability", "seconds"),
+)
 _AGAIN = "run its row again, in an empty folder"
 CURVES = ("train_loss", "train_accuracy", "val_accuracy", "test_accuracy", "remaining_weights")
 
@@ -41,18 +43,23 @@ def collect(folders: Sequence[Path], diverged: Sequence[Mapping[str, Any]] = ())
         config.pop(name, None)
     env = read(folders[0] / "env.json", ENV, _AGAIN)
     env.pop("command", None)  # A result has the command of its row.
-    found = {folder: read_folder(folder) for folder in folders}
-    runs = [_of_run(run) for of_folder in found.values() for run in of_folder]
-    lost = [{"seed": seed, "step": step} for of_folder in found.values()
-            for seed, step in of_folder[0].diverged.items()]  # fmt: skip
+    found = [read_folder(folder) for folder in folders]
+    runs = [_of_run(run) for of_folder in found for run in of_folder]
+    lost = [
+        {"seed": seed, "step": step} for first, *_ in found for seed, step in first.diverged.items()
+    ]
+
+    def mean(name: str) -> float:
+        return sum(run[name] for run in runs) / len(runs)
+
     result = {
         "config": config,
         "env": env,
         "n": len(runs),
         "accuracy": mean_interval([run["test_accuracy"] for run in runs])._asdict(),
         "remaining_weights": mean_interval([run["remaining_weights"] for run in runs])._asdict(),
-        "seconds": round(sum(run["seconds"] for run in runs) / len(runs), 1),
-        "mask_bytes": round(sum(run["mask_bytes"] for run in runs) / len(runs)),
+        "seconds": round(mean("seconds"), 1),
+        "mask_bytes": round(mean("mask_bytes")),
         "runs": runs,
     }
     return result | ({"diverged": [*lost, *diverged]} if lost or diverged else {})
@@ -61,17 +68,12 @@ def collect(folders: Sequence[Path], diverged: Sequence[Mapping[str, Any]] = ())
 def _of_run(run: Run) -> dict[str, Any]:
     if not run.summary:
         raise UserError(f"the run in {run.folder} is not finished: {_AGAIN}")
-    masks = read_masks(run.masks_path)
+    masks, names = read_masks(run.masks_path), [name for name in CURVES if name in run.lines[0]]
     return {name: run.summary[name] for name in KEEP if name in run.summary} | {
         "mask_bytes": mask_bytes(masks),
-        "layer_densities": {
-            name: round(float(np.mean(mask != 0)), 6) for name, mask in masks.items()
-        },
-        "curves": {
-            name: [round(line[name], 5) for line in run.lines]
-            for name in CURVES if name in run.lines[0]
-        },
-    }  # fmt: skip
+        "layer_densities": {n: round(float(np.mean(mask != 0)), 6) for n, mask in masks.items()},
+        "curves": {name: [round(line[name], 5) for line in run.lines] for name in names},
+    }
 
 
 def seeds_of(result: Mapping[str, Any]) -> str:

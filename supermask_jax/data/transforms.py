@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from supermask_jax.data import preprocess
+from supermask_jax.data.preprocess import PREPROCESSES
 from supermask_jax.data.specs import DATASETS, Spec
 from supermask_jax.errors import UserError, unknown_name
 
@@ -22,7 +24,14 @@ Prepare = Callable[[Array | None, Array], Array]  # (key, uint8 [B, H, W, C]) ->
 
 PADDING = 4  # pixels on every side
 
-_IMAGE = (-3, -2, -1)  # the axes of one image
+
+def standardize(images: Array) -> Array:
+    """Standardises each image over all its values: see `preprocess.standardize`.
+
+    Args:
+      images: integers [..., H, W, C] from 0 to 255; a UserError for other types.
+    """
+    return preprocess.standardize(_floats(images), jnp)
 
 
 def _floats(images: Array) -> Array:
@@ -32,56 +41,6 @@ def _floats(images: Array) -> Array:
     return images.astype(jnp.float32)
 
 
-def standardize(images: Array) -> Array:
-    r"""Standardises each image over all its values: float32, shape of `images` [..., H, W, C].
-
-    .. math:: x' = \frac{x - \bar x}{\max(\text{std}(x),\ 1 / \sqrt{N})}, \qquad N = H W C
-
-    with the population standard deviation, as `tf.image.per_image_standardization` defines it on
-    values in 0 ... 255 (signed supermasks).
-    """
-    x = _floats(images)
-    count = x.shape[-1] * x.shape[-2] * x.shape[-3]
-    centred = x - jnp.mean(x, _IMAGE, keepdims=True)
-    std = jnp.sqrt(jnp.mean(jnp.square(centred), _IMAGE, keepdims=True))
-    return centred / jnp.maximum(std, count**-0.5)
-
-
-def unit(images: Array) -> Array:
-    """Divides by 255: float32 in [0, 1], shape of `images` (Zhou et al., 2019)."""
-    return _floats(images) / 255
-
-
-def l2(images: Array) -> Array:
-    """Divides each image by the L2 norm of all its values; a black one stays 0.
-
-    float32, shape of `images` [..., H, W, C] (Frankle and Carbin's MNIST code).
-    """
-    x = _floats(images)
-    norm = jnp.sqrt(jnp.sum(jnp.square(x), _IMAGE, keepdims=True))
-    return x / jnp.where(norm == 0, 1, norm)
-
-
-def _mean_std(spec: Spec) -> Preprocess:
-    """Returns ``(x / 255 - mean) / std`` with a mean and a deviation for each channel."""
-
-    def mean_std(images: Array) -> Array:
-        per_channel = (1,) * (images.ndim - 1) + (-1,)
-        mean = jnp.array(spec.mean, jnp.float32).reshape(per_channel)
-        std = jnp.array(spec.std, jnp.float32).reshape(per_channel)
-        return (unit(images) - mean) / std
-
-    return mean_std
-
-
-PREPROCESSES: dict[str, Callable[[Spec], Preprocess]] = {
-    "standardize": lambda spec: standardize,
-    "unit": lambda spec: unit,
-    "mean_std": _mean_std,
-    "l2": lambda spec: l2,
-}
-
-
 def get_preprocess(name: str, dataset: str | Spec) -> Preprocess:
     """Returns a preprocessing by name, for a data set: a key of `DATASETS`, or its `Spec`.
 
@@ -89,15 +48,15 @@ def get_preprocess(name: str, dataset: str | Spec) -> Preprocess:
     channel by its mean and deviation over the training images) or "l2" (each image by its norm).
 
     Raises:
-      UserError: either name is unknown.
+      UserError: either name is unknown; or, where it is called, images are no integers.
     """
     if name not in PREPROCESSES:
         raise unknown_name("preprocessing", name, PREPROCESSES)
-    if isinstance(dataset, Spec):
-        return PREPROCESSES[name](dataset)
-    if dataset not in DATASETS:
+    if not isinstance(dataset, Spec) and dataset not in DATASETS:
         raise unknown_name("data set", dataset, DATASETS)
-    return PREPROCESSES[name](DATASETS[dataset])
+    spec = dataset if isinstance(dataset, Spec) else DATASETS[dataset]
+    options = {"mean": spec.mean, "std": spec.std} if name == "mean_std" else {}
+    return lambda images: PREPROCESSES[name](_floats(images), jnp, **options)
 
 
 def crop_flip(key: Array, images: Array) -> Array:
@@ -127,17 +86,6 @@ def crop_flip(key: Array, images: Array) -> Array:
 AUGMENTS: dict[str, Augment | None] = {"none": None, "crop_flip": crop_flip}
 
 
-def get_augment(name: str) -> Augment | None:
-    """Returns an augmentation by name; None for "none".
-
-    Raises:
-      UserError: the name is unknown.
-    """
-    if name not in AUGMENTS:
-        raise unknown_name("augmentation", name, AUGMENTS)
-    return AUGMENTS[name]
-
-
 def make_prepare(
     preprocess: str, augment: str, dataset: str | Spec, *, pad: str = "black"
 ) -> Prepare:
@@ -155,7 +103,10 @@ def make_prepare(
     Raises:
       UserError: a name is unknown, or 0 is no mean after this preprocessing.
     """
-    to_float, transform = get_preprocess(preprocess, dataset), get_augment(augment)
+    to_float = get_preprocess(preprocess, dataset)
+    if augment not in AUGMENTS:
+        raise unknown_name("augmentation", augment, AUGMENTS)
+    transform = AUGMENTS[augment]
     if pad not in ("black", "mean"):
         raise unknown_name("padding", pad, ("black", "mean"))
     if pad == "mean" and transform is not None and preprocess not in ("standardize", "mean_std"):

@@ -5,7 +5,6 @@ A cell is one way to prune, ``CRITERION-MASK1-MASK0``; its rows are the levels o
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -125,11 +124,11 @@ def compare_criteria(result: Mapping[str, Any], reference: str = "large_final") 
     if not any(reference in group for group in groups.values()):
         found = ", ".join(dict.fromkeys(name for group in groups.values() for name in group))
         raise ValueError(f"the result holds no criterion {reference!r}, only: {found or 'none'}")
-    compared = (
-        _compare(group, reference, *actions)
-        for actions, group in groups.items() if reference in group
-    )  # fmt: skip
-    return list(itertools.chain(*compared))
+    compared = []
+    for actions, group in groups.items():
+        if reference in group:
+            compared += _compare(group, reference, *actions)
+    return compared
 
 
 def _compare(
@@ -145,11 +144,10 @@ def _compare(
     accuracy = np.array([[_by_seed(row) for row in group[name]] for name in names])  # [c, level, s]
     ranks, means = rankdata(-accuracy, axis=0).mean(1), accuracy.mean(1)  # [c, s]
     differences = means - means[names.index(reference)]
-    rows = [
-        Comparison(name, mask1, mask0, len(levels[reference]),
-                   *(mean_interval(x.tolist()) for x in found))
-        for name, *found in zip(names, ranks, means, differences, strict=True)
-    ]  # fmt: skip
+    rows = []
+    for name, *found in zip(names, ranks, means, differences, strict=True):
+        intervals = (mean_interval(x.tolist()) for x in found)
+        rows.append(Comparison(name, mask1, mask0, len(levels[reference]), *intervals))
     return sorted(rows, key=lambda row: -row.accuracy.mean)
 
 
@@ -161,12 +159,11 @@ def _by_seed(row: Row) -> Sequence[float]:
 
 def criteria_page(result: Mapping[str, Any], reference: str = "large_final") -> str:
     """Returns `compare_criteria` as a Markdown table."""
-    lines = [
-        (f"{row.criterion}-{row.mask1}-{row.mask0}",
-         Interval(*(x / 100 for x in row.rank)),  # It is printed in percent.
-         row.accuracy, "-" if row.criterion == reference else row.difference,
-         row.levels, row.accuracy.n)
-        for row in compare_criteria(result, reference)
-    ]  # fmt: skip
+    lines = []
+    for row in compare_criteria(result, reference):
+        name = f"{row.criterion}-{row.mask1}-{row.mask0}"
+        rank = Interval(*(x / 100 for x in row.rank))  # It is printed in percent.
+        less = "-" if row.criterion == reference else row.difference
+        lines.append((name, rank, row.accuracy, less, row.levels, row.accuracy.n))
     head = ["cell", "mean rank", "mean test %", f"less {reference}, paired", "levels", "n"]
     return Table(head, lines).markdown()

@@ -80,7 +80,7 @@ def reproduce(
       UserError: a row cannot be run, or `results` holds it without these flags.
     """
     if wrong := [flag for flag in flags if flag.startswith(_SEEDS)]:
-        raise UserError(f"{wrong[0]} is set by --seeds: give that")
+        raise UserError(f"leave out {wrong[0]}, and choose the seeds with --seeds=0,1,2")
     # What changes nothing computed is no part of a row's command.
     named = [flag for flag in flags if not changes_nothing(flag)]
     for row in rows:
@@ -99,8 +99,8 @@ def reproduce(
         if time.monotonic() - started > 60 * budget_minutes:
             names = list(dict.fromkeys(row.name for row in rows))
             left = ", ".join(names[names.index(row.name) + 1 :]) or "none"
-            _log.info("budget spent: %s has %d of %d seeds; rows not begun: %s",
-                      row.name, len(folders), len(seeds), left)  # fmt: skip
+            said = "budget spent: %s has %d of %d seeds; rows not begun: %s"
+            _log.info(said, row.name, len(folders), len(seeds), left)
             return written
         folder = _folder(runs, row, first, count)
         config = row_config(row, root, first, flags)
@@ -170,8 +170,8 @@ def _write(
     row: Row, path: Path, found: Mapping[str, Any], flags: Sequence[str]
 ) -> Mapping[str, Any]:
     """Writes a row's result and returns what the file holds: never fewer seeds over more."""
-    words = ["python", "experiments/reproduce.py", f"--rows={row.name}",
-             f"--seeds={seeds_of(found)}", *flags]  # fmt: skip
+    words = ["python", "experiments/reproduce.py", f"--rows={row.name}"]
+    words += [f"--seeds={seeds_of(found)}", *flags]
     head = {"row": row.name, "about": row.about, "paper": dict(row.paper)}
     result = head | {"command": shlex.join(words)} | dict(found)
     with files.locked(path):

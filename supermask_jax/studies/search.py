@@ -50,11 +50,11 @@ def load_trial(spec: str, flags: Sequence[str], point: Sequence[tuple[str, str]]
     config = load_with_overrides(spec, [*flags, *(f"--config.{k}={v}" for k, v in point)])
     if config.protocol != "validation":
         raise UserError(
-            "a search chooses on the validation split and never on test: leave out "
-            f"config.protocol={config.protocol}"
+            "a search compares settings on the validation split, so the protocol must be "
+            f"'validation': leave out config.protocol={config.protocol}"
         )
     if config.num_seeds != 1:
-        raise UserError("seeds of a search are given with --seeds=0,1,2: leave out num_seeds")
+        raise UserError("leave out config.num_seeds, and choose the seeds with --seeds=0,1,2")
     experiment.build(config)  # The factories check their own options.
     text = json.dumps(_plain(config), sort_keys=True)
     values = flat(config.to_dict())
@@ -77,15 +77,17 @@ def load_trials(spec: str, flags: Sequence[str], grid: Sequence[str]) -> list[Tr
     keys = [key for axis in axes for key, _ in axis[0]]
     for key in keys:
         if keys.count(key) > 1:
-            raise UserError(f"--grid sets {key} twice: put its values in one --grid")
+            raise UserError(f"--grid is given twice for {key}: put all its values in one --grid")
         if key in ("seed", "num_seeds"):
-            raise UserError("seeds are no points of a grid: give them with --seeds=0,1,2")
+            raise UserError(f"--grid cannot set {key}: choose the seeds with --seeds=0,1,2")
     trials: dict[str, Trial] = {}
     for parts in itertools.product(*axes):
         trial = load_trial(spec, flags, list(itertools.chain(*parts)))
         if trial.digest in trials:
             same = trials[trial.digest]
-            raise UserError(f"two points of the grid are the same run: {same}, and {trial}")
+            raise UserError(
+                f"two points of the grid describe the same run: {same}, and {trial}: leave out one"
+            )
         trials[trial.digest] = trial
     return list(trials.values())
 
@@ -96,7 +98,8 @@ def _axis(text: str) -> list[list[tuple[str, str]]]:
     keys = [key.removeprefix("config.") for key in left.split(",")]
     if not all(keys) or not right:
         raise UserError(
-            f"--grid is an entry and its values, method.threshold.value=0.01,0.02, got {text!r}"
+            "--grid takes an entry and its values, such as method.threshold.value=0.01,0.02, got "
+            f"{text!r}"
         )
     values = []
     for value in right.split(","):
@@ -138,11 +141,12 @@ def read_log(path: Path, shared: dict[str, Any]) -> dict[str, Any]:
     Raises:
       UserError: the file is no log, or that of a search over another config.
     """
-    log = read(path, SEARCH, "it is not the log of a search: give another --out")
+    log = read(path, SEARCH, "--out must name the log of a search, or a new file")
     new = json.loads(json.dumps(shared))
     if difference := config_difference(log["config"], new, default_identity()):
         raise UserError(
-            f"{path} is the log of a search over another config ({difference}): give another --out"
+            f"{path} is the log of a search over another config ({difference}): choose another "
+            "file with --out"
         )
     return log
 

@@ -1,4 +1,4 @@
-"""The NumPy side of the networks: preprocessing, activations, pooling, and the order of layers.
+"""The NumPy side of the networks: activations, pooling, and the order of layers.
 
 Arrays here have the batch last, [C, H, W, B] and [F, B]: a sparse matrix multiplies columns, and a
 flattened image needs no copy.
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from supermask_jax.data.preprocess import PREPROCESSES
 from supermask_jax.errors import UserError, one_line, unknown_name
 from supermask_jax.tickets.ticket import Ticket
 
@@ -19,42 +20,7 @@ from supermask_jax.tickets.ticket import Ticket
 CHAINS = ("fcn", "conv2", "conv4", "conv6", "conv8")
 
 
-# Preprocessings take images [B, H, W, C] as float32, numpy or a module that stands in for it, and
-# the other entries of the ticket's `preprocessing`. `supermask_jax.data.transforms` explains them.
-_IMAGE = (-3, -2, -1)
 _IMAGES = "give integers from 0 to 255, or floats that are preprocessed already"
-
-
-def standardize(x: Any, xp: Any = np) -> Any:
-    """Standardises each image over all its values."""
-    count = x.shape[-1] * x.shape[-2] * x.shape[-3]
-    centred = x - xp.mean(x, _IMAGE, keepdims=True)
-    std = xp.sqrt(xp.mean(xp.square(centred), _IMAGE, keepdims=True))
-    return centred / xp.maximum(std, count**-0.5)
-
-
-def unit(x: Any, xp: Any = np) -> Any:
-    """Divides by 255."""
-    return x / 255
-
-
-def l2(x: Any, xp: Any = np) -> Any:
-    """Divides each image by its L2 norm; a black one stays 0."""
-    norm = xp.sqrt(xp.sum(xp.square(x), _IMAGE, keepdims=True))
-    return x / xp.where(norm == 0, 1, norm)
-
-
-def mean_std(x: Any, xp: Any = np, *, mean: Any, std: Any) -> Any:
-    """Standardises each channel by a mean and a deviation of its own, on the scale of 0 to 1."""
-    return (unit(x) - xp.asarray(mean, xp.float32)) / xp.asarray(std, xp.float32)
-
-
-PREPROCESSING: dict[str, Callable[..., Any]] = {
-    "standardize": standardize,
-    "unit": unit,
-    "l2": l2,
-    "mean_std": mean_std,
-}
 
 
 def preprocess(ticket: Ticket, images: Any, xp: Any = np) -> Any:
@@ -71,13 +37,13 @@ def preprocess(ticket: Ticket, images: Any, xp: Any = np) -> Any:
     if wide and xp is np and images.size and (images.min() < 0 or images.max() > 255):
         raise UserError(f"images go from {images.min()} to {images.max()}: {_IMAGES}")
     name, options = ticket.preprocessing.get("name"), dict(ticket.preprocessing)
-    if not isinstance(name, str) or name not in PREPROCESSING:
-        raise unknown_name("preprocessing", name, PREPROCESSING)
+    if not isinstance(name, str) or name not in PREPROCESSES:
+        raise unknown_name("preprocessing", name, PREPROCESSES)
     del options["name"]
     try:
-        return PREPROCESSING[name](images.astype(xp.float32), xp, **options)
+        return PREPROCESSES[name](images.astype(xp.float32), xp, **options)
     except (TypeError, ValueError) as error:
-        raise UserError(f"preprocessing {name!r} cannot be done: {one_line(error)}") from error
+        raise UserError(f"preprocessing {name!r} failed: {one_line(error)}") from error
 
 
 def elu(x: np.ndarray) -> np.ndarray:
@@ -130,8 +96,8 @@ def chain(ticket: Ticket) -> list[Block]:
     name = ticket.model.get("name")
     if name not in CHAINS:
         raise UserError(
-            f"model {name!r} does not run without JAX (these do: {', '.join(CHAINS)}): take "
-            "tickets.to_variables and the model's apply"
+            f"model {name!r} cannot run without JAX (only {', '.join(CHAINS)} can): pass "
+            "tickets.to_variables(ticket) to the model's apply"
         )
     if (activation := str(ticket.model.get("activation", "elu"))) not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
@@ -141,7 +107,7 @@ def chain(ticket: Ticket) -> list[Block]:
     leaves = ("/kernel", "/bias", "_norm/bn/scale", "_norm/bn/bias")
     used = {layer + leaf for layer in kernels for leaf in leaves}
     if unknown := (ticket.layers.keys() | ticket.params.keys()) - used:
-        raise UserError(f"{min(unknown)!r} is no array of model {name!r}: it does not run here")
+        raise UserError(f"the ticket holds {min(unknown)!r}, which model {name!r} does not have")
     first, *_, last = [*kernels, *kernels]
     blocks = []
     for layer, kernel in kernels.items():
@@ -157,7 +123,7 @@ def _kernels(ticket: Ticket) -> dict[str, np.ndarray]:
     """Returns {layer: kernel}, convolutions first, each kind by number."""
     order = in_order([*ticket.layers, *ticket.params])
     if not any(name.startswith("dense") for name in order):
-        raise UserError("the ticket holds no dense layer: it does not run")
+        raise UserError("the ticket holds no dense layer, so the network has no output")
     found = ticket.params | {n: ticket.layers[n].dense() for n in order if n in ticket.layers}
     return {name.removesuffix("/kernel"): found[name] for name in order}
 
@@ -188,7 +154,7 @@ def _affine(
         shift = ((0 if shift is None else shift) - mean) * scale + bias
     for array in (scale, shift):
         if array is not None and array.shape != (width,):
-            raise UserError(f"bias or statistics of {layer!r} are not of its width {width}")
+            raise UserError(f"bias or batch statistics of {layer!r} must have {width} values")
     scale, shift = (a if a is None else a.astype(np.float32) for a in (scale, shift))
     return scale, shift
 
@@ -199,14 +165,22 @@ def _check_shapes(ticket: Ticket, blocks: list[Block]) -> None:
     for block in blocks:
         if block.kernel.ndim == 4:
             if block.kernel.shape[:3] != (3, 3, channels):
-                raise UserError(f"{block.name!r} does not take {channels} channels of 3 x 3")
+                raise UserError(
+                    f"the kernel of {block.name!r} is {block.kernel.shape}, and its input has "
+                    f"{channels} channels: it must be (3, 3, {channels}, ...)"
+                )
             channels = block.kernel.shape[3]
             if block.pool:
                 height, width = height // 2, width // 2
             features = height * width * channels
         elif block.kernel.ndim != 2 or block.kernel.shape[0] != features:
-            raise UserError(f"{block.name!r} does not take {features:,} features")
+            raise UserError(
+                f"the kernel of {block.name!r} is {block.kernel.shape}, and its input has "
+                f"{features:,} features"
+            )
         else:
             features = block.kernel.shape[1]
     if features != ticket.num_classes:
-        raise UserError(f"the network gives {features} logits for {ticket.num_classes} classes")
+        raise UserError(
+            f"the last layer has {features} outputs, but there are {ticket.num_classes} classes"
+        )

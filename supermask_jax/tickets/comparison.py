@@ -75,7 +75,9 @@ def _pairs(a: Ticket, b: Ticket) -> Iterator[tuple[str, Layer, Layer]]:
     shapes = [{name: layer.shape for name, layer in t.layers.items()} for t in (a, b)]
     if shapes[0] != shapes[1]:
         differing = min(set(shapes[0].items()) ^ set(shapes[1].items()))[0]
-        raise UserError(f"the tickets are of different networks: their layers {differing!r} differ")
+        raise UserError(
+            f"the tickets cannot be compared: layer {differing!r} is not in both with one shape"
+        )
     for name in shapes[0]:
         yield name, a.layers[name], b.layers[name]
 
@@ -209,14 +211,15 @@ def _count(name: str, layer: Layer, start: np.ndarray | None, unread: int | None
         positive, negative, flipped = None, None, negative
     elif start is not None:
         if np.shape(start) != layer.shape:
-            raise UserError(f"the weights of {name!r} are of shape {np.shape(start)}")
+            found = f"shape {np.shape(start)}, but the layer has {layer.shape}"
+            raise UserError(f"the weights at the start of layer {name!r} have {found}")
         before = np.sign(np.reshape(start, -1)[layer.positions])
         flipped = int(np.sum(signs * before < 0))
     units = layer.shape[-1]
     reached = np.zeros(units, bool)
     reached[layer.positions % units] = True
-    return Counts(layer.size, len(layer.positions), positive, negative, flipped, units,
-                  int(np.sum(~reached)), unread)  # fmt: skip
+    signs, dead = (positive, negative, flipped), int(np.sum(~reached))
+    return Counts(layer.size, len(layer.positions), *signs, units, dead, unread)
 
 
 def _unread(ticket: Ticket) -> dict[str, int]:

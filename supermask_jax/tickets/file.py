@@ -19,20 +19,17 @@ from safetensors.numpy import save
 
 from supermask_jax import files
 from supermask_jax.errors import UserError, one_line, unknown_name
-from supermask_jax.tickets import metadata, positions, version1
-from supermask_jax.tickets.metadata import LayerEntry, Metadata
+from supermask_jax.tickets import metadata, positions
+from supermask_jax.tickets.metadata import LayerEntry
 from supermask_jax.tickets.positions import Reader
 from supermask_jax.tickets.ticket import Layer, Ticket, digest
 
 FORMAT = "supermask-ticket-2"
 VALUES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
-# Tensor -> the dtypes that it may have. Those of a version are all its file may hold.
-_TENSORS = {"values": ("F32", "F16", "BF16"), "free": ("F32",)}
-_VERSIONS = {
-    FORMAT: _TENSORS | dict.fromkeys(("meta", "positions", "signs"), ("U8",)),
-    version1.FORMAT: _TENSORS | dict.fromkeys(("meta", "mask"), ("U8",)),
-}
+# Tensor -> the dtypes that it may have: those that must be there, and those that may.
+_NEEDED = dict.fromkeys(("meta", "positions", "signs"), ("U8",))
+_OPTIONAL = {"values": ("F32", "F16", "BF16"), "free": ("F32",)}
 _DTYPES = {"U8": np.uint8, "F32": "<f4", "F16": "<f2", "BF16": ml_dtypes.bfloat16}
 _MAX_HEADER = 4096
 
@@ -140,7 +137,12 @@ def decode_ticket(content: bytes) -> Ticket:
       UserError: they are no ticket, or not as they were written.
     """
     tensors = _open(content)
-    described, stream, signs = (version1.open if "mask" in tensors else _streams)(tensors)
+    described = metadata.unpack(tensors["meta"].tobytes())
+    # A kept weight is at least a bit of the file, and at most four bytes here; 255 skip a gap.
+    most = 64 * sum(map(len, tensors.values())) + 4096
+    most += sum(math.prod(entry.shape) // 64 for entry in described.layers)
+    data = positions.decompress(tensors["positions"].tobytes(), most)
+    stream, signs = Reader("positions", data), Reader("signs", np.unpackbits(tensors["signs"]))
     values, free = Reader("values", tensors["values"]), Reader("free values", tensors["free"])
     # Each kept weight takes a sign or a value: no more is described than the file can hold.
     if sum(entry.num_signs for entry in described.layers) > len(signs.left):
@@ -169,16 +171,6 @@ def decode_ticket(content: bytes) -> Ticket:
     return ticket
 
 
-def _streams(tensors: dict[str, np.ndarray]) -> tuple[Metadata, Reader, Reader]:
-    """Returns the metadata, positions and signs of a file."""
-    described = metadata.check(metadata.unpack(tensors["meta"].tobytes()))
-    # A kept weight is at least a bit of the file, and at most four bytes here; 255 skip a gap.
-    most = 64 * sum(map(len, tensors.values())) + 4096
-    most += sum(math.prod(entry.shape) // 64 for entry in described.layers)
-    data = positions.decompress(tensors["positions"].tobytes(), most)
-    return described, Reader("positions", data), Reader("signs", np.unpackbits(tensors["signs"]))
-
-
 def _open(content: bytes) -> dict[str, np.ndarray]:
     """Returns the tensors of a file, floats as float32; those that may be absent are then empty."""
     length = int.from_bytes(content[:8], "little")
@@ -191,16 +183,18 @@ def _open(content: bytes) -> dict[str, np.ndarray]:
     except safetensors.SafetensorError as error:
         raise UserError(f"it is cut short or damaged ({one_line(error, 80)})") from error
     name = (json.loads(content[8 : 8 + length]).get("__metadata__") or {}).get("format")
-    if name not in _VERSIONS:
+    if name != FORMAT:
         raise UserError(
-            f"it is not a ticket of version 1 or 2: its format is {one_line(repr(name), 40)}"
+            f"it is not a ticket that this version reads: its format is {one_line(repr(name), 40)} "
+            f"and not {FORMAT!r}; export the ticket again from its run"
         )
-    known, tensors = _VERSIONS[name], {name: np.zeros(0, np.float32) for name in _TENSORS}
-    if missing := known.keys() - _TENSORS.keys() - found.keys():
+    known, tensors = _NEEDED | _OPTIONAL, {name: np.zeros(0, np.float32) for name in _OPTIONAL}
+    if missing := _NEEDED.keys() - found.keys():
         raise UserError(f"it is not a ticket: it lacks the tensor {min(missing)!r}")
     for name, tensor in found.items():
         if tensor["dtype"] not in known.get(name, ()) or len(tensor["shape"]) != 1:
-            raise UserError(f"it is not a ticket: tensor {one_line(name, 40)!r} is none of its own")
+            what = f"a tensor {one_line(name, 40)!r} of type {tensor['dtype']}, {tensor['shape']}"
+            raise UserError(f"it is not a ticket: it holds {what}, which no ticket has")
         array = np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]])
         tensors[name] = array if tensor["dtype"] == "U8" else array.astype(np.float32)
         if not np.isfinite(tensors[name]).all():
@@ -244,4 +238,4 @@ def _joined(arrays: list[np.ndarray], dtype: Any) -> np.ndarray:
 
 def _check_finite(name: str, *arrays: np.ndarray | None) -> None:
     if not all(array is None or np.isfinite(array).all() for array in arrays):
-        raise UserError(f"{name} holds weights that are not finite: there is no ticket in that")
+        raise UserError(f"{name} holds weights that are not finite, which no ticket can store")

@@ -76,13 +76,13 @@ def pack(ticket: Ticket, layers: list[LayerEntry], sha256: str) -> bytes:
     return zlib.compress(text.encode(), 9)
 
 
-def unpack(data: bytes, dictionary: bytes = b"") -> dict[str, Any]:
-    """Returns the entries in some bytes, unchecked; `dictionary` is zlib's preset one.
+def unpack(data: bytes) -> Metadata:
+    """Returns what the bytes of `pack` say.
 
     Raises:
-      UserError: they are damaged, or no JSON object.
+      UserError: they are damaged or no JSON object, or an entry is missing or of the wrong form.
     """
-    decompressor = zlib.decompressobj(zdict=dictionary)
+    decompressor = zlib.decompressobj()
     try:
         text = decompressor.decompress(data, _MAX_INFLATION * len(data) + 1)
     except zlib.error as error:
@@ -90,31 +90,23 @@ def unpack(data: bytes, dictionary: bytes = b"") -> dict[str, Any]:
     if not decompressor.eof or decompressor.unused_data:
         raise UserError("its metadata are cut short, or longer than any ticket's")
     try:
-        return _of_kind(json.loads(text.decode(), parse_constant=int), dict)
+        values = _of_kind(json.loads(text.decode(), parse_constant=int), dict)
     except (ValueError, RecursionError) as error:
         raise UserError(f"its metadata are no JSON object ({one_line(error, 80)})") from error
-
-
-def check(values: dict[str, Any]) -> Metadata:
-    """Returns what the metadata say.
-
-    Raises:
-      UserError: an entry is missing or of the wrong form.
-    """
     try:
         fields = {name: _of_kind(values[name], kind) for name, kind in _FIELDS.items()}
         fields["image_shape"] = _counts(values["image_shape"], 3)
         if found := fields["accuracy"]:
             in_range = 0 <= _of_kind(found["value"], float) <= 1
             if {name: type(value) for name, value in found.items()} != _ACCURACY or not in_range:
-                raise ValueError("an accuracy that is none")
+                raise ValueError("an impossible accuracy")
         layers = [_layer(LayerEntry(**entry)) for entry in values["layers"]]
         _shape([sum(math.prod(layer.shape) for layer in layers)])
         parts = [(part, *entry) for part in ("params", "batch_stats") for entry in values[part]]
         free = [(part, _of_kind(name, str), _shape(shape)) for part, name, shape in parts]
         names = [("params", layer.name) for layer in layers] + [entry[:2] for entry in free]
         if len(set(names)) < len(names):
-            raise ValueError("a name that is there twice")
+            raise ValueError("two arrays of one name")
         return Metadata(layers, free, _of_kind(values["sha256"], str), fields)
     except (KeyError, TypeError, ValueError) as error:
         said = f"{type(error).__name__}: {one_line(error, 80)}"
@@ -128,22 +120,22 @@ def _layer(entry: LayerEntry) -> LayerEntry:
     one = (1.0,) if entry.coding == "drawn" else tuple(entry.magnitudes)
     fit = all(type(m) in (int, float) and 0 <= m <= _MAX_FLOAT for m in one)
     if not fit or len(one) > _MAX_MAGNITUDES or (entry.coding == "signs" and kept and not one):
-        raise ValueError("magnitudes that are none")
+        raise ValueError("impossible magnitudes")
     if kept > math.prod(shape) or order > 3 or entry.coding not in _CODINGS:
-        raise ValueError("a layer that is stored in no known way")
+        raise ValueError("a layer of unknown coding or order, or with too many weights")
     return LayerEntry(_of_kind(entry.name, str), shape, kept, entry.coding, one, order, live)
 
 
 def _of_kind(value: Any, kind: type) -> Any:
     if type(value) is not kind:
-        raise ValueError(f"no {kind.__name__} where one should be")
+        raise ValueError(f"{one_line(repr(value), 40)} is not of type {kind.__name__}")
     return value
 
 
 def _counts(value: Any, length: int) -> tuple[int, ...]:
     """Returns whole numbers from 0, as JSON gives them."""
     if len(value) != length or not all(type(n) is int and 0 <= n < 2**53 for n in value):
-        raise ValueError(f"no list of {length} whole numbers from 0 where one should be")
+        raise ValueError(f"{one_line(repr(value), 40)} is not {length} whole numbers from 0 on")
     return tuple(value)
 
 

@@ -52,10 +52,6 @@ class Reader:
         bits = self.bits(count * width).reshape(count, width)
         return bits @ (1 << np.arange(width))[::-1]
 
-    def placed(self, entry: LayerEntry) -> tuple[int, tuple[int, int]]:
-        """Returns the order of a layer, and how many live rows and columns it has."""
-        return entry.order, entry.live
-
     def rising(self, count: int, size: int) -> np.ndarray:
         """Reads gaps as `count` rising numbers below `size`, int64 [count].
 
@@ -69,7 +65,7 @@ class Reader:
         run = self.take(int(ends[-1]) + 1)
         numbers = np.cumsum(run, dtype=np.int64)[ends] + np.arange(count)
         if numbers[-1] >= size:
-            raise UserError("its positions run beyond their layer")
+            raise UserError("some of its weights have positions outside of their layer")
         return numbers
 
 
@@ -147,12 +143,11 @@ def decode(stream: Reader, entry: LayerEntry) -> np.ndarray:
     """
     if not entry.kept:
         return np.zeros(0, np.int64)
-    order, live = stream.placed(entry)
+    live, bits = entry.live, entry.order & BITS
     sizes, cells = matrix_shape(entry.shape), live[0] * live[1]
     fits = all(0 < n <= min(size, entry.kept) for n, size in zip(live, sizes, strict=True))
-    bits = order & BITS
     if not fits or not entry.kept <= cells <= (MOST_BITS * entry.kept if bits else cells):
-        raise UserError("its rows and columns do not fit the number of weights it keeps")
+        raise UserError("a layer has more or fewer rows and columns than its kept weights can fill")
     rows, columns = (
         stream.rising(n, size) if n < size else np.arange(n)
         for n, size in zip(live, sizes, strict=True)
@@ -160,7 +155,7 @@ def decode(stream: Reader, entry: LayerEntry) -> np.ndarray:
     found = np.flatnonzero(stream.bits(cells)) if bits else stream.rising(entry.kept, cells)
     if len(found) != entry.kept:
         raise UserError(f"its bits keep {len(found):,} weights, not {entry.kept:,}")
-    if order & BY_COLUMN:
+    if entry.order & BY_COLUMN:
         column, row = np.divmod(found, live[0])
     else:
         row, column = np.divmod(found, live[1])

@@ -60,8 +60,8 @@ class Layer(NamedTuple):
         """
         if self.drawn:
             raise UserError(
-                "the ticket holds signs and a seed, but not the weights drawn from it: fill it "
-                "with tickets.fill, or export it with the weights"
+                "the ticket stores signs and a seed, but not the weights drawn from that seed: add "
+                "them with tickets.fill, or export the ticket again with its weights"
             )
         weights = np.zeros(self.size, np.float32)
         if self.pruned is not None:
@@ -80,7 +80,7 @@ class Ticket(NamedTuple):
       model: the model's name and options, as `supermask_jax.models.get` takes them.
       num_classes: width of the logits.
       image_shape: (H, W, C).
-      preprocessing: what is done to uint8 images: a name in `chain.PREPROCESSING`, and options.
+      preprocessing: what is done to uint8 images: a name in `data.preprocess`, and options.
       method: name of the method that found it; "" if not known.
       config: settings of the run; {} if not known.
       accuracy: data set, split, number of images, and the accuracy of this ticket on them, in [0,
@@ -147,14 +147,22 @@ def from_run(
     layers = {}
     for name, mask in marks.items():
         if name not in arrays or arrays[name].shape != mask.shape:
-            raise UserError(f"there is no array of shape {mask.shape} for the mask {name!r}")
+            raise UserError(f"mask {name!r} of shape {mask.shape} has no array of that shape")
         layers[name] = make_layer(arrays.pop(name), mask)
     made_with = {name: found for name, found in versions(_PACKAGES).items() if found}
-    described = (dict(preprocessing or {"name": "standardize"}), method, dict(config or {}))
     return Ticket(
-        layers, _floats(arrays), _floats(flat(batch_stats or {})), dict(model), num_classes,
-        tuple(image_shape), *described, dict(accuracy or {}), made_with,
-    )  # fmt: skip
+        layers,
+        _floats(arrays),
+        _floats(flat(batch_stats or {})),
+        dict(model),
+        num_classes,
+        tuple(image_shape),
+        dict(preprocessing or {"name": "standardize"}),
+        method,
+        dict(config or {}),
+        dict(accuracy or {}),
+        made_with,
+    )
 
 
 def make_layer(weights: np.ndarray, mask: np.ndarray) -> Layer:
@@ -208,8 +216,8 @@ def without_values(ticket: Ticket, weights: Mapping[str, np.ndarray]) -> Ticket:
         signs = np.where(layer.values == drawn, 1, -1).astype(np.float32)
         if layer.pruned is not None or (drawn * signs != layer.values).any():
             raise UserError(
-                f"the weights of {name!r} are not those drawn from the seed, kept or inverted: "
-                "store their values"
+                f"the effective weights of {name!r} are not 1 or -1 times those drawn from the "
+                "seed: export the ticket with its values"
             )
         layers[name] = layer._replace(values=signs, drawn=True)
     return ticket._replace(layers=layers, weights_sha256=digest(ticket))
@@ -231,14 +239,14 @@ def fill(ticket: Ticket, weights: Mapping[str, np.ndarray]) -> Ticket:
         if not layer.drawn:
             continue
         if name not in weights or np.shape(weights[name]) != layer.shape:
-            raise UserError(f"there are no weights of shape {layer.shape} for {name!r}")
+            raise UserError(f"the weights lack layer {name!r} of shape {layer.shape}")
         drawn = np.asarray(weights[name], np.float32).reshape(-1)[layer.positions]
         layers[name] = layer._replace(values=drawn * layer.values + 0.0, drawn=False)
     filled = ticket._replace(layers=layers, weights_sha256="")
     if ticket.weights_sha256 and digest(filled) != ticket.weights_sha256:
         raise UserError(
-            "the weights drawn are not those of the ticket: jax.random may draw others in another "
-            f"version of JAX; the ticket was made with {dict(ticket.versions) or 'one not known'}"
+            "these are not the weights of the ticket's run: another version of JAX may draw others "
+            f"from one seed; the ticket was made with {dict(ticket.versions) or 'unknown ones'}"
         )
     return filled
 
@@ -275,7 +283,7 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
         for folder in folders:
             node = node.setdefault(folder, {}) if isinstance(node, dict) else None
         if not isinstance(node, dict) or last in node:
-            raise UserError(f"{name!r} lies under another array of the ticket, or is there twice")
+            raise UserError(f"array {name!r} is in the ticket twice, or under another array's name")
         node[last] = leaf
     return tree
 

@@ -134,8 +134,9 @@ class Checkpoints:
                 told = f"checkpoint of step {step} in {self.directory} is broken"
                 if jax.process_count() > 1:  # They must agree, and each reads its own part.
                     raise UserError(
-                        f"{told} ({one_line(error)}): start one process alone to go on from the "
-                        "one before"
+                        f"{told} ({one_line(error)}), and several processes cannot agree on an "
+                        "older one: run the same command once in a single process, which goes on "
+                        "from the newest checkpoint that is whole"
                     ) from error
                 _log.warning("%s (%s): falling back to the one before", told, one_line(error))
                 broken.append(step)
@@ -144,8 +145,9 @@ class Checkpoints:
             return step, state, self._restore_frozen(like_frozen, frozen_sha256)
         if broken:
             raise UserError(
-                f"none of the checkpoints in {self.directory / 'steps'} can be read; nothing was "
-                "changed: mend what is in the way, or start again in another work folder"
+                f"none of the checkpoints in {self.directory / 'steps'} can be read, and none was "
+                "changed: see the warnings above for the reason (permissions, a full disk, a "
+                "damaged file), or start again in another work folder"
             )
         return None
 

@@ -101,8 +101,8 @@ class Living:
                 f"training diverged: the {what} by step {step}; the last checkpoint is from "
                 "before: lower the learning rate, or change the initialisers"
             )
-        _log.warning("seed %d diverged: its %s by step %d; the set goes on without it",
-                     seed, what, step)  # fmt: skip
+        said = "seed %d diverged: its %s by step %d; the set goes on without it"
+        _log.warning(said, seed, what, step)
 
     def diverged(self) -> list[int]:
         """Returns the seeds that do not count."""

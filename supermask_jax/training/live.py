@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console, Group
@@ -75,8 +76,8 @@ class LiveView:
         self._title, self._plan, self._clock = title, plan, clock
         self._console = Console(stderr=True) if console is None else console
         # Output that does not go to this terminal is left alone.
-        self._live = Live(console=self._console, auto_refresh=False, transient=True,
-                          redirect_stdout=sys.stdout.isatty())  # fmt: skip
+        options = {"auto_refresh": False, "transient": True}
+        self._live = Live(console=self._console, redirect_stdout=sys.stdout.isatty(), **options)
         self._lines: dict[int, Line] = {}  # the last one of each seed
         self._latest: Sequence[Line] = ()  # those of the last epoch
         self._best: tuple[float, int] | None = None
@@ -111,9 +112,9 @@ class LiveView:
         self._epochs += 1
         if self._epochs == 1:  # The first evaluation compiled.
             self._since = (self._done, self._clock())
-        accuracy, epoch = _mean(lines, f"{_split(lines[0])}_accuracy"), lines[0]["epoch"]
+        accuracy = mean_of(lines, f"{watched_split(lines[0])}_accuracy")
         if self._best is None or accuracy > self._best[0]:
-            self._best = (accuracy, epoch)
+            self._best = (accuracy, lines[0]["epoch"])
         if self._clock() >= self._next:
             self._draw()
 
@@ -144,13 +145,14 @@ class LiveView:
         title = self._title + (f", seed {lines[0]['seed']}" if len(lines) == 1 else "")
         # Room for the ^C that a terminal echoes: on a line of its own it would stay behind.
         width = max(self._console.width - _ECHO, 1)
-        return Panel(Group(*parts), title=title, title_align="left", border_style="dim",
-                     width=width)  # fmt: skip
+        style = {"title_align": "left", "border_style": "dim"}
+        return Panel(Group(*parts), title=title, width=width, **style)
 
     def _head(self) -> Table:
         plan, done = self._plan, self._done
         epoch = min(done // plan.steps_per_epoch, plan.epochs)
         left = self.seconds_left()
+        time_left = "-" if left is None else timedelta(seconds=round(left))
         row = Table.grid(padding=(0, 1), expand=True)
         row.add_column(no_wrap=True)
         row.add_column(ratio=1)
@@ -158,38 +160,33 @@ class LiveView:
         row.add_row(
             f"epoch {epoch}/{plan.epochs}",
             ProgressBar(total=plan.total_steps, completed=done),
-            f"{done / plan.total_steps:4.0%}  {'-' if left is None else _duration(left)} left",
+            f"{done / plan.total_steps:4.0%}  {time_left} left",
         )
         return row
 
 
-def _split(line: Line) -> str:
+def watched_split(line: Line) -> str:
+    """Returns the split that is evaluated every epoch: "val" or "test"."""
     return "val" if "val_loss" in line else "test"
 
 
-def _mean(lines: Sequence[Line], name: str) -> float:
+def mean_of(lines: Sequence[Line], name: str) -> float:
+    """Returns the mean of an entry over lines."""
     return sum(line[name] for line in lines) / len(lines)
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _grid(*columns: str) -> Table:
     """Returns a table without lines: the first column to the left, the others to the right."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for i, name in enumerate(columns):
-        # Narrow terminals cut the heads of the others, and never which row it is.
-        table.add_column(
-            name, justify="right" if i else "left", no_wrap=True, min_width=0 if i else 5
-        )
+    # Narrow terminals cut the heads of the others, and never which row it is.
+    table.add_column(columns[0], no_wrap=True, min_width=5)
+    for name in columns[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
 def _metrics_table(line: Line, best: tuple[float, int] | None) -> Table:
-    split = _split(line)
+    split = watched_split(line)
     table = _grid("", "loss", "accuracy", "")
     for part in ("train", split):
         note = f"best {best[0]:.2%}, epoch {best[1]}" if best and part == split else ""
@@ -225,18 +222,17 @@ def _seeds_table(lines: Sequence[Line], latest: Sequence[Line], room: int) -> li
 
     What a seed that diverged said last would spoil the means for good.
     """
-    split = _split(lines[0])
-    names = ("train_loss", "train_accuracy", f"{split}_loss", f"{split}_accuracy",
-             "remaining_weights")  # fmt: skip
+    split = watched_split(lines[0])
+    names = [f"{part}_{what}" for part in ("train", split) for what in ("loss", "accuracy")]
+    names.append("remaining_weights")
     table = _grid("seed", "train loss", "accuracy", f"{split} loss", "accuracy", "remaining")
 
-    def add(first: str, values: Sequence[float], style: str = "") -> None:
-        cells = [f"{v:.4f}" if n.endswith("loss") else f"{v:.2%}"
-                 for n, v in zip(names, values, strict=True)]  # fmt: skip
-        table.add_row(first, *cells, style=style)
+    def cells(line: Line) -> list[str]:
+        return [f"{line[n]:.4f}" if n.endswith("loss") else f"{line[n]:.2%}" for n in names]
 
     shown = lines[: _fitting(len(lines), room)]
     for line in shown:
-        add(str(line["seed"]), [line[name] for name in names])
-    add("mean", [_mean(latest, name) for name in names], "bold")
+        table.add_row(str(line["seed"]), *cells(line))
+    means = {name: mean_of(latest, name) for name in names}
+    table.add_row("mean", *cells(means), style="bold")
     return [table, *_more(len(lines) - len(shown), "seeds")]

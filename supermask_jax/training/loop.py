@@ -88,6 +88,7 @@ def make_train_steps(trainer: Trainer) -> Callable[..., tuple[TrainState, Health
     where `plan.steps_per_call` is 1.
     """
     plan, layout, train_step = trainer.plan, trainer.layout, make_train_step(trainer)
+    options = {"prepare": trainer.prepare, "place": layout.split_rows}
     free_after_compiling()
 
     def train_steps(
@@ -96,10 +97,7 @@ def make_train_steps(trainer: Trainer) -> Callable[..., tuple[TrainState, Health
         def step(index: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
             state, losses = carry
             key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _AUGMENT)
-            batch = batch_at(
-                *data, order, index, plan.batch_size,
-                prepare=trainer.prepare, key=key, place=layout.split_rows,
-            )  # fmt: skip
+            batch = batch_at(*data, order, index, plan.batch_size, key=key, **options)
             state, loss = train_step(state, frozen, batch)
             # Summed, so that one loss that is not finite shows however many follow it.
             return state, losses + loss
@@ -142,10 +140,13 @@ def train(trainer: Trainer, splits: Splits, folder: Workdir, *, quiet: bool = Fa
       Diverged: training of a single run diverged; the folder notes it, as it does a set's seeds.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
-    plan, seeds, fetch = trainer.plan, trainer.seeds, trainer.layout.fetch
-    train_steps, evaluate, order_of = (
-        make_train_steps(trainer), make_evaluate(trainer), trainer.order()
-    )  # fmt: skip
+    plan, seeds, fetch, order_of = (
+        trainer.plan,
+        trainer.seeds,
+        trainer.layout.fetch,
+        trainer.order(),
+    )
+    train_steps, evaluate = make_train_steps(trainer), make_evaluate(trainer)
     pictures_of = make_pictures(trainer) if trainer.tensorboard == "masks" else lambda *_: {}
     place, watched, prefix = trainer.part(folder).checkpoints, splits.val, "val"
     if watched is None:

@@ -7,45 +7,31 @@ an `optax.GradientTransformation` that gives updates to be added.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import numbers
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
 from supermask_jax.errors import make
 
 Array = jax.Array
 Factor = Callable[[Array], Array]
-T = TypeVar("T")
-
-
-_SHARES = ("momentum", "b1", "b2", "decay")  # in [0, 1)
-_AMOUNTS = ("learning_rate", "weight_decay", "eps")  # finite in float32, at least 0
+_SHARES = ("momentum", "b1", "b2")  # in [0, 1)
 _LARGEST = float(jnp.finfo(jnp.float32).max)
 
 
-def _checked(factory: Callable[..., T]) -> Callable[..., T]:
-    """Has a factory refuse numbers with which no training could be: ValueError."""
-
-    @functools.wraps(factory)
-    def make_checked(*args: Any, **kwargs: Any) -> T:
-        bound = inspect.signature(factory).bind_partial(*args, **kwargs)
-        for name, value in bound.arguments.items():
-            if not isinstance(value, numbers.Real):  # A schedule, or a traced number.
-                continue
-            if name in _SHARES and not 0 <= value < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
-            if name in _AMOUNTS and not 0 <= value <= _LARGEST:
-                raise ValueError(f"{name} must be a finite number, at least 0, got {value}")
-        return factory(*args, **kwargs)
-
-    return make_checked
+def _check(**options: Any) -> None:
+    """Raises ValueError for numbers with which no training could be."""
+    for name, value in options.items():
+        if not isinstance(value, numbers.Real):  # A schedule, or a traced number.
+            continue
+        if name in _SHARES and not 0 <= value < 1:
+            raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
+        if not 0 <= value <= _LARGEST:
+            raise ValueError(f"{name} must be a finite number, at least 0, got {value}")
 
 
 class SgdwState(NamedTuple):
@@ -55,7 +41,6 @@ class SgdwState(NamedTuple):
     trace: Any  # tree of the parameters: momentum, learning rate included
 
 
-@_checked
 def sgdw(
     learning_rate: optax.ScalarOrSchedule,
     weight_decay: optax.ScalarOrSchedule = 0.0,
@@ -92,6 +77,7 @@ def sgdw(
     Reference: Koster et al., 2022 (released code, tensorflow_addons' SGDW); Loshchilov and Hutter,
     2019, https://arxiv.org/abs/1711.05101.
     """
+    _check(learning_rate=learning_rate, weight_decay=weight_decay, momentum=momentum)
 
     def init(params: optax.Params) -> SgdwState:
         return SgdwState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params))
@@ -101,7 +87,9 @@ def sgdw(
     ) -> tuple[optax.Updates, SgdwState]:
         if params is None:
             raise ValueError("sgdw decays the parameters, so update() needs them")
-        eta, decay = (_at(rate, state.count) for rate in (learning_rate, weight_decay))
+        eta, decay = (
+            rate(state.count) if callable(rate) else rate for rate in (learning_rate, weight_decay)
+        )
 
         def step(a: Array, g: Array) -> Array:
             return (momentum * a - eta * g).astype(a.dtype)  # A scheduled rate is float32.
@@ -114,11 +102,6 @@ def sgdw(
     return optax.GradientTransformation(init, update)
 
 
-def _at(rate: optax.ScalarOrSchedule, count: Array) -> ArrayLike:
-    return rate(count) if callable(rate) else rate
-
-
-@_checked
 def _scheduled_sgdw(
     factor: Factor,
     *,
@@ -128,15 +111,15 @@ def _scheduled_sgdw(
     nesterov: bool = True,
 ) -> optax.GradientTransformation:
     """`sgdw` with one factor on learning rate and decay, as the original has it."""
-    return sgdw(
-        lambda count: learning_rate * factor(count),
-        lambda count: weight_decay * factor(count),
-        momentum,
-        nesterov,
-    )
+    _check(learning_rate=learning_rate, weight_decay=weight_decay)
+    rate, decay = (_times(factor, peak) for peak in (learning_rate, weight_decay))
+    return sgdw(rate, decay, momentum, nesterov)
 
 
-@_checked
+def _times(factor: Factor, peak: float) -> Factor:
+    return lambda count: peak * factor(count)
+
+
 def sgd(
     factor: Factor,
     *,
@@ -146,13 +129,11 @@ def sgd(
     nesterov: bool = False,
 ) -> optax.GradientTransformation:
     """SGD with coupled L2 decay (added to the gradient), PyTorch's and edge-popup's kind."""
-    return optax.chain(
-        optax.add_decayed_weights(weight_decay),
-        optax.sgd(lambda count: learning_rate * factor(count), momentum or None, nesterov),
-    )
+    _check(learning_rate=learning_rate, weight_decay=weight_decay, momentum=momentum)
+    tx = optax.sgd(_times(factor, learning_rate), momentum or None, nesterov)
+    return optax.chain(optax.add_decayed_weights(weight_decay), tx)
 
 
-@_checked
 def adam(
     factor: Factor,
     *,
@@ -168,10 +149,8 @@ def adam(
     is, :math:`\eta \sqrt{1 - \beta_2^t} / (1 - \beta_1^t) \cdot m / (\sqrt{v} + \epsilon)`:
     gradients of about eps move a weight less in the first steps.
     """
-
-    def rate(count: Array) -> Array:
-        return learning_rate * factor(count)
-
+    _check(learning_rate=learning_rate, b1=b1, b2=b2, eps=eps)
+    rate = _times(factor, learning_rate)
     if not eps_before_correction:
         return optax.adam(rate, b1, b2, eps)
 
@@ -190,7 +169,6 @@ def adam(
     )
 
 
-@_checked
 def adamw(
     factor: Factor,
     *,
@@ -201,24 +179,8 @@ def adamw(
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
     """AdamW: decay decoupled from the moments, multiplied by the learning rate."""
-    return optax.adamw(
-        lambda count: learning_rate * factor(count), b1, b2, eps, weight_decay=weight_decay
-    )
-
-
-@_checked
-def rmsprop(
-    factor: Factor,
-    *,
-    learning_rate: float,
-    decay: float = 0.9,
-    momentum: float = 0.0,
-    eps: float = 1e-8,
-) -> optax.GradientTransformation:
-    """RMSprop."""
-    return optax.rmsprop(
-        lambda count: learning_rate * factor(count), decay, eps, momentum=momentum or None
-    )
+    _check(learning_rate=learning_rate, weight_decay=weight_decay, b1=b1, b2=b2, eps=eps)
+    return optax.adamw(_times(factor, learning_rate), b1, b2, eps, weight_decay=weight_decay)
 
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
@@ -226,7 +188,6 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "sgd": sgd,
     "adam": adam,
     "adamw": adamw,
-    "rmsprop": rmsprop,
 }
 
 

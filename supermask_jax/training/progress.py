@@ -18,21 +18,15 @@ _log = logging.getLogger("supermask_jax")
 
 def epoch_line(lines: Sequence[Mapping[str, Any]], epochs: int) -> str:
     """Returns one epoch's metrics as a line of text: means where there are several seeds."""
-    first = lines[0]
-    split = "val" if "val_loss" in first else "test"
-    names = [f"{part}_{what}" for part in ("train", split) for what in ("loss", "accuracy")]
-    mean = {
-        name: sum(line[name] for line in lines) / len(lines)
-        for name in (*names, "remaining_weights")
-    }
-    seconds = sum(line["seconds"] for line in lines)
-    return (
-        f"epoch {first['epoch']:{len(str(epochs))}}/{epochs}"
-        f"  train loss {mean['train_loss']:.4f}  accuracy {mean['train_accuracy']:7.2%}"
-        f"  {split} loss {mean[f'{split}_loss']:.4f}  accuracy {mean[f'{split}_accuracy']:7.2%}"
-        f"  remaining {mean['remaining_weights']:7.2%}  {seconds:.2f} s"
-        + (f"  mean of {len(lines)} seeds" if len(lines) > 1 else "")
-    )
+    words = [f"epoch {lines[0]['epoch']:{len(str(epochs))}}/{epochs}"]
+    for split in ("train", live.watched_split(lines[0])):
+        words.append(f"{split} loss {live.mean_of(lines, f'{split}_loss'):.4f}")
+        words.append(f"accuracy {live.mean_of(lines, f'{split}_accuracy'):7.2%}")
+    words.append(f"remaining {live.mean_of(lines, 'remaining_weights'):7.2%}")
+    words.append(f"{sum(line['seconds'] for line in lines):.2f} s")
+    if len(lines) > 1:
+        words.append(f"mean of {len(lines)} seeds")
+    return "  ".join(words)
 
 
 class Progress:
@@ -76,8 +70,8 @@ class Progress:
         empty = [line["seed"] for line in lines if line["remaining_weights"] == 0]
         if empty and not self._warned:
             self._warned = True
-            _log.warning("epoch %d: no weight remains of seed %s: nothing passes the threshold",
-                         lines[0]["epoch"], ", ".join(map(str, empty)))  # fmt: skip
+            said = "epoch %d: no weight remains of seed %s: nothing passes the threshold"
+            _log.warning(said, lines[0]["epoch"], ", ".join(map(str, empty)))
         self._last = epoch_line(lines, self._plan.epochs)
         if self._plain:
             print(self._last, flush=True)

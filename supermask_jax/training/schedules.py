@@ -31,8 +31,9 @@ def constant(*, epochs: int) -> Schedule:
     return lambda epoch: jnp.ones_like(epoch)
 
 
-def exponential(*, epochs: int, rate: float = 0.9, every: float = 10.0, staircase: bool = False
-                ) -> Schedule:  # fmt: skip
+def exponential(
+    *, epochs: int, rate: float = 0.9, every: float = 10.0, staircase: bool = False
+) -> Schedule:
     """``rate ** (epoch / every)``; with `staircase` the exponent is rounded down.
 
     Rate 0.9 every 10 epochs, continuous, is the released code's; rate 0.96 with staircase that of

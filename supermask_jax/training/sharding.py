@@ -183,9 +183,9 @@ def choose_layout(
     _check_rows(batch_size, microbatches, data)
     if jax.process_count() > 1 and seed * data != len(devices):
         raise UserError(
-            f"{num_seeds} seeds and batches of {batch_size} use {seed * data} of {len(devices)} "
-            f"devices, and every process needs work: choose a batch_size that {len(devices)} "
-            "divides"
+            f"{num_seeds} seeds and batches of {batch_size} use only {seed * data} of the "
+            f"{len(devices)} devices of all processes, which must all be used: choose a batch_size "
+            f"that is a multiple of {len(devices)}"
         )
     return Layout(_mesh(devices[: seed * data], seed, data), num_seeds, seed_loop)
 

@@ -77,9 +77,10 @@ def check_left(folder: Workdir, summary: Mapping[str, Any]) -> None:
         for run in runs:
             own = [line for line in lines if line["seed"] == run["seed"]]
             check_lines(folder.metrics, own, run["epoch"])
-    for run in runs:
-        masks, ticket = (folder.of_seed(path, run["seed"]) if in_set else path
-                         for path in (folder.masks, folder.ticket))  # fmt: skip
+    for seed in (run["seed"] for run in runs):
+        masks, ticket = folder.masks, folder.ticket
+        if in_set:
+            masks, ticket = folder.of_seed(masks, seed), folder.of_seed(ticket, seed)
         if masks.exists():
             read_masks(masks)
         if ticket.exists():

@@ -43,44 +43,51 @@ def curves(
     pick = alt.selection_point(fields=["series"], bind="legend")
     near = alt.selection_point(fields=["epoch"], on="pointerover", empty=False, clear="pointerout")
     first = min((row["epoch"] for row in rows), default=1)
-    scale = alt.Scale(type="log" if log else "linear", domain=[low * unit, high * unit],
-                      nice=False, **({} if log else {"zero": False}))  # fmt: skip
-    axis = theme.log_axis(low * unit, high * unit) if log else alt.Axis(tickCount=5)
-    y = alt.Y("value:Q", title=y_title, scale=scale, axis=axis)
-    splits = list(dict.fromkeys(row["split"] for row in rows))
+    y = alt.Y("value:Q", title=y_title, axis=alt.Axis(tickCount=5))
+    y = y.scale(type="linear", domain=[low * unit, high * unit], nice=False, zero=False)
+    if log:
+        y = y.scale(type="log", domain=[low * unit, high * unit], nice=False)
+        y.axis = theme.log_axis(low * unit, high * unit)
+    x = alt.X("epoch:Q").scale(domain=[first, max(last, first + 1)], nice=False)
+    tips = [alt.Tooltip(f"{name}:Q", format=".4g") for name in names]
     base = theme.chart_of(rows, {"epoch", "value", "low", "high", "n"}).encode(
-        alt.X("epoch:Q", scale=alt.Scale(domain=[first, max(last, first + 1)], nice=False),
-              axis=alt.Axis(tickMinStep=1, tickCount=6, grid=False)),
+        x.axis(tickMinStep=1, tickCount=6, grid=False),
         theme.colour(colours),
         detail="split:N",
-        tooltip=["epoch:Q", "series:N", "split:N",
-                 *(alt.Tooltip(f"{name}:Q", format=".4g") for name in names),
-                 alt.Tooltip("n:Q", title="seeds")],
-    ).transform_filter(pick)  # fmt: skip
-    mean = base.transform_filter("datum.seed == 'mean'").encode(
-        y, opacity=alt.Opacity("split:O", title=None, legend=alt.Legend() if splits[1:] else None,
-                               scale=alt.Scale(domain=splits, range=[1, 0.5])))  # fmt: skip
+        tooltip=["epoch:Q", "series:N", "split:N", *tips, alt.Tooltip("n:Q", title="seeds")],
+    )
+    base = base.transform_filter(pick)
+    splits = list(dict.fromkeys(row["split"] for row in rows))
+    strength = alt.Opacity("split:O", title=None).scale(domain=splits, range=[1, 0.5])
+    strength = strength.legend(alt.Legend() if splits[1:] else None)
+    mean = base.transform_filter("datum.seed == 'mean'").encode(y, strength)
     if isinstance(colours, Mapping) and len(colours) > (hues := len(theme.HUES)):
         dashes = [[[1, 0], [6, 4], [2, 3]][i // hues % 3] for i in range(len(colours))]
-        mean = mean.encode(alt.StrokeDash("series:N", title=None,
-                           scale=alt.Scale(domain=list(colours), range=dashes)))  # fmt: skip
-    band = base.transform_filter("isValid(datum.low) && datum.n >= 5").mark_area(
-        opacity=0.17, clip=True).encode(alt.Y("low:Q", title=y_title), y2="high:Q")  # fmt: skip
+        dash = alt.StrokeDash("series:N", title=None).scale(domain=list(colours), range=dashes)
+        mean = mean.encode(dash)
+    band = base.transform_filter("isValid(datum.low) && datum.n >= 5")
+    band = band.mark_area(opacity=0.17, clip=True)
+    band = band.encode(alt.Y("low:Q", title=y_title), y2="high:Q")
     seeds = base.transform_filter("datum.seed != 'mean'").encode(y, detail=["split:N", "seed:N"])
     seeds = seeds.mark_line(strokeWidth=0.8, opacity=0.45, clip=True)
     line = mean.mark_line(strokeWidth=2, clip=True, point=len({r["epoch"] for r in rows}) == 1)
-    dots = mean.mark_circle(size=90, clip=True).encode(
-        opacity=alt.when(near).then(alt.value(1)).otherwise(alt.value(0)))  # fmt: skip
-    rule = base.mark_rule().encode(color=alt.value("@muted"),
-        opacity=alt.when(near).then(alt.value(0.5)).otherwise(alt.value(0)))  # fmt: skip
+
+    def seen_near(opacity: float) -> alt.When:
+        return alt.when(near).then(alt.value(opacity)).otherwise(alt.value(0))
+
+    dots = mean.mark_circle(size=90, clip=True).encode(opacity=seen_near(1))
+    rule = base.mark_rule().encode(color=alt.value("@muted"), opacity=seen_near(0.5))
     layers = [band, seeds, line, rule, dots.add_params(near, pick)]
     return theme.finished(alt.layer(*layers).add_params(theme.zoom()), 240)
 
 
 def curve_rows(
-    series: str, split: str, epochs: Sequence[int], values: Sequence[Interval],
+    series: str,
+    split: str,
+    epochs: Sequence[int],
+    values: Sequence[Interval],
     seeds: Mapping[int, Sequence[tuple[int, float]]] = {},
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Returns a curve as rows of a table: the means, and up to four seeds themselves.
 
     Args:
@@ -90,16 +97,13 @@ def curve_rows(
       values: means with intervals, E.
       seeds: seed -> (epoch, value) of each.
     """
-    about = {"series": series, "split": split}
-    rows = [
-        about | {"seed": "mean", "epoch": epoch, "value": v.mean, "low": v.low, "high": v.high,
-                 "n": v.n}
-        for epoch, v in zip(epochs, values, strict=True)
-    ]  # fmt: skip
-    if 1 < len(seeds) < 5:
-        rows += [
-            about | {"seed": str(seed), "epoch": epoch, "value": value, "low": math.nan,
-                     "high": math.nan, "n": 1}
-            for seed, curve in seeds.items() for epoch, value in curve
-        ]  # fmt: skip
+
+    def row(seed: str, epoch: int, value: Interval) -> dict[str, Any]:
+        mean, low, high, n = value
+        place = {"series": series, "split": split, "seed": seed, "epoch": epoch}
+        return place | {"value": mean, "low": low, "high": high, "n": n}
+
+    rows = [row("mean", *pair) for pair in zip(epochs, values, strict=True)]
+    for seed, curve in seeds.items() if 1 < len(seeds) < 5 else ():
+        rows += [row(str(seed), e, Interval(value, math.nan, math.nan, 1)) for e, value in curve]
     return rows

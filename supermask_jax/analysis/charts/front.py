@@ -40,9 +40,8 @@ def front(
     y_scale = alt.Scale(domain=[max(y_low, 0), min(y_high, 100)], zero=False, nice=False)
     y = alt.Y("accuracy:Q", title=y_title, scale=y_scale)
     x_title = "remaining weights, % (logarithmic)"
-    x = alt.X("remaining:Q", title=x_title,
-              scale=alt.Scale(type="log", domain=[x_low, x_high], nice=False),
-              axis=theme.log_axis(x_low, x_high))  # fmt: skip
+    x = alt.X("remaining:Q", title=x_title, axis=theme.log_axis(x_low, x_high))
+    x = x.scale(type="log", domain=[x_low, x_high], nice=False)
     numbers = [
         f"{name}{end}" for name in ("accuracy", "remaining") for end in ("", "_low", "_high")
     ]
@@ -50,28 +49,28 @@ def front(
     base = theme.chart_of(placed, {"order", *numbers}).encode(
         theme.colour(colours, legend=not labelled),
         tooltip=["series:N", "label:N", "kind:N", *tips],
-    ).transform_filter(pick)  # fmt: skip
+    )
+    base = base.transform_filter(pick)
 
     def of(*kinds: str) -> alt.Chart:
         return base.transform_filter(alt.FieldOneOfPredicate("kind", list(kinds)))
 
     every = ("runs", "level", "paper")
-    shape = alt.Shape("kind:N", legend=None, scale=alt.Scale(
-        domain=list(every), range=["circle", "square", "diamond"]))  # fmt: skip
+    shape = alt.Shape("kind:N", legend=None)
+    shape = shape.scale(domain=list(every), range=["circle", "square", "diamond"])
+    low = alt.Y("accuracy_low:Q", scale=y_scale)
+    way = of("way", "front", "level").mark_line(strokeWidth=1.2, opacity=0.6, clip=True)
+    dense, marks = of("dense"), of(*every)
+    bars = marks.mark_rule(strokeWidth=1.4, clip=True)
     layers = [
-        of("way", "front", "level").mark_line(strokeWidth=1.2, opacity=0.6, clip=True).encode(
-            x, y, order="order:Q", detail="kind:N"),
-        of("dense").mark_rect(opacity=0.15).encode(alt.Y("accuracy_low:Q", scale=y_scale),
-                                                   y2="accuracy_high:Q"),
-        of("dense").mark_rule(strokeDash=[2, 3], strokeWidth=1.5).encode(y),
+        way.encode(x, y, order="order:Q", detail="kind:N"),
+        dense.mark_rect(opacity=0.15).encode(low, y2="accuracy_high:Q"),
+        dense.mark_rule(strokeDash=[2, 3], strokeWidth=1.5).encode(y),
         of("seed").mark_circle(size=22, opacity=0.5, clip=True).encode(x, y),
-        of(*every).mark_rule(strokeWidth=1.4, clip=True).encode(
-            x, alt.Y("accuracy_low:Q", title=y_title, scale=y_scale), y2="accuracy_high:Q"),
-        of(*every).mark_rule(strokeWidth=1.4, clip=True).encode(
-            alt.X("remaining_low:Q", title=x_title), y, x2="remaining_high:Q"),
-        of(*every).mark_point(filled=True, size=70, opacity=1).encode(x, y, shape)
-        .add_params(pick),
-    ]  # fmt: skip
+        bars.encode(x, low.title(y_title), y2="accuracy_high:Q"),
+        bars.encode(alt.X("remaining_low:Q", title=x_title), y, x2="remaining_high:Q"),
+        marks.mark_point(filled=True, size=70, opacity=1).encode(x, y, shape).add_params(pick),
+    ]
     if labelled:
         for side, (dx, dy, align) in _SIDES.items():
             text = of(*every, "dense").transform_filter(f"datum.side == '{side}'")
@@ -82,8 +81,12 @@ def front(
 
 
 # Where a label stands: offset in pixels, and which of its ends is at the mark.
-_SIDES = {"below": (8, 12, "left"), "above": (-8, -8, "right"), "left": (-8, 12, "right"),
-          "start": (0, -6, "left")}  # fmt: skip
+_SIDES = {
+    "below": (8, 12, "left"),
+    "above": (-8, -8, "right"),
+    "left": (-8, 12, "right"),
+    "start": (0, -6, "left"),
+}
 
 
 def point_row(point: Point, series: str, kind: str, order: int = 0, side: str = "") -> dict:

@@ -11,38 +11,35 @@ import numpy as np
 from supermask_jax.analysis.charts.theme import FATES, Spec, chart_of, colour, finished, zoom
 
 
-def histogram(
-    edges: np.ndarray, counts: Mapping[str, np.ndarray], cuts: Iterable[float]
-) -> Spec:  # fmt: skip
+def histogram(edges: np.ndarray, counts: Mapping[str, np.ndarray], cuts: Iterable[float]) -> Spec:
     """How many scores lie where (logarithmic), by what the mask makes of them, and its cuts."""
+    columns = ("fate", "from", "to", "count", "bottom", "top", "cut")
     rows, base = [], np.zeros(len(edges) - 1)
     for fate in FATES:
-        found = counts[fate]
-        rows += [
-            {"fate": fate, "from": edges[i], "to": edges[i + 1], "count": int(found[i]),
-             "bottom": max(base[i], 0.5), "top": base[i] + found[i], "cut": math.nan}
-            for i in np.flatnonzero(found)
-        ]  # fmt: skip
+        for i in np.flatnonzero(found := counts[fate]):
+            ends = max(base[i], 0.5), base[i] + found[i]
+            cells = (fate, edges[i], edges[i + 1], int(found[i]), *ends, math.nan)
+            rows.append(dict(zip(columns, cells, strict=True)))
         base = base + found
-    empty = dict.fromkeys(("fate", "from", "to", "count", "bottom", "top"), "")
-    rows += [empty | {"cut": cut} for cut in cuts if edges[0] <= cut <= edges[-1]]
+    inside = [cut for cut in cuts if edges[0] <= cut <= edges[-1]]
+    rows += [dict.fromkeys(columns, "") | {"cut": cut} for cut in inside]
     top = 10 ** math.ceil(math.log10(max(base.max(), 10)))
     shown = {fate: hue for fate, hue in FATES.items() if np.any(counts[fate])}
     pick = alt.selection_point(fields=["fate"], bind="legend")
-    x = alt.X("from:Q", title="score", axis=alt.Axis(tickCount=4, grid=False),
-              scale=alt.Scale(domain=[float(edges[0]), float(edges[-1])], nice=False))  # fmt: skip
+    x = alt.X("from:Q", title="score").axis(tickCount=4, grid=False)
+    x = x.scale(domain=[float(edges[0]), float(edges[-1])], nice=False)
     powers = [10**p for p in range(round(math.log10(top)) + 1)]
-    y = alt.Y("bottom:Q", title="scores", axis=alt.Axis(values=powers, format="~s"),
-              scale=alt.Scale(type="log", domain=[0.5, top], nice=False))  # fmt: skip
-    base = chart_of(rows, {"from", "to", "count", "bottom", "top", "cut"})
+    y = alt.Y("bottom:Q", title="scores").axis(values=powers, format="~s")
+    y = y.scale(type="log", domain=[0.5, top], nice=False)
+    base = chart_of(rows, {*columns} - {"fate"})
     tips = [alt.Tooltip(f"{name}:Q", format=".3g") for name in ("from", "to")]
-    bars = base.transform_filter("isValid(datum.count)").mark_rect(clip=True).encode(
-        x, y, colour(shown, "fate"), x2="to:Q", y2="top:Q",
-        tooltip=["fate:N", *tips, alt.Tooltip("count:Q", format=",")],
-    ).transform_filter(pick).add_params(pick)  # fmt: skip
-    rule = base.transform_filter("isValid(datum.cut)").mark_rule(
-        strokeDash=[4, 3], color="@ink").encode(alt.X("cut:Q", title="score"), tooltip=alt.Tooltip(
-            "cut:Q", title="the mask cuts at", format=".4g"))  # fmt: skip
+    tips = ["fate:N", *tips, alt.Tooltip("count:Q", format=",")]
+    bars = base.transform_filter("isValid(datum.count)").mark_rect(clip=True)
+    bars = bars.encode(x, y, colour(shown, "fate"), x2="to:Q", y2="top:Q", tooltip=tips)
+    rule = base.transform_filter("isValid(datum.cut)").mark_rule(strokeDash=[4, 3], color="@ink")
+    tip = alt.Tooltip("cut:Q", title="the mask cuts at", format=".4g")
+    rule = rule.encode(alt.X("cut:Q", title="score"), tooltip=tip)
+    bars = bars.transform_filter(pick).add_params(pick)
     return finished(alt.layer(bars, rule).add_params(zoom(["x"])), 190)
 
 
@@ -61,22 +58,27 @@ def layer_heatmap(
     every = math.ceil(len(epochs) / min(60, max(6, 6000 // len(names))))
     kept = range(len(epochs) - 1, -1, -every)[::-1]  # The last one always.
     rows = [
-        {"layer": name, "epoch": epochs[i], "share": 100 * values[layer, i]}
-        for layer, name in enumerate(names) for i in kept if math.isfinite(values[layer, i])
-    ]  # fmt: skip
+        {"layer": name, "epoch": epochs[i], "share": 100 * row[i]}
+        for name, row in zip(names, values, strict=True)
+        for i in kept
+        if math.isfinite(row[i])
+    ]
     floor = 0.01 if log else 0.0
     top = max((row["share"] for row in rows), default=1.0)
     low = min((max(row["share"], floor) for row in rows), default=0.0) if log else 0.0
-    scale = alt.Scale(type="log" if log else "linear", range=["@low", "@s0"], clamp=True,
-                      domain=[low, max(top, low * 1.01, 0.01)], nice=False)  # fmt: skip
-    chart = chart_of(rows, {"epoch", "share"}).mark_rect().encode(
-        alt.X("epoch:O", axis=alt.Axis(labelOverlap="greedy", labelAngle=0, ticks=False)),
-        alt.Y("layer:N", sort=list(names), title=None,
-              axis=alt.Axis(labelOverlap="greedy", ticks=False)),
-        alt.Color("share:Q", title=f"{title}, %", scale=scale,
-                  legend=alt.Legend(gradientLength=160, format="~g")),
-        tooltip=["layer:N", "epoch:Q", alt.Tooltip("share:Q", title=f"{title}, %", format=".3g")],
-    )  # fmt: skip
+    share = alt.Color("share:Q", title=f"{title}, %")
+    share = share.legend(gradientLength=160, format="~g")
+    ends = {"domain": [low, max(top, low * 1.01, 0.01)], "range": ["@low", "@s0"]}
+    x = alt.X("epoch:O").axis(labelOverlap="greedy", labelAngle=0, ticks=False)
+    y = alt.Y("layer:N", sort=list(names), title=None).axis(labelOverlap="greedy", ticks=False)
+    tip = alt.Tooltip("share:Q", title=f"{title}, %", format=".3g")
+    chart = chart_of(rows, {"epoch", "share"}).mark_rect()
+    chart = chart.encode(
+        x,
+        y,
+        share.scale(type="log" if log else "linear", clamp=True, nice=False, **ends),
+        tooltip=["layer:N", "epoch:Q", tip],
+    )
     return finished(chart, int(min(18, max(4, 420 / len(names))) * len(names)) + 70)
 
 
@@ -90,20 +92,22 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Spec:
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     wrong = np.sqrt(shares / max(float((shares * (1 - np.eye(count))).max()), 1e-9))
     shade = np.where(np.eye(count, dtype=bool), 0.85 * shares, -np.minimum(wrong, 1))
-    rows = [
-        {"true": names[i], "predicted": names[j], "images": int(matrix[i, j]),
-         "shade": round(float(shade[i, j]), 3)}
-        for i in range(count) for j in range(count) if matrix[i, j]
-    ]  # fmt: skip
-    axis = {"sort": list(names), "scale": alt.Scale(domain=list(names), paddingInner=0.04)}
+    columns = ("true", "predicted", "images", "shade")
+    cells = [
+        (names[i], names[j], int(matrix[i, j]), round(float(shade[i, j]), 3))
+        for i, j in np.argwhere(matrix)
+    ]
+    rows = [dict(zip(columns, cell, strict=True)) for cell in cells]
+    scale = alt.Scale(domain=list(names), paddingInner=0.04)
+    ticks = {"labelOverlap": "greedy", "ticks": False}
+    x, y = (alt.X("predicted:N"), alt.Y("true:N"))
     base = chart_of(rows, {"images", "shade"}).encode(
-        alt.X("predicted:N", axis=alt.Axis(labelOverlap="greedy", ticks=False,
-                                           labelAngle=0 if count <= 10 else -90), **axis),
-        alt.Y("true:N", axis=alt.Axis(labelOverlap="greedy", ticks=False), **axis),
+        x.axis(labelAngle=0 if count <= 10 else -90, **ticks).scale(scale).sort(list(names)),
+        y.axis(**ticks).scale(scale).sort(list(names)),
         tooltip=["true:N", "predicted:N", alt.Tooltip("images:Q", format=",")],
-    )  # fmt: skip
-    cells = base.mark_rect().encode(alt.Color("shade:Q", legend=None, scale=alt.Scale(
-        domain=[-1, 0, 1], range=["@s1", "@panel", "@s0"], interpolate="rgb")))  # fmt: skip
+    )
+    colours = {"domain": [-1, 0, 1], "range": ["@s1", "@panel", "@s0"], "interpolate": "rgb"}
+    cells = base.mark_rect().encode(alt.Color("shade:Q", legend=None).scale(**colours))
     if count > 20:
         return finished(cells, 420)
     strong = alt.when("abs(datum.shade) > 0.6").then(alt.value("@on")).otherwise(alt.value("@ink"))

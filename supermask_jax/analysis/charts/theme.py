@@ -21,39 +21,47 @@ Rows = Sequence[Mapping[str, Any]]
 
 # After Okabe and Ito, darker on light and lighter on dark: each has a contrast of 4.5 to the page,
 # and any two are told apart by the colour-blind, as test_charts.py computes.
-LIGHT = {
-    "page": "#f7f7f5", "panel": "#ffffff", "ink": "#1a1d21", "muted": "#565d66",
-    "grid": "#e3e5e8", "rule": "#c9cdd2", "hidden": "#b4b9c0", "on": "#ffffff", "low": "#a8cdea",
-    "s0": "#0068b3", "s1": "#c04a00", "s2": "#00654b", "s3": "#a02f86", "s4": "#5c3d07",
-    "s5": "#253041",
-}  # fmt: skip
-DARK = {
-    "page": "#121519", "panel": "#1a1e24", "ink": "#e8eaed", "muted": "#a3abb5",
-    "grid": "#2b3138", "rule": "#434b55", "hidden": "#5d6670", "on": "#14171b", "low": "#25435c",
-    "s0": "#63b3f5", "s1": "#ff9350", "s2": "#45e0ae", "s3": "#c274b6", "s4": "#ece04a",
-    "s5": "#ccd3df",
-}  # fmt: skip
+_COLOURS = {  # light, dark
+    "page": ("#f7f7f5", "#121519"),
+    "panel": ("#ffffff", "#1a1e24"),
+    "ink": ("#1a1d21", "#e8eaed"),
+    "muted": ("#565d66", "#a3abb5"),
+    "grid": ("#e3e5e8", "#2b3138"),
+    "rule": ("#c9cdd2", "#434b55"),
+    "hidden": ("#b4b9c0", "#5d6670"),
+    "on": ("#ffffff", "#14171b"),
+    "low": ("#a8cdea", "#25435c"),
+    "s0": ("#0068b3", "#63b3f5"),
+    "s1": ("#c04a00", "#ff9350"),
+    "s2": ("#00654b", "#45e0ae"),
+    "s3": ("#a02f86", "#c274b6"),
+    "s4": ("#5c3d07", "#ece04a"),
+    "s5": ("#253041", "#ccd3df"),
+}
+LIGHT, DARK = ({name: both[i] for name, both in _COLOURS.items()} for i in (0, 1))
 
 PAPER = "@s1"  # the papers' points, and what a mask inverts; no run has this colour
 HUES = ("@s0", "@s2", "@s3", "@s4", "@s5")
 FATES = {"hidden": "@hidden", "kept": "@s0", "inverted": "@s1"}  # in the order they are stacked
 
+_TITLES = {"titleFontWeight": "normal", "labelFontSize": 11}
+_LINES = {"gridColor": "@grid", "domainColor": "@rule", "tickColor": "@rule"}
+_AXIS = {"labelColor": "@muted", "titleColor": "@ink", "titleFontSize": 12, "labelLimit": 130}
+_LEGEND = {"labelColor": "@ink", "titleColor": "@muted", "symbolStrokeWidth": 2, "labelLimit": 200}
+_PLACE = {"orient": "bottom", "direction": "horizontal", "columns": 2}
+_BOTTOM = {"anchor": "start", "direction": "vertical"}
+
 THEME: Spec = {
     "font": "system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif",
     "background": "@panel",
     "view": {"stroke": None},
-    "axis": {"labelColor": "@muted", "titleColor": "@ink", "gridColor": "@grid",
-             "domainColor": "@rule", "tickColor": "@rule", "titleFontWeight": "normal",
-             "labelFontSize": 11, "titleFontSize": 12, "labelLimit": 130},
-    "legend": {"labelColor": "@ink", "titleColor": "@muted", "titleFontWeight": "normal",
-               "orient": "bottom", "direction": "horizontal", "columns": 2, "labelLimit": 200,
-               "labelFontSize": 11, "symbolStrokeWidth": 2,
-               "layout": {"bottom": {"anchor": "start", "direction": "vertical"}}},
+    "axis": _TITLES | _LINES | _AXIS,
+    "legend": _TITLES | _LEGEND | _PLACE | {"layout": {"bottom": _BOTTOM}},
     "title": {"color": "@ink", "anchor": "start", "fontSize": 13, "fontWeight": 600},
     "range": {"ordinal": {"scheme": ["@low", "@s0", "@s5"]}},
     "text": {"color": "@ink"},
     "rule": {"color": "@muted"},
-}  # fmt: skip
+}
 
 COLUMN_MM = 84  # a paper's single column
 _COLUMN = round(COLUMN_MM / 25.4 * 96)  # in CSS pixels
@@ -118,11 +126,12 @@ def colour(
     colours: Mapping[str, str] | Sequence[str], field: str = "series", *, legend: bool = True
 ) -> alt.Color:
     """The colour of a series: as `colours` say, or along one ramp where they are names alone."""
-    ramp = not isinstance(colours, Mapping)
-    scale = alt.Scale(domain=list(colours), range="ordinal" if ramp else list(colours.values()))
-    kind, show = "O" if ramp else "N", legend and colours
-    return alt.Color(f"{field}:{kind}", title=None, scale=scale, sort=None,
-                     legend=alt.Legend(symbolOpacity=1) if show else None)  # fmt: skip
+    kind, shades = "O", "ordinal"
+    if isinstance(colours, Mapping):
+        kind, shades = "N", list(colours.values())
+    found = alt.Color(f"{field}:{kind}", title=None, sort=None)
+    found = found.scale(domain=list(colours), range=shades)
+    return found.legend(alt.Legend(symbolOpacity=1) if legend and colours else None)
 
 
 def zoom(encodings: Sequence[str] = ("x", "y")) -> alt.Parameter:

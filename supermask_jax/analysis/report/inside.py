@@ -55,8 +55,11 @@ def charts(group: Group, details: Details, classes: Sequence[str]) -> dict[str, 
 def _of_layers(found: Mapping[str, Curve], what: str, last: int, *, log: bool) -> Spec:
     names = [short_name(name) for name in found]
     if len(found) <= _MOST_LINES:
-        rows = [row for name, curve in zip(names, found.values(), strict=True)
-                for row in curves.curve_rows(name, "", *curve)]  # fmt: skip
+        rows = [
+            row
+            for name, curve in zip(names, found.values(), strict=True)
+            for row in curves.curve_rows(name, "", *curve)
+        ]
         colours = dict(zip(names, HUES, strict=False))
         return curves.curves(rows, f"{what}, %", colours=colours, last=last, log=log, unit=100)
     values = np.array([[value.mean for value in curve.values] for curve in found.values()])
@@ -75,8 +78,10 @@ def first_layer(details: Details, classes: Sequence[str]) -> list[Strip]:
         of_pixels = mask.reshape(*means.shape[1:], -1)
         drawn = [_pixel_maps(of_pixels, means), _units(of_pixels)]
     if len(means) <= _MOST_CLASSES:
-        tiles = [picture(grey_pixels(mean), f"mean image of class {label}", 84, label)
-                 for label, mean in zip(classes, means, strict=True)]  # fmt: skip
+        tiles = [
+            picture(grey_pixels(mean), f"mean image of class {label}", 84, label)
+            for label, mean in zip(classes, means, strict=True)
+        ]
         drawn.insert(1 if mask.ndim == 2 else 0, Strip("Mean image of each class", tiles))
     return drawn
 
@@ -86,11 +91,11 @@ def _pixel_maps(mask: np.ndarray, means: np.ndarray) -> Strip:
     net = np.sign(mask).mean((2, 3))
     kept = np.mean(mask != 0, axis=(2, 3))
     strongest, most = float(np.abs(net).max()) or 1.0, float(kept.max()) or 1.0
+    text = f"units that look at a pixel: none to {100 * most:.1f} %"
     tiles = [
         picture(grey_pixels(means.mean(0)), "mean image", 168, "mean image of the training data"),
-        picture(signed_pixels(kept / most), "share of units", 168,
-                f"units that look at a pixel: none to {100 * most:.1f} %"),
-    ]  # fmt: skip
+        picture(signed_pixels(kept / most), "share of units", 168, text),
+    ]
     if np.any(mask < 0):  # Otherwise the same as the one before.
         text = f"kept minus inverted: ±{100 * strongest:.1f} % of the units"
         tiles.append(picture(signed_pixels(net / strongest), "kept minus inverted", 168, text))
@@ -101,11 +106,13 @@ def _pixel_maps(mask: np.ndarray, means: np.ndarray) -> Strip:
 def _units(mask: np.ndarray) -> Strip:
     """The masks of the units with the most weights left."""
     counts = np.count_nonzero(mask, axis=(0, 1, 2))
+    signs = np.sign(mask).mean(2)
     tiles = [
-        picture(signed_pixels(np.sign(mask[..., i]).mean(-1)), f"mask of unit {i}", 84,
-                f"unit {i}: {counts[i]} left")
+        picture(
+            signed_pixels(signs[..., i]), f"mask of unit {i}", 84, f"unit {i}: {counts[i]} left"
+        )
         for i in np.argsort(-counts, kind="stable")[:_UNITS]
-    ]  # fmt: skip
+    ]
     return Strip(f"Units with the most weights left: {len(tiles)} of {mask.shape[-1]}", tiles)
 
 
@@ -120,9 +127,11 @@ def _kernels(mask: np.ndarray) -> Strip:
 
 def mistakes(details: Details, classes: Sequence[str]) -> list[Picture]:
     """Returns pictures of some images that were taken for another class."""
-    texts = [f"{classes[true]}, taken for {classes[taken]}" for _, true, taken in details.mistakes]
-    return [picture(grey_pixels(image), text, 84, text)
-            for (image, *_), text in zip(details.mistakes, texts, strict=True)]  # fmt: skip
+    found = []
+    for image, true, taken in details.mistakes:
+        text = f"{classes[true]}, taken for {classes[taken]}"
+        found.append(picture(grey_pixels(image), text, 84, text))
+    return found
 
 
 def class_names(config: Mapping[str, Any], details: Details) -> list[str]:

@@ -90,17 +90,13 @@ def render(found: Mapping[str, Any], origin: Origin) -> str:
 
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     env = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True)
-    env.filters |= {"percent": percent, "share": tables.share, "duration": tables.duration,
-                    "short": tables.short_name, "bytes": mask_bytes}  # fmt: skip
-    return env.get_template("report.html").render(
-        **found,
-        splits=SPLITS,
-        bundle=_bundle(),
-        light=theme.LIGHT,
-        dark=theme.DARK,
-        theme=theme.THEME,
-        **origin._asdict(),
-    ) + "\n"  # fmt: skip
+    env.filters |= {"percent": percent, "share": tables.share, "duration": tables.duration}
+    env.filters |= {"short": tables.short_name, "bytes": mask_bytes}
+    colours = {"light": theme.LIGHT, "dark": theme.DARK, "theme": theme.THEME}
+    page = env.get_template("report.html").render(
+        **found, **origin._asdict(), **colours, splits=SPLITS, bundle=_bundle()
+    )
+    return f"{page}\n"
 
 
 @functools.cache
@@ -112,12 +108,14 @@ def _bundle() -> str:
 
 
 def _front(
-    alone: Sequence[Group], cells: Mapping[str, Sequence[Group]], papers: Sequence[Point],
+    alone: Sequence[Group],
+    cells: Mapping[str, Sequence[Group]],
+    papers: Sequence[Point],
     colours: Mapping[str, str],
-) -> Spec:  # fmt: skip
+) -> Spec:
     rows = [row for group in alone for row in _point_rows(group)]
-    rows += [point_row(group.point, cell, "level", group.config.get("level", 0))
-             for cell, levels in cells.items() for group in levels]  # fmt: skip
+    for cell, levels in cells.items():
+        rows += [point_row(g.point, cell, "level", g.config.get("level", 0)) for g in levels]
     rows += [point_row(point, point.label, "paper") for point in papers]
     return front(rows, {**colours, **{p.label: PAPER for p in papers}}, y_title="accuracy, %")
 

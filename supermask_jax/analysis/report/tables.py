@@ -15,8 +15,12 @@ from supermask_jax.analysis.runs import Run
 from supermask_jax.analysis.tables import Table
 from supermask_jax.run_files import flat
 
-_OF_SEED = {"test %": "test_accuracy", "val. %": "val_accuracy", "train %": "train_accuracy",
-            "remaining %": "remaining_weights"}  # fmt: skip
+_OF_SEED = {
+    "test %": "test_accuracy",
+    "val. %": "val_accuracy",
+    "train %": "train_accuracy",
+    "remaining %": "remaining_weights",
+}
 
 
 def short_name(layer: str) -> str:
@@ -41,14 +45,14 @@ def seeds_table(group: Group) -> Table:
     """Returns a table of the runs of a group, with means and intervals under it."""
     columns = {
         title: [run.summary.get(name, run.lines[-1].get(name)) for run in group.runs]
-        for title, name in _OF_SEED.items() if not (group.dense and name == "remaining_weights")
-    }  # fmt: skip
+        for title, name in _OF_SEED.items()
+        if not (group.dense and name == "remaining_weights")
+    }
     columns = {title: found for title, found in columns.items() if set(found) != {None}}
-    rows = [
-        (run.seed, *(_mean(values[i : i + 1]) for values in columns.values()), _epochs(run),
-         duration(run.seconds))
-        for i, run in enumerate(group.runs)
-    ]  # fmt: skip
+    rows = []
+    for run, *values in zip(group.runs, *columns.values(), strict=True):
+        means = (_mean([value]) for value in values)
+        rows.append((run.seed, *means, _epochs(run), duration(run.seconds)))
     foot = ("mean", *map(_mean, columns.values()), "", "") if len(rows) > 1 else ()
     caption = f"Seeds of {group.label}"
     if group.sampled:
@@ -81,8 +85,10 @@ def layers_table(masks: Mapping[str, np.ndarray]) -> Table:
         shape, units = " × ".join(map(str, mask.shape)), f" of {mask.shape[-1]:,}"
         rows.append(line(short_name(name), shape, counts, units))
         total += counts
-    head = ("layer", "shape", "weights", "kept", "inverted", "hidden", "remaining",
-            "of them inverted", "dead units")  # fmt: skip
+    head = (
+        *("layer", "shape", "weights", "kept", "inverted", "hidden"),
+        *("remaining", "of them inverted", "dead units"),
+    )
     return Table(head, rows, line("all", "", total, ""))
 
 
@@ -90,11 +96,10 @@ def pairs_table(matrix: np.ndarray, names: Sequence[str], most: int = 8) -> Tabl
     """Returns the pairs of classes that are mistaken for each other most, in either direction."""
     both = matrix + matrix.T
     pairs = sorted(itertools.combinations(range(len(names)), 2), key=lambda pair: -both[pair])
-    rows = [
-        (f"{names[i]} and {names[j]}", both[i, j],
-         f"{matrix[i, j]} true {names[i]}, {matrix[j, i]} true {names[j]}")
-        for i, j in pairs[:most] if both[i, j]
-    ]  # fmt: skip
+    rows = []
+    for i, j in (pair for pair in pairs[:most] if both[pair]):
+        shares = f"{matrix[i, j]} true {names[i]}, {matrix[j, i]} true {names[j]}"
+        rows.append((f"{names[i]} and {names[j]}", both[i, j], shares))
     return Table(("classes", "mistaken", "of these"), rows, caption="Most confused pairs")
 
 
