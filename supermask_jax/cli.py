@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from supermask_jax.commands import process
+from supermask_jax.commands import compilation_cache, process
 from supermask_jax.errors import UserError, unknown_name
 
 # Command -> what it does. Each is the module of its name in `supermask_jax.commands`.
@@ -130,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as around:
         try:
             args = _parse(list(sys.argv[1:] if argv is None else argv) or ["--help"])
+            compilation_cache.turn_on()
             around.enter_context(process.plain_output())
             around.enter_context(process.plain_jax())
             args.run(args)

@@ -54,7 +54,7 @@ ENV = (
     {"versions": {str: (str, None)}, "cpu_count": (int, None), "num_devices?": COUNT}
     | {"git_revision?": (str, None)}
     | _all("backend device command? time? python? platform? generator? dtype?", str)
-    | _all("matmul_precision? convolution?", str)
+    | _all("matmul_precision? convolution? compilation_cache?", str)
 )
 
 # One seed; a level of pruning has the same.

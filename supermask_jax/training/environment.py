@@ -67,8 +67,15 @@ def environment(convolution: str = "") -> dict[str, Any]:
         "matmul_precision": jax.config.jax_default_matmul_precision or "default",
         **({"convolution": convolution} if convolution else {}),
         "cpu_count": os.cpu_count(),
+        "compilation_cache": "on" if compilation_cache() else "off",
         "git_revision": _git_revision(),
     }
+
+
+def compilation_cache() -> str:
+    """Returns the folder that JAX keeps compiled programs in, "" where it keeps none."""
+    kept = jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir
+    return kept or ""
 
 
 def _git_revision() -> str | None:
