@@ -77,12 +77,12 @@ def test_the_digest_is_of_the_config_and_not_of_how_it_was_written():
         (["--grid=epochs=1,0.5"], "0.5"),
         (["--grid=epochs=1,0"], "config.epochs must be at least 1"),
         (["--grid=method.threshold.value=0.01,-1"], "finite and at least 0, got -1"),
-        (["--grid=method.threshold.value=0.01,1e-2"], "are the same run"),
-        (["--grid=steps_per_call=1,2"], "are the same run"),
-        (["--grid=epochs=1", "--grid=epochs=2"], "sets epochs twice"),
-        (["--grid=seed=1,2"], "give them with --seeds"),
-        (["--grid=protocol=validation,paper"], "never on test"),
-        ([THRESHOLDS, "--config.protocol=paper"], "never on test"),
+        (["--grid=method.threshold.value=0.01,1e-2"], "describe the same run"),
+        (["--grid=steps_per_call=1,2"], "describe the same run"),
+        (["--grid=epochs=1", "--grid=epochs=2"], "given twice for epochs"),
+        (["--grid=seed=1,2"], "choose the seeds with --seeds"),
+        (["--grid=protocol=validation,paper"], "must be 'validation'"),
+        ([THRESHOLDS, "--config.protocol=paper"], "must be 'validation'"),
         ([THRESHOLDS, "--seeds=a"], "whole numbers with commas"),
         (["--grid=epochs"], "an entry and its values"),
         (["--grid=epochs,=1:2"], "an entry and its values"),
@@ -172,7 +172,7 @@ def test_a_log_of_another_search_is_refused(no_runs, tmp_path, capsys):
     assert "over another config (epochs: 2 -> 3)" in capsys.readouterr().err
     (tmp_path / "log.json").write_text("{}")
     assert search(THRESHOLDS) == 1
-    assert "is not the log of a search" in capsys.readouterr().err
+    assert "must name the log of a search" in capsys.readouterr().err
 
 
 def test_a_spent_budget_starts_nothing_and_says_what_is_left(no_runs, capsys):
