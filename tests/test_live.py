@@ -45,11 +45,9 @@ class Screen(io.StringIO):
 
 def line(epoch, seed=0, **more):
     """A line of metrics.jsonl."""
-    return {
-        "seed": seed, "epoch": epoch, "step": 20 * epoch, "train_loss": 1 / epoch,
-        "train_accuracy": 0.9, "val_loss": 2 / epoch, "val_accuracy": 0.5 + epoch / 100,
-        "remaining_weights": 0.25, "seconds": 1.0, **more,
-    }  # fmt: skip
+    found = {"seed": seed, "epoch": epoch, "step": 20 * epoch, "seconds": 1.0}
+    found |= {"train_loss": 1 / epoch, "train_accuracy": 0.9, "remaining_weights": 0.25}
+    return found | {"val_loss": 2 / epoch, "val_accuracy": 0.5 + epoch / 100} | more
 
 
 def view(height=24, width=80):
@@ -278,10 +276,9 @@ def test_ctrl_c_in_a_real_terminal_gives_it_back(tmp_path):
     )
     command = [sys.executable, "-c", code, "train"]
     argv = tiny_argv("--config.epochs=20000", f"--workdir={tmp_path / 'run'}")
-    child = subprocess.Popen(
-        [*command, *argv], stdin=terminal_fd, stdout=terminal_fd, stderr=terminal_fd,
-        env=single_threaded() | {"TERM": "xterm-256color"}, start_new_session=True,
-    )  # fmt: skip
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal_fd)
+    env = single_threaded() | {"TERM": "xterm-256color"}
+    child = subprocess.Popen([*command, *argv], env=env, start_new_session=True, **streams)
     os.close(terminal_fd)
     said, end, sent = b"", time.monotonic() + 100, False
     while time.monotonic() < end:

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from ticket_helpers import FCN, SMALL, entropy_bound, random_ticket, same
+from ticket_helpers import FCN, SMALL, random_ticket, same
 
 from supermask_jax import tickets
 from supermask_jax.errors import UserError
+from supermask_jax.tickets.comparison import entropy_bound
 from supermask_jax.tickets.file import decode_ticket, encode_ticket
 from supermask_jax.tickets.ticket import without_values
 
@@ -46,8 +47,8 @@ def test_the_size_is_near_the_entropy_bound(density):
 
 
 def test_conv2_at_the_density_of_the_paper():
-    shapes = {"conv1": (3, 3, 3, 64), "conv2": (3, 3, 64, 64), "dense1": (16384, 256),
-              "dense2": (256, 256), "dense3": (256, 10)}  # fmt: skip
+    shapes = {"conv1": (3, 3, 3, 64), "conv2": (3, 3, 64, 64)}
+    shapes |= {"dense1": (16384, 256), "dense2": (256, 256), "dense3": (256, 10)}
     content, saved = encode_ticket(random_ticket(shapes, 0.006, image_shape=(32, 32, 3)))
     assert len(content) <= 1.03 * entropy_bound(saved) + DESCRIPTION
     assert same(decode_ticket(content), saved)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import ROOT
-from ticket_helpers import SMALL, SMALL_CONV, random_ticket
+from ticket_helpers import SMALL, SMALL_CONV, norm_stats, random_ticket
 
 from supermask_jax import models, tickets
 from supermask_jax.data import DATASETS
@@ -35,28 +35,15 @@ def flax_logits(ticket, images=IMAGES):
     return np.asarray(model.apply(variables, standardize(jnp.asarray(images))))
 
 
-def norm_stats(shapes, seed=3):
-    rng = np.random.default_rng(seed)
-    names = [f"{name}_norm" for name in shapes][:-1]
-    widths = [shape[-1] for shape in shapes.values()]
-    return {
-        name: {"bn": {"mean": rng.normal(size=w).astype("f4"),
-                      "var": rng.uniform(0.5, 2, w).astype("f4")}}
-        for name, w in zip(names, widths, strict=False)
-    }  # fmt: skip
-
-
 @pytest.mark.parametrize("route", ["auto", "sparse", "dense"])
 @pytest.mark.parametrize("activation", ["elu", "elu_1.673", "relu", "binary"])
 @pytest.mark.parametrize("norm", ["none", "all"])
 @pytest.mark.parametrize("shapes", [SMALL, SMALL_CONV], ids=["fcn", "conv"])
 def test_logits_equal_those_of_flax(shapes, norm, activation, route):
-    ticket = random_ticket(
-        shapes, 0.12, levels=0,
-        batch_stats=norm_stats(shapes) if norm == "all" else None,
-        model={"name": "conv2" if shapes is SMALL_CONV else "fcn", "activation": activation,
-               "norm": norm},
-    )  # fmt: skip
+    model = {"name": "conv2" if shapes is SMALL_CONV else "fcn", "activation": activation}
+    stats = norm_stats(shapes) if norm == "all" else None
+    model["norm"] = norm
+    ticket = random_ticket(shapes, 0.12, levels=0, batch_stats=stats, model=model)
     expected = flax_logits(ticket)
     for drop_dead in (True, False):
         found = Network(ticket, route=route, drop_dead=drop_dead)(IMAGES)
@@ -172,10 +159,7 @@ def test_a_unit_whose_constant_is_not_zero_stays():
         ({"image_shape": (9, 8, 1)}, "its input has 72 features"),
         ({"num_classes": 11}, "10 outputs, but there are 11 classes"),
         ({"preprocessing": {"name": "whiten"}}, "unknown preprocessing 'whiten'"),
-        (
-            {"params": {"head/scale": np.ones(3, np.float32)}},
-            "'head/scale', which model 'fcn' does not have",
-        ),
+        ({"params": {"head/scale": np.ones(3, "f4")}}, "'head/scale', which model 'fcn' does not"),
     ],
 )
 def test_what_does_not_run_is_one_line(change, said):
