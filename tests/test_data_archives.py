@@ -102,18 +102,13 @@ def test_every_layout_gives_the_same_arrays(tmp_path, folder, put):
     assert load(name).source == "cache"
 
 
-@pytest.mark.parametrize("protocol", range(2, 5))
-@pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
+@pytest.mark.parametrize("module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
 @pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray])
-def test_pickles_of_python_3(tmp_path, protocol, module, layout):
+def test_pickles_of_python_3(tmp_path, module, layout):
     def write(images, labels):
         stored = entries("cifar100", images, labels)
-        stored["data"] = layout(stored["data"])
-        raw = python3_pickle(stored, protocol)
-        if protocol < 4:  # With a length before it, from protocol 4 on.
-            raw = raw.replace(b"numpy._core.multiarray", module.encode())
-            assert module.encode() in raw
-        return raw
+        raw = python3_pickle(stored | {"data": layout(stored["data"])})
+        return raw.replace(b"numpy._core.multiarray", module)
 
     extract(tmp_path, "cifar-100-python", cifar100_files(write))
     assert_same(read("archive", "cifar100", tmp_path), "cifar100", "archive")
@@ -231,10 +226,3 @@ def test_a_tarball_without_the_files_and_none_at_all(tmp_path):
     extract(tmp_path, "cifar-100-python", {"meta": b""})
     with pytest.raises(SourceError, match="cannot read .*cifar-100-python/train"):
         read("archive", "cifar100", tmp_path)
-
-
-def test_the_digest_of_cifar10_is_checked_for_archives_too(monkeypatch, tmp_path):
-    monkeypatch.setitem(DATASETS, "cifar10", DATASETS["cifar10"]._replace(digest="0" * 64))
-    extract(tmp_path, "cifar-10-batches-bin", FILES["cifar-10-batches-bin"]())
-    with pytest.raises(SourceCorrupt, match="not the expected 000"):
-        read("archive", "cifar10", tmp_path)

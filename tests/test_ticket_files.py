@@ -168,27 +168,27 @@ def test_one_network_has_one_digest():
 def test_what_cannot_be_a_ticket():
     mask = {"dense1": {"kernel": np.ones((4, 5))}}
     model = {"model": {"name": "fcn"}, "num_classes": 5, "image_shape": (2, 2, 1)}
-    with pytest.raises(UserError, match=r"of shape \(4, 5\) has no array"):
-        tickets.from_run({"dense1": {"kernel": np.ones((5, 4))}}, mask, **model)
-    with pytest.raises(UserError, match="'dense1/bias' is int32"):
-        params = {"dense1": {"kernel": np.ones((4, 5), "f4"), "bias": np.ones(5, np.int32)}}
-        tickets.from_run(params, mask, **model)
-    broken = np.ones((4, 5), "f4")
+    kernel, broken = np.ones((4, 5), "f4"), np.ones((4, 5), "f4")
     broken[1, 2] = np.nan
-    ticket = tickets.from_run({"dense1": {"kernel": broken}}, mask, **model)
-    with pytest.raises(UserError, match="not finite"):
-        encode_ticket(ticket)
-    with pytest.raises(UserError, match="not finite"):
-        encode_ticket(random_ticket(levels=0, free={"a": {"b": np.full(2, np.inf, "f4")}}))
-    with pytest.raises(UserError, match="no plain JSON|not plain JSON"):
-        encode_ticket(random_ticket(config={"f": len}))
-    with pytest.raises(UserError, match="unknown dtype of values 'int8'"):
-        encode_ticket(random_ticket(), values="int8")
     huge = random_ticket(levels=0)
     name, layer = next(iter(huge.layers.items()))
     huge = huge._replace(layers={name: layer._replace(values=layer.values * np.float32(1e6))})
-    with pytest.raises(UserError, match="not finite"):
-        encode_ticket(huge, values="float16")
+
+    def made(**leaves):
+        return encode_ticket(tickets.from_run({"dense1": leaves}, mask, **model))
+
+    cases = [
+        (r"of shape \(4, 5\) has no array", lambda: made(kernel=kernel.T)),
+        ("'dense1/bias' is int32", lambda: made(kernel=kernel, bias=np.ones(5, np.int32))),
+        ("not finite", lambda: made(kernel=broken)),
+        ("not finite", lambda: made(kernel=kernel, bias=np.full(5, np.inf, "f4"))),
+        ("not finite", lambda: encode_ticket(huge, values="float16")),
+        ("not plain JSON", lambda: encode_ticket(random_ticket(config={"f": len}))),
+        ("unknown dtype of values", lambda: encode_ticket(random_ticket(), values="int8")),
+    ]
+    for message, call in cases:
+        with pytest.raises(UserError, match=message):
+            call()
 
 
 def test_files_that_cannot_be_read_or_written(tmp_path):
