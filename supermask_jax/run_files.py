@@ -309,14 +309,15 @@ def read_masks(path: Path) -> dict[str, np.ndarray]:
     return masks
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested entries as {"method.name": ...}."""
+def flat(tree: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
+    """Returns nested entries as {"method.name": ...}, in their order."""
     found: dict[str, Any] = {}
-    for key, value in config.items():
+    for key, value in tree.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
+            inner = flat(value, separator)
+            found |= {f"{key}{separator}{name}": leaf for name, leaf in inner.items()}
         else:
-            found[prefix + key] = value
+            found[key] = value
     return found
 
 

@@ -20,11 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_FLAGS = (
-    "headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
-    "disable-background-networking", "disable-component-update", "disable-sync",
-    "disable-dev-shm-usage", "hide-scrollbars",
-)  # fmt: skip
+_DISABLED = ("gpu", "quic", "background-networking", "component-update", "sync", "dev-shm-usage")
+_FLAGS = ("headless=new", "no-sandbox", "no-first-run", "hide-scrollbars")
+_FLAGS += tuple(f"disable-{name}" for name in _DISABLED)
 
 
 def missing() -> str | None:
@@ -93,10 +91,14 @@ class Browser:
             if message["method"] == "Network.requestWillBeSent"
         ]
 
+    def size(self, width: int, height: int) -> None:
+        """Sets the size of the window in CSS pixels."""
+        options = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.tell("Emulation.setDeviceMetricsOverride", **options)
+
     def look(self, width: int, *, dark: bool = False, media: str = "") -> None:
         """Sets the width of the window in CSS pixels, the colour scheme, and the medium."""
-        self.tell("Emulation.setDeviceMetricsOverride", width=width, height=900,
-                  deviceScaleFactor=1, mobile=width < 600)  # fmt: skip
+        self.size(width, 900)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.tell("Emulation.setEmulatedMedia", media=media, features=[scheme])
 
@@ -117,10 +119,9 @@ def started(profile: Path) -> Iterator[Browser]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    driver = subprocess.Popen(
-        ["chromedriver", f"--port={port}"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = ["chromedriver", f"--port={port}"]
+    driver = subprocess.Popen(command, **quiet, start_new_session=True)
     try:
         _wait(port)
         browser = Browser(port, profile)

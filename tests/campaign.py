@@ -22,18 +22,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-FLAGS = [
-    "--config=quickstart", "--config.epochs=2", "--config.data.subset=100",
-    "--config.model.width=0.05", "--config.batch_size=45", "--config.checkpoints_to_keep=2",
-]  # fmt: skip
+_ENTRIES = "epochs=2 data.subset=100 model.width=0.05 batch_size=45 checkpoints_to_keep=2"
+FLAGS = ["--config=quickstart", *(f"--config.{entry}" for entry in _ENTRIES.split())]
 SET = [*FLAGS, "--config.num_seeds=2", "--config.seeds_per_program=1"]
 
 
 def settings() -> None:
     """Makes runs of this process stable bit for bit, and their programs quick to compile."""
     flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    os.environ |= {"XLA_FLAGS": flags, "JAX_NUM_CPU_DEVICES": "1",
-                   "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # fmt: skip
+    os.environ |= {"XLA_FLAGS": flags, "JAX_NUM_CPU_DEVICES": "1"}
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp())
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     from absl import logging
@@ -62,8 +60,8 @@ def interruptions(root: Path, count: int, seed: int = 0) -> Iterator[tuple[str, 
     total = {name: operations(config, root / name) for name, config in kinds.items()}
     wanted = {name: left_by(root / name) for name in kinds}
     rng = random.Random(seed)
-    places = [(name, at, torn) for name in kinds for at in range(1, total[name] + 1)
-              for torn in (False, True)]  # fmt: skip
+    every = [(name, at) for name in kinds for at in range(1, total[name] + 1)]
+    places = [(*place, torn) for place in every for torn in (False, True)]
     rng.shuffle(places)
     folder = root / "interrupted"
     for number, (name, at, torn) in enumerate(itertools.islice(itertools.cycle(places), count)):
@@ -89,8 +87,8 @@ def cases(root: Path) -> list[Any]:
     from interruptions import interrupt, operations
 
     found = []
-    for name, flags, share in (("run", FLAGS, 1), ("part", FLAGS, 0.72), ("set", SET, 1),
-                               ("part of a set", SET, 0.7)):  # fmt: skip
+    whole = [("run", FLAGS, 1), ("set", SET, 1)]
+    for name, flags, share in [*whole, ("part", FLAGS, 0.72), ("part of a set", SET, 0.7)]:
         folder, config = root / "cases" / name, _config(flags)
         count = operations(config, folder)
         if share < 1:

@@ -159,8 +159,8 @@ class Case:
 
     def files(self) -> list[Path]:
         """The files of the folder, those of the run first and those of checkpoints last."""
-        found = [path.relative_to(self.folder) for path in self.folder.rglob("*")
-                 if path.is_file() and path.name != ".lock"]  # fmt: skip
+        there = (path for path in self.folder.rglob("*") if path.is_file())
+        found = [path.relative_to(self.folder) for path in there if path.name != ".lock"]
         return sorted(found, key=lambda path: (len(path.parts), path))
 
     def try_one(self, command: str, file: Path | None, way: str, seed: int) -> tuple[str, Said]:

@@ -25,48 +25,46 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 METHODS = ("signed_topk", "bernoulli", "edge_popup", "biprop", "multicoat", "dense")
-SMALL = (
-    "--config.epochs=2",
-    "--config.data.name=digits",
-    "--config.model.width=0.1",
-    "--config.data.augment=none",
-    "--config.data.preprocess=standardize",
+
+
+def flags(entries: str) -> tuple[str, ...]:
+    """Returns the flags of ``key=value`` words."""
+    return tuple(f"--config.{entry}" for entry in entries.split())
+
+
+SMALL = flags(
+    "epochs=2 data.name=digits model.width=0.1 data.augment=none data.preprocess=standardize"
 )
-QUICK = ("quickstart", "--config.epochs=3", "--config.model.width=0.1")
-CONV = ("conv2:published", *SMALL, "--config.epochs=1", "--config.data.subset=512")
-RESNET = ("resnet20:published", *SMALL, "--config.epochs=1", "--config.data.subset=256",
-          "--config.batch_size=64", "--config.model.norm=all",
-          "--config.model.norm_affine=True")  # fmt: skip
+QUICK = ("quickstart", *flags("epochs=3 model.width=0.1"))
+CONV = ("conv2:published", *SMALL, *flags("epochs=1 data.subset=512"))
+NORM = flags("epochs=1 data.subset=256 batch_size=64 model.norm=all model.norm_affine=True")
+RESNET = ("resnet20:published", *SMALL, *NORM)
+PAIR = (*QUICK, *flags("num_seeds=2 seeds_per_program=2"))
 
 # {name: (devices, config, *flags)}
 CASES: dict[str, tuple[Any, ...]] = {
     "signed": (1, *QUICK),
-    "signed-3-seeds": (1, *QUICK, "--config.num_seeds=3"),
-    "signed-2-devices": (2, *QUICK, "--config.mesh.data=2"),
-    "signed-8-devices": (8, *QUICK, "--config.mesh.data=8"),
-    "signed-2x2-devices": (8, *QUICK, "--config.num_seeds=2", "--config.mesh.seed=2",
-                           "--config.mesh.data=2"),
-    "signed-unrolled": (1, *QUICK, "--config.num_seeds=2", "--config.seeds_per_program=2",
-                        "--config.seed_loop=unroll"),
-    "signed-vmap": (1, *QUICK, "--config.num_seeds=2", "--config.seeds_per_program=2",
-                    "--config.seed_loop=vmap"),
-    "signed-density": (1, *QUICK, "--config.method.density=0.05"),
-    "signed-paper": (1, *QUICK, "--config.protocol=paper"),
-    "microbatches": (1, *QUICK, "--config.microbatches=4"),
-    "bfloat16": (1, *QUICK, "--config.compute_dtype=bfloat16"),
+    "signed-3-seeds": (1, *QUICK, *flags("num_seeds=3")),
+    "signed-2-devices": (2, *QUICK, *flags("mesh.data=2")),
+    "signed-8-devices": (8, *QUICK, *flags("mesh.data=8")),
+    "signed-2x2-devices": (8, *QUICK, *flags("num_seeds=2 mesh.seed=2 mesh.data=2")),
+    "signed-unrolled": (1, *PAIR, *flags("seed_loop=unroll")),
+    "signed-vmap": (1, *PAIR, *flags("seed_loop=vmap")),
+    "signed-density": (1, *QUICK, *flags("method.density=0.05")),
+    "signed-paper": (1, *QUICK, *flags("protocol=paper")),
+    "microbatches": (1, *QUICK, *flags("microbatches=4")),
+    "bfloat16": (1, *QUICK, *flags("compute_dtype=bfloat16")),
     "conv": (1, *CONV),
-    "conv-products": (1, *CONV, "--config.convolution=products"),
-    "conv-microbatches": (1, *CONV, "--config.microbatches=2"),
+    "conv-products": (1, *CONV, *flags("convolution=products")),
+    "conv-microbatches": (1, *CONV, *flags("microbatches=2")),
     "norm": (1, *RESNET),
-    "norm-microbatches": (1, *RESNET, "--config.microbatches=2"),
+    "norm-microbatches": (1, *RESNET, *flags("microbatches=2")),
     **{name: (1, f"{name}:fcn", *SMALL) for name in METHODS},
-    "bernoulli-3-seeds": (1, "bernoulli:fcn", *SMALL, "--config.num_seeds=3"),
+    "bernoulli-3-seeds": (1, "bernoulli:fcn", *SMALL, *flags("num_seeds=3")),
     **{f"stopped-{calls}": (1, *QUICK) for calls in (1, 2)},
-}  # fmt: skip
-LOTTERY = ("lottery_fcn", *SMALL, "--config.epochs=2", "--config.lottery.levels=3",
-           "--config.lottery.rewind_steps=5",
-           "--config.lottery.criterion=large_final,random",
-           "--config.lottery.mask1=rewind,reinit")  # fmt: skip
+}
+GRID = "lottery.rewind_steps=5 lottery.criterion=large_final,random lottery.mask1=rewind,reinit"
+LOTTERY = ("lottery_fcn", *SMALL, *flags(f"epochs=2 lottery.levels=3 {GRID}"))
 
 
 def _environment(devices: int) -> dict[str, str]:
@@ -127,13 +125,9 @@ def _stop(process: subprocess.Popen[str], folder: Path, epochs: int) -> None:
 
 def _run(name: str, folder: Path) -> dict[str, Any]:
     devices, config, *flags = CASES[name]
-    command = [sys.executable, str(ROOT / "experiments" / "main.py"), f"--config={config}",
-               "--plain", f"--workdir={folder}", *flags]  # fmt: skip
-    options: dict[str, Any] = {
-        "env": _environment(devices),
-        "stdout": subprocess.PIPE,
-        "text": True,
-    }
+    command = [sys.executable, str(ROOT / "experiments" / "main.py"), f"--config={config}"]
+    command += ["--plain", f"--workdir={folder}", *flags]
+    options = {"env": _environment(devices), "stdout": subprocess.PIPE, "text": True}
     if name.startswith("stopped-"):
         _stop(subprocess.Popen(command, **options), folder, int(name.partition("-")[2]))
     subprocess.run(command, check=True, **options)
@@ -142,8 +136,8 @@ def _run(name: str, folder: Path) -> dict[str, Any]:
 
 def _run_lottery(folder: Path) -> dict[str, Any]:
     config, *flags = LOTTERY
-    command = [sys.executable, str(ROOT / "experiments" / "lottery.py"), f"--config={config}",
-               f"--workdir={folder}", *flags]  # fmt: skip
+    command = [sys.executable, str(ROOT / "experiments" / "lottery.py"), f"--config={config}"]
+    command += [f"--workdir={folder}", *flags]
     subprocess.run(command, check=True, env=_environment(1), stdout=subprocess.PIPE)
     return {
         str(path.parent.relative_to(folder)): digests(path.parent)

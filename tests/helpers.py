@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from supermask_jax import experiment
+from supermask_jax import cli, experiment
 from supermask_jax.config import default_config
 from supermask_jax.training import distributed, loop
 from supermask_jax.training.workdir import Workdir
@@ -67,10 +67,28 @@ def tiny_argv(*more: str) -> list[str]:
 
 def run_main(*argv: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
     """Runs `experiments/main.py` as a process of its own."""
-    return subprocess.run(
-        main_command(*argv),
-        capture_output=True, text=True, timeout=120, env=single_threaded(), **kwargs,
-    )  # fmt: skip
+    return run_command(main_command(*argv), **kwargs)
+
+
+def run_command(command: list[str], **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    """Runs a command in `single_threaded`, and returns what it said."""
+    options = {"capture_output": True, "text": True, "timeout": 120, "env": single_threaded()}
+    return subprocess.run(command, **options | kwargs)
+
+
+def start_command(command: list[str], **environment: str) -> subprocess.Popen[str]:
+    """Starts a command in `single_threaded` and further variables, with pipes to read from."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=single_threaded() | environment, **pipes)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Gives a command that must fail with one line; returns it."""
+    assert cli.main(list(argv)) == 1
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert line.startswith("error: ") and out == ""
+    return line
 
 
 def single_threaded() -> dict[str, str]:

@@ -34,14 +34,8 @@ def multiset(values):
 
 
 def test_names():
-    assert list(MASK1_ACTIONS) == [
-        "rewind",
-        "reinit",
-        "reinit_permuted",
-        "reshuffle",
-        *SIGNED,
-        "random_signed_constant",
-    ]
+    plain = ["rewind", "reinit", "reinit_permuted", "reshuffle"]
+    assert list(MASK1_ACTIONS) == [*plain, *SIGNED, "random_signed_constant"]
     zhou = ["zero", "frozen_at_init", "variant_1", "variant_2", "reverse", "reshuffled"]
     assert list(MASK0_ACTIONS) == zhou
     for table in (MASK1_ACTIONS, MASK0_ACTIONS):
@@ -62,28 +56,19 @@ def test_rewind_and_reinit(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", ["reinit_permuted", "reshuffle"])
-def test_permutations_keep_the_multiset(name, seed):
+@pytest.mark.parametrize("among_kept", [False, True])
+@pytest.mark.parametrize("signed", [False, True])
+def test_permutations_keep_the_values_and_signed_ones_every_sign(signed, among_kept, seed):
     initial, _, mask, _ = layer(seed)
-    values = act(name, initial, mask)
-    assert multiset(values) == multiset(initial)
-    kept_stay_among_themselves = multiset(values[mask == 1]) == multiset(initial[mask == 1])
-    assert kept_stay_among_themselves == (name == "reshuffle")
-    assert np.array_equal(values[mask == 0], initial[mask == 0]) == (name == "reshuffle")
-    assert np.mean(values[mask == 1] == initial[mask == 1]) < 0.6
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", ["signed_reinit_permuted", "signed_reshuffle"])
-def test_signed_permutations_keep_magnitudes_and_every_sign(name, seed):
-    initial, _, mask, _ = layer(seed)
-    values = act(name, initial, mask)
-    np.testing.assert_array_equal(np.sign(values), np.sign(initial))
-    assert multiset(np.abs(values)) == multiset(np.abs(initial))
-    local = multiset(np.abs(values[mask == 1])) == multiset(np.abs(initial[mask == 1]))
-    assert local == (name == "signed_reshuffle")
-    assert np.array_equal(values[mask == 0], initial[mask == 0]) == (name == "signed_reshuffle")
-    assert np.mean(values[mask == 1] == initial[mask == 1]) < 0.6
+    name = "signed_" * signed + ("reshuffle" if among_kept else "reinit_permuted")
+    values, kept = act(name, initial, mask), mask == 1
+    if signed:
+        np.testing.assert_array_equal(np.sign(values), np.sign(initial))
+    of = np.abs if signed else np.asarray
+    assert multiset(of(values)) == multiset(of(initial))
+    assert (multiset(of(values[kept])) == multiset(of(initial[kept]))) == among_kept
+    assert np.array_equal(values[~kept], initial[~kept]) == among_kept
+    assert np.mean(values[kept] == initial[kept]) < 0.6
 
 
 @pytest.mark.parametrize("name", ["reinit_permuted", "signed_reinit_permuted", "reshuffle"])
@@ -227,10 +212,7 @@ def test_errors_are_one_clear_line():
         ("did you mean 'rewind'", lambda: MASK1_ACTIONS["rewnd"]),
         ("did you mean 'variant_1'", lambda: MASK0_ACTIONS["variant1"]),
         ("none yet: train first", lambda: MASK0_ACTIONS["variant_1"](ones, None, ones)),
-        (
-            "'reshuffled' needs rng=",
-            lambda: MASK0_ACTIONS["reshuffled"](ones, ones, ones),
-        ),
+        ("'reshuffled' needs rng=", lambda: MASK0_ACTIONS["reshuffled"](ones, ones, ones)),
         ("trained weights have", lambda: MASK0_ACTIONS["reverse"](ones, np.ones(2), ones)),
         ("starting values", lambda: MASK0_ACTIONS["zero"](ones, None, ones, start=np.ones(2))),
     ]

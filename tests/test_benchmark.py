@@ -97,8 +97,9 @@ def test_steps_go_on_in_the_next_epoch(monkeypatch):
 
     job = SimpleNamespace(
         plan=SimpleNamespace(steps_per_epoch=11, steps_per_call=11),
-        start=lambda: (0, 0), order=lambda: lambda epoch: 0,
-    )  # fmt: skip
+        start=lambda: (0, 0),
+        order=lambda: lambda epoch: 0,
+    )
     monkeypatch.setattr("timing.make_train_steps", lambda job: run)
     steps = Steps(job, None)
     for count in (1, 11, 3):

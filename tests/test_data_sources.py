@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_helpers import assert_same, keep_apart, make_split, make_splits, read
 from PIL import Image
 
-from supermask_jax.data import DATASETS, Split, load
-from supermask_jax.data.sources import READERS, Folders, _npm_pack
-from supermask_jax.data.specs import SourceCorrupt, SourceError, Spec, verified
+from supermask_jax.data import DATASETS, load
+from supermask_jax.data.sources import _npm_pack
+from supermask_jax.data.specs import SourceCorrupt, SourceError, Spec
 from supermask_jax.errors import UserError
 
 SHAPES = {"mnist": (3, 4, 1), "cifar10": (4, 3, 3)}
@@ -22,35 +23,10 @@ BATCHES = [f"data_batch_{i}.png" for i in range(1, 6)]
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
-    """Small data sets, and no look at the folders and the network of whoever runs the tests."""
+    """Small data sets."""
     for name, shape in SHAPES.items():
         monkeypatch.setitem(DATASETS, name, Spec(shape, 20, 10, 10, DATASETS[name].sources))
-    monkeypatch.setenv("SUPERMASK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("started a process"))
-
-
-def make_split(name, size, seed):
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (size, *SHAPES[name]), dtype=np.uint8)
-    return Split(images, rng.integers(0, 10, size))
-
-
-def make_splits(name):
-    return make_split(name, 20, 0), make_split(name, 10, 1)
-
-
-def assert_same(dataset, name, source):
-    expected = verified(name, source, *make_splits(name))
-    assert dataset.source == source and dataset.digest == expected.digest
-    arrays = zip(dataset.train + dataset.test, expected.train + expected.test, strict=True)
-    for found, wanted in arrays:
-        assert found.dtype == wanted.dtype
-        np.testing.assert_array_equal(found, wanted)
-
-
-def read(source, name, tmp_path):
-    return READERS[source](name, Folders(str(tmp_path / "tfds"), str(tmp_path / "cache")))
+    keep_apart(monkeypatch, tmp_path)
 
 
 def idx(array):

@@ -3,56 +3,30 @@
 import importlib.util
 import io
 import json
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from data_helpers import assert_same, keep_apart, make_splits, read
 from PIL import Image
 
-from supermask_jax.data import DATASETS, Split, load
+from supermask_jax.data import DATASETS, load
 from supermask_jax.data.formats import read_tfrecord
-from supermask_jax.data.sources import READERS, Folders
-from supermask_jax.data.specs import SourceCorrupt, SourceError, Spec, verified
+from supermask_jax.data.specs import SourceCorrupt, SourceError, Spec
 
 PREPARED = Path(__file__).parents[2] / "shared" / "tensorflow_datasets"
 SHAPES = {"mnist": (3, 4, 1), "cifar10": (4, 3, 3), "cifar100": (4, 3, 3)}
-CLASSES = {"mnist": 10, "cifar10": 10, "cifar100": 100}
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
-    """Small data sets, and no look at the folders and the network of whoever runs the tests."""
+    """Small data sets."""
     for name, shape in SHAPES.items():
-        spec = Spec(shape, 20, 10, CLASSES[name], DATASETS[name].sources)
+        known = DATASETS[name]
+        spec = Spec(shape, 20, 10, known.num_classes, known.sources)
         monkeypatch.setitem(DATASETS, name, spec)
-    monkeypatch.setenv("SUPERMASK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("started a process"))
-
-
-def make_split(name, size, seed):
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (size, *SHAPES[name]), dtype=np.uint8)
-    return Split(images, rng.integers(0, CLASSES[name], size))
-
-
-def make_splits(name):
-    return make_split(name, 20, 0), make_split(name, 10, 1)
-
-
-def assert_same(dataset, name, source):
-    expected = verified(name, source, *make_splits(name))
-    assert dataset.source == source and dataset.digest == expected.digest
-    arrays = zip(dataset.train + dataset.test, expected.train + expected.test, strict=True)
-    for found, wanted in arrays:
-        assert found.dtype == wanted.dtype
-        np.testing.assert_array_equal(found, wanted)
-
-
-def read(source, name, tmp_path):
-    return READERS[source](name, Folders(str(tmp_path / "tfds"), str(tmp_path / "cache")))
+    keep_apart(monkeypatch, tmp_path)
 
 
 def write_array_record(path, records):
@@ -107,41 +81,29 @@ def prepare_tfds(data_dir, name, splits, version="3.0.1", file_format="array_rec
             features = tf_feature_pb2.Features(feature=feature)
             records.append(tf_example_pb2.Example(features=features).SerializeToString())
         WRITERS[file_format](folder / f"{name}-{part}.{file_format}-00000-of-00001", records)
-    (folder / "dataset_info.json").write_text(
-        json.dumps(
-            {
-                "name": name,
-                "version": version,
-                "fileFormat": file_format,
-                "moduleName": "somewhere",
-                "splits": [
-                    {
-                        "name": part,
-                        "shardLengths": [str(len(split.labels))],
-                        "numBytes": "1",
-                        "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-                    }
-                    for part, split in zip(("train", "test"), splits, strict=True)
-                ],
-            }
-        )
-    )
+    shards = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+    parts = [
+        {"name": part, "shardLengths": [str(len(split.labels))], "numBytes": "1"}
+        for part, split in zip(("train", "test"), splits, strict=True)
+    ]
+    info = {"name": name, "version": version, "fileFormat": file_format, "moduleName": "somewhere"}
+    info["splits"] = [part | {"filepathTemplate": shards} for part in parts]
+    (folder / "dataset_info.json").write_text(json.dumps(info))
     package = "tensorflow_datasets.core.features."
     dimensions = [str(size) for size in splits[0].images.shape[1:]]
     image = {"dtype": "uint8", "shape": {"dimensions": dimensions}}
-    kinds = {
-        "image": {"pythonClassName": package + "image_feature.Image", "image": image},
-        "label": {
-            "pythonClassName": package + "class_label_feature.ClassLabel",
-            "classLabel": {"numClasses": str(CLASSES[name])},
-        },
-    }
+
+    def kind(path, **options):
+        return {"pythonClassName": package + path, **options}
+
+    def label(count):
+        return kind("class_label_feature.ClassLabel", classLabel={"numClasses": str(count)})
+
+    kinds = {"image": kind("image_feature.Image", image=image)}
+    kinds["label"] = label(DATASETS[name].num_classes)
     if name == "cifar100":
-        kinds["coarse_label"] = kinds["label"] | {"classLabel": {"numClasses": "20"}}
-    tree = {
-        "pythonClassName": package + "features_dict.FeaturesDict",
-        "featuresDict": {"features": kinds},
-    }
+        kinds["coarse_label"] = label(20)
+    tree = kind("features_dict.FeaturesDict", featuresDict={"features": kinds})
     (folder / "features.json").write_text(json.dumps(tree))
     return folder
 
@@ -149,17 +111,17 @@ def prepare_tfds(data_dir, name, splits, version="3.0.1", file_format="array_rec
 @pytest.mark.parametrize("name", SHAPES)
 def test_tfds_reads_the_newest_version(tmp_path, name):
     train, test = make_splits(name)
-    prepare_tfds(tmp_path / "tfds", name, (test, train), version="3.9.0")
-    prepare_tfds(tmp_path / "tfds", name, (train, test), version="3.10.0")
-    (tmp_path / "tfds" / name / "4.0.0.incompleteABC").mkdir()
+    prepare_tfds(tmp_path / "data", name, (test, train), version="3.9.0")
+    prepare_tfds(tmp_path / "data", name, (train, test), version="3.10.0")
+    (tmp_path / "data" / name / "4.0.0.incompleteABC").mkdir()
     assert_same(load(name, sources=("tfds",)), name, "tfds")
-    (tmp_path / "tfds").rename(tmp_path / "elsewhere")
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
     assert_same(load(name, data_dir=str(tmp_path / "elsewhere"), sources=("tfds",)), name, "tfds")
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "tfrecord"])
 def test_tfds_reads_other_formats(tmp_path, file_format):
-    prepare_tfds(tmp_path / "tfds", "mnist", make_splits("mnist"), file_format=file_format)
+    prepare_tfds(tmp_path / "data", "mnist", make_splits("mnist"), file_format=file_format)
     assert_same(read("tfds", "mnist", tmp_path), "mnist", "tfds")
 
 
@@ -175,7 +137,7 @@ def test_a_tfrecord_file_that_is_cut_short(tmp_path):
 
 @pytest.mark.parametrize("file_format", ["array_record", "parquet", "tfrecord"])
 def test_tfds_corruption_names_the_folder(tmp_path, file_format):
-    folder = prepare_tfds(tmp_path / "tfds", "mnist", make_splits("mnist"), "3.0.1", file_format)
+    folder = prepare_tfds(tmp_path / "data", "mnist", make_splits("mnist"), "3.0.1", file_format)
     shard = folder / f"mnist-test.{file_format}-00000-of-00001"
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
@@ -190,7 +152,7 @@ def test_tfds_corruption_names_the_folder(tmp_path, file_format):
 def test_tfds_that_cannot_serve(tmp_path):
     with pytest.raises(SourceError, match="no prepared mnist in .*TFDS_DATA_DIR"):
         read("tfds", "mnist", tmp_path)
-    prepare_tfds(tmp_path / "tfds", "mnist", make_splits("mnist"), file_format="riegeli")
+    prepare_tfds(tmp_path / "data", "mnist", make_splits("mnist"), file_format="riegeli")
     with pytest.raises(SourceError, match="riegeli files, which need TensorFlow") as caught:
         read("tfds", "mnist", tmp_path)
     assert not isinstance(caught.value, SourceCorrupt)

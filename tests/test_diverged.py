@@ -111,10 +111,13 @@ def assert_6_is_out(path, summary, whole, without_6, *, step):
     assert summary["test_accuracy"]["n"] == 2 and summary["num_seeds"] == 3
 
 
-@pytest.mark.parametrize("entries", [
-    {"seeds_per_program": 3, "steps_per_call": 1},  # together, step by step
-    {"seeds_per_program": 1, "steps_per_call": 4},  # each alone
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"seeds_per_program": 3, "steps_per_call": 1},  # together, step by step
+        {"seeds_per_program": 1, "steps_per_call": 4},  # each alone
+    ],
+)
 def test_the_set_goes_on_without_it(whole, without_6, tmp_path, monkeypatch, caplog, entries):
     poison(monkeypatch, 6, step=STEPS + 5)
     monkeypatch.setattr("logging.Logger.propagate", True, raising=False)

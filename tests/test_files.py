@@ -73,8 +73,9 @@ def test_a_killed_owner_keeps_nobody_out(kind, tmp_path):
     if kind == "flock":
         (tmp_path / ".lock").touch()  # What a kill leaves: the file, and nobody who holds it.
     else:
-        gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
-                              capture_output=True, text=True)  # fmt: skip
+        gone = subprocess.run(
+            [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
+        )
         text = f"{gone.stdout.strip()} {files._machine()} {'1' * 32}"
         (tmp_path / ".lock.owner").write_text(text)
     with files.locked(tmp_path, folder=True):

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 from chart_helpers import rows_of
-from helpers import ROOT
+from helpers import ROOT, refused
 
 from supermask_jax import cli
 from supermask_jax.analysis import front
@@ -31,17 +31,17 @@ def point(label, remaining, accuracy, half=math.nan):
 
 
 def result(name, remaining, accuracy, dense=False, paper=None):
-    found = point(name, remaining, accuracy, 0.002)
-    return {
+    place = point(name, remaining, accuracy, 0.002)
+    run = {"seed": 0, "test_accuracy": accuracy, "remaining_weights": remaining}
+    found = {
         "row": name,
-        "remaining_weights": found.remaining._asdict(),
-        "accuracy": found.accuracy._asdict(),
+        "remaining_weights": place.remaining._asdict(),
+        "accuracy": place.accuracy._asdict(),
         "paper": paper or {},
-        "command": "", "config": {}, "n": 3, "seconds": 1.0, "mask_bytes": 9,
         "env": {"versions": {}, "backend": "cpu", "device": "cpu", "cpu_count": 2},
-        "runs": [{"seed": 0, "test_accuracy": accuracy, "remaining_weights": remaining,
-                  "layer_densities": {} if dense else {"dense1/kernel": remaining}}],
-    }  # fmt: skip
+        "runs": [run | {"layer_densities": {} if dense else {"dense1/kernel": remaining}}],
+    }
+    return found | {"command": "", "config": {}, "n": 3, "seconds": 1.0, "mask_bytes": 9}
 
 
 @pytest.fixture(autouse=True)
@@ -96,14 +96,13 @@ def test_points_of_a_log_are_means_over_seeds():
 
 def test_points_of_result_files():
     paper = {"accuracy": "97.48 [97.3, 97.7]", "remaining": "3.77"}
-    found = front.row_points(
-        [
-            result("net-best", 0.02, 0.98),
-            result("net-published", 0.035, 0.976, paper=paper),
-            result("net-released", 0.02, 0.95, paper=paper),
-            result("net-baseline", 1.0, 0.977, dense=True, paper={"accuracy": "97.42"}),
-        ]
-    )
+    results = [
+        result("net-best", 0.02, 0.98),
+        result("net-published", 0.035, 0.976, paper=paper),
+        result("net-released", 0.02, 0.95, paper=paper),
+        result("net-baseline", 1.0, 0.977, dense=True, paper={"accuracy": "97.42"}),
+    ]
+    found = front.row_points(results)
     assert [p.label for p in found.ours] == ["best", "published", "released"]
     assert [p.label for p in found.dense] == ["baseline"]
     (printed,) = found.papers  # Two rows share it, and the dense one has no weights to draw.
@@ -118,8 +117,8 @@ def texts(svg):
 
 def test_the_drawing_shows_every_point_and_never_changes(tmp_path):
     ours = [point("a", 0.02, 0.98, 0.001), point("b", 0.01, 0.97), point("beaten", 0.03, 0.96)]
-    found = Front([*ours, ours[0]._replace(label="twin")], [point("paper", 0.0377, 0.975)],
-                  [point("baseline", 1.0, 0.977, 0.001)])  # fmt: skip
+    papers, dense = [point("paper", 0.0377, 0.975)], [point("baseline", 1.0, 0.977, 0.001)]
+    found = Front([*ours, ours[0]._replace(label="twin")], papers, dense)
     spec = front_of_rows(found, "A network")
     for name in ("one.svg", "two.svg"):
         theme.save(spec, tmp_path / name, width=690)
@@ -139,8 +138,7 @@ def test_the_command_draws_and_prints(results, tmp_path, capsys):
         argv = ["--rows=net-*", f"--results={results}", f"--out={out}"]
         assert cli.main(["front", *argv]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert lines[1].split() == ["front", "2.40", "[2.38,", "2.42]", "98.20", "[98.00,",
-                                    "98.40]", "3", "best"]  # fmt: skip
+        assert lines[1].split() == "front 2.40 [2.38, 2.42] 98.20 [98.00, 98.40] 3 best".split()
         assert not lines[2].startswith("front")  # More weights, and less accurate.
     assert {"A network", "Some paper"} <= texts((tmp_path / "docs" / "front.svg").read_text())
     assert out.read_bytes().startswith(b"%PDF")
@@ -158,8 +156,5 @@ def test_the_command_draws_and_prints(results, tmp_path, capsys):
 )
 def test_bad_input_is_one_line(argv, words, results, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["front", f"--results={results}", *argv]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    assert words in line
+    assert words in refused(capsys, "front", f"--results={results}", *argv)
     assert not list(tmp_path.glob("*.*"))

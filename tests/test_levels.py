@@ -21,10 +21,8 @@ def climb(recipe, levels, seed=0):
     steps = [(unpruned(origin), draw(100))]
     for number in range(1, levels + 1):
         before, final = steps[0] if recipe.mode == "one_shot" else steps[-1]
-        level = next_level(
-            recipe, origin, before, final,
-            level=number, seed=seed, gradient=draw(50), fresh=draw(200 + number),
-        )  # fmt: skip
+        drawn = {"gradient": draw(50), "fresh": draw(200 + number)}
+        level = next_level(recipe, origin, before, final, level=number, seed=seed, **drawn)
         trained = draw(100 + number)
         final = {n: np.where(m, trained[n], level.values[n]) for n, m in level.masks.items()}
         steps.append((level, final))
@@ -59,13 +57,10 @@ def test_a_criterion_is_given_all_that_it_reads(criterion, quirks, scope):
     recipe = Recipe(criterion, keep=0.7, scope=scope, counting="frankle", original_quirks=quirks)
     (before, final), (level, _) = climb(recipe, 2)[1:]
     rng, gradient = np.random.default_rng([0, 2, 0]), draw(50)
-    scores = {
-        name: CRITERIA[criterion](
-            before.initial[name], final[name], gradient=gradient[name], rng=rng,
-            mask=before.masks[name], original_quirks=quirks,
-        )
-        for name in sorted(SIZES)
-    }  # fmt: skip
+    scores, options = {}, {"rng": rng, "original_quirks": quirks}
+    for name in sorted(SIZES):
+        options |= {"gradient": gradient[name], "mask": before.masks[name]}
+        scores[name] = CRITERIA[criterion](before.initial[name], final[name], **options)
     prune = prune_layers if scope == "layer" else prune_global
     expected = prune(before.masks, scores, 0.7, rng=rng, counting="frankle")  # Ties at random.
     assert_trees_equal(level.masks, expected)

@@ -43,8 +43,9 @@ def test_sgdw_follows_float64_for_many_steps(nesterov):
     rng = np.random.default_rng(0)
     start, grads = rng.normal(size=(4, 3)), rng.normal(size=(50, 4, 3))
     factor = schedules.exponential(epochs=10, rate=0.9, every=2.0)
-    tx = optimizers.get("sgdw", lambda t: factor(t / 5), learning_rate=0.05, weight_decay=5e-4,
-                        nesterov=nesterov)  # fmt: skip
+    tx = optimizers.get(
+        "sgdw", lambda t: factor(t / 5), learning_rate=0.05, weight_decay=5e-4, nesterov=nesterov
+    )
     s, a = start.copy(), np.zeros((4, 3))
     for t, g in enumerate(grads):
         f = 0.9 ** (t / 5 / 2)

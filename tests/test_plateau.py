@@ -94,8 +94,7 @@ def test_it_does_as_the_plain_one_under_jit_and_for_many_runs_at_once(name, orig
     batched = jax.jit(jax.vmap(lambda row: run(tx, row)))
     factors, flags = batched(jnp.asarray(losses, jnp.float32))
     expected = [reference(row, **options) for row in losses]
-    wanted_factors, wanted_flags = np.array([list(zip(*row, strict=True)) for row in expected]
-                                            ).transpose(1, 0, 2)  # fmt: skip
+    wanted_factors, wanted_flags = np.moveaxis(np.array(expected), -1, 0)
     # What the last step of each epoch leaves; the two before it leave what was there.
     np.testing.assert_allclose(factors[:, 2::3], wanted_factors, rtol=1e-4)
     np.testing.assert_array_equal(flags[:, 2::3], wanted_flags)

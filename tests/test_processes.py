@@ -1,11 +1,10 @@
 """Two real processes as one run: the same numbers as one; what happens when one of them dies."""
 
 import socket
-import subprocess
 import time
 
 import pytest
-from helpers import ROOT, main_command, run_main, single_threaded, tiny_argv
+from helpers import ROOT, main_command, run_main, start_command, tiny_argv
 from test_seeds import assert_same_runs, lines_of
 
 from supermask_jax import experiment
@@ -24,14 +23,8 @@ def start_two(*argv):
         "JAX_NUM_PROCESSES": "2",
         "JAX_ENABLE_COMPILATION_CACHE": "false",  # Only one of them would write to it.
     }
-    return [
-        subprocess.Popen(
-            main_command(*tiny_argv("--distributed", *argv)),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=single_threaded() | shared | {"JAX_PROCESS_ID": str(i)},
-        )
-        for i in range(2)
-    ]  # fmt: skip
+    command = main_command(*tiny_argv("--distributed", *argv))
+    return [start_command(command, **shared, JAX_PROCESS_ID=str(i)) for i in range(2)]
 
 
 def single(path, *argv):

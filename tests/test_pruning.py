@@ -107,17 +107,6 @@ def test_original_counts_equal_the_original_threshold_rule(counting):
     np.testing.assert_array_equal(pruned, expected)
 
 
-def test_density_after_rounds():
-    rng = np.random.default_rng(3)
-    mask, count = np.ones((50, 40), np.int8), 2000
-    for _ in range(12):
-        pruned = prune(mask, rng.normal(size=mask.shape), 0.8)
-        assert np.all(pruned <= mask)
-        mask, count = pruned, round(0.8 * count)
-        assert mask.sum() == count
-    assert abs(mask.mean() - 0.8**12) < 0.002
-
-
 def layers(seed):
     rng = np.random.default_rng(seed)
     shapes = {"b": (3, 4), "a": (5,), "c/kernel": (2, 2, 3)}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from browser import missing, started
 from chart_helpers import charts_in, rows_of
-from helpers import ROOT, interrupted_run, tiny_config
+from helpers import ROOT, interrupted_run, refused, tiny_config
 
 from supermask_jax import cli, experiment
 from supermask_jax.analysis.charts import theme
@@ -103,8 +103,8 @@ def test_one_file_says_what_the_summary_says(runs, tmp_path, capsys):
 def test_charts_hold_the_numbers_of_the_metrics(runs, tmp_path):
     charts = charts_in(written(runs / "set", runs / "dense", out=tmp_path / "a.html"))
     lines = Workdir(runs / "set").read_metrics()
-    rows = [r for r in rows_of(charts["accuracy"])
-            if r["series"] == EVIL and r["split"] == "validation"]  # fmt: skip
+    place = (EVIL, "validation")
+    rows = [r for r in rows_of(charts["accuracy"]) if (r["series"], r["split"]) == place]
     for epoch in {line["epoch"] for line in lines}:
         of_seeds = [100 * line["val_accuracy"] for line in lines if line["epoch"] == epoch]
         shown = [row["value"] for row in rows if row["epoch"] == epoch and row["seed"] != "mean"]
@@ -169,17 +169,16 @@ def test_a_run_that_is_not_finished_is_reported_as_such(tmp_path, monkeypatch):
 
 def test_errors_are_one_line(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    assert cli.main(["report", str(tmp_path / "empty")]) == 1
-    error = capsys.readouterr().err
-    assert error == f"error: {tmp_path / 'empty'} holds no run\n"
+    line = refused(capsys, "report", str(tmp_path / "empty"))
+    assert line == f"error: {tmp_path / 'empty'} holds no run"
     assert not (tmp_path / "empty" / "report.html").exists()
 
 
 def test_the_papers_points_are_those_of_the_network_and_its_data(runs):
     paper = {"accuracy": "97.48 [97.3, 97.7]", "remaining": "3.77"}
     paper_rule = Section("FCN", paper="Koster et al., 2022")
-    row = Row("fcn-published", "configs/fcn.py", ("--config.protocol=paper",), paper,
-              section=paper_rule)  # fmt: skip
+    flags = ("--config.protocol=paper",)
+    row = Row("fcn-published", "configs/fcn.py", flags, paper, section=paper_rule)
     group = group_of(runs / "set")
 
     def like(**entries):
@@ -240,8 +239,7 @@ def opened(browser, page, width, **look):
     browser.open(page)
     browser.run("document.querySelectorAll('main details').forEach(d => { d.open = true; })")
     height = browser.run("return document.documentElement.scrollHeight") + 3000
-    browser.tell("Emulation.setDeviceMetricsOverride", width=width, height=height,
-                 deviceScaleFactor=1, mobile=width < 600)  # fmt: skip
+    browser.size(width, height)
     charts = len(charts_in(page.read_text()))
     assert shown(browser, _DRAWN, lambda found: found == charts) == charts
     return charts

@@ -25,8 +25,8 @@ from supermask_jax.config_files import default_identity
 from supermask_jax.core import stats
 from supermask_jax.errors import UserError
 
-LINE = {"train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 1.1, "val_accuracy": 0.4,
-        "remaining_weights": 0.3, "seconds": 2.0, "step": 7}  # fmt: skip
+LINE = {"train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 1.1, "val_accuracy": 0.4}
+LINE |= {"remaining_weights": 0.3, "seconds": 2.0, "step": 7}
 
 RUN = {"remaining_weights": 0.3, "test_loss": 1.0, "seconds": 2.0, "num_weights": 9, "layers": {}}
 MEAN = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 2}
@@ -75,10 +75,9 @@ def test_layer_shares_are_those_of_the_counts():
 
 
 def test_seeds_of_a_set_that_are_done_have_their_summary(tmp_path):
-    path = folder(
-        tmp_path / "a", [*lines(), *lines(1, seed=1)], {"num_seeds": 2},
-        **{"seeds_0-0": [{"seed": 0, "test_accuracy": 0.75, "remaining_weights": 0.5}]},
-    )  # fmt: skip
+    done = [{"seed": 0, "test_accuracy": 0.75, "remaining_weights": 0.5}]
+    both = [*lines(), *lines(1, seed=1)]
+    path = folder(tmp_path / "a", both, {"num_seeds": 2}, **{"seeds_0-0": done})
     (group,) = grouped(path)
     found = group.headline
     assert (found.what, found.accuracy.mean, found.accuracy.n) == ("test accuracy", 0.75, 1)
@@ -185,9 +184,8 @@ def test_a_group_is_made_of_its_levels(tmp_path):
 
 
 def test_what_is_sampled_and_what_is_most_probable_have_names(tmp_path):
-    method = {"name": "bernoulli", "variant": "sampled", "evaluation": "sampled",
-              "eval_samples": 10}  # fmt: skip
-    config = {"method": method}
+    method = {"name": "bernoulli", "variant": "sampled", "evaluation": "sampled"}
+    config = {"method": method | {"eval_samples": 10}}
     summary = {"seed": 0, "test_accuracy": 0.9, "remaining_weights": 0.5}
     groups = grouped(folder(tmp_path / "a", lines(), config, summary))
     masks = {"dense1/kernel": np.int8([[0, 1], [1, 0]])}

@@ -27,12 +27,8 @@ def test_runs_that_differ_in_seed_alone_are_one_group(tmp_path):
         folder(tmp_path / "e", lines(), {"name": "set", "epochs": 9}),
     )
     assert [[run.seed for run in group.runs] for group in groups] == [[0, 1], [0], [0, 1], [0]]
-    assert [group.label for group in groups] == [
-        "a",
-        "a, density 0.1",
-        "set, epochs 3",
-        "set, epochs 9",
-    ]
+    labels = ["a", "a, density 0.1", "set, epochs 3", "set, epochs 9"]
+    assert [group.label for group in groups] == labels
     assert [bool(run.summary) for run in groups[0].runs] == [True, False]
     assert not groups[0].finished
 
@@ -41,12 +37,11 @@ def test_runs_that_differ_in_seed_alone_are_one_group(tmp_path):
 def test_seeds_that_diverged_are_left_out_and_told(tmp_path, finished):
     dead = lines(1, seed=1, val_accuracy=0.0)
     done = [{"seed": seed, "test_accuracy": 0.5, "remaining_weights": 0.3} for seed in (0, 2)]
-    (group,) = grouped(folder(
-        tmp_path / "set", [*lines(), *dead, *lines(seed=2)], {"num_seeds": 4},
-        {"runs": done, "diverged": [{"seed": 1, "step": 7}, {"seed": 3, "step": 2}]}
-        if finished else None,
-        **{"seeds_0-2": done, "diverged": {"1": 7, "3": 2}},
-    ))  # fmt: skip
+    lost = [{"seed": 1, "step": 7}, {"seed": 3, "step": 2}]
+    summary = {"runs": done, "diverged": lost} if finished else None
+    parts = {"seeds_0-2": done, "diverged": {"1": 7, "3": 2}}
+    every = [*lines(), *dead, *lines(seed=2)]
+    (group,) = grouped(folder(tmp_path / "set", every, {"num_seeds": 4}, summary, **parts))
     assert [run.seed for run in group.runs] == [0, 2] and group.finished
     found = group.curve("val_accuracy")
     assert [(value.mean, value.n) for value in found.values] == [(0.4, 2)] * 3
@@ -59,8 +54,8 @@ def test_seeds_that_diverged_are_left_out_and_told(tmp_path, finished):
 
 
 def test_a_run_alone_that_diverged_is_left_out_beside_others_and_else_shown(tmp_path):
-    dead = folder(tmp_path / "dead", lines(1, seed=1, val_accuracy=0.0), {"seed": 1},
-                  diverged={"1": 7})  # fmt: skip
+    one = lines(1, seed=1, val_accuracy=0.0)
+    dead = folder(tmp_path / "dead", one, {"seed": 1}, diverged={"1": 7})
     well = folder(tmp_path / "well", lines())
     (group,) = grouped(dead, well)
     assert [run.seed for run in group.runs] == [0] and group.diverged == [(1, 7)]

@@ -1,8 +1,8 @@
 """Result files, and the pages made of them."""
 
-import importlib.util
 import json
 import math
+import runpy
 import shutil
 
 import numpy as np
@@ -11,7 +11,7 @@ from helpers import ROOT
 
 from supermask_jax.analysis import page
 from supermask_jax.analysis.intervals import entropy_bits, mean_interval, percent
-from supermask_jax.analysis.results import collect, mean_rows
+from supermask_jax.analysis.results import collect
 from supermask_jax.analysis.rows import Row, Section, page_order, select
 from supermask_jax.errors import Diverged, UserError
 from supermask_jax.studies import reproduce
@@ -19,31 +19,31 @@ from supermask_jax.training.workdir import Workdir
 
 TINY = ("--config.model.width=0.1", "--config.epochs=2")
 TABLE, OTHER = Section("A table", "A note.", "docs/front.svg"), Section("Another")
+DIGITS = (*TINY, "--config.data.name=digits")
+WISH = {"accuracy": "98.1", "remaining": "3.3"}
 ROWS = [
-    Row("masked", "configs/quickstart.py", TINY, {"accuracy": "97.5"}, "a mask", TABLE,
-        headline=True),
-    Row("dense", "configs/fcn.py:baseline", (*TINY, "--config.data.name=digits"), {}, "no mask",
-        TABLE, dense=True),
-    Row("never", "configs/fcn.py", (), {"accuracy": "98.1", "remaining": "3.3"}, "a wish", OTHER,
-        accelerator=True),
-]  # fmt: skip
+    Row("masked", "configs/quickstart.py", TINY, {"accuracy": "97.5"}, "a mask", TABLE),
+    Row("dense", "configs/fcn.py:baseline", DIGITS, {}, "no mask", TABLE, dense=True),
+    Row("never", "configs/fcn.py", (), WISH, "a wish", OTHER, accelerator=True),
+]
+ROWS[0] = ROWS[0]._replace(headline=True)
 
 
 def real_rows():
     """The rows that are shipped."""
-    spec = importlib.util.spec_from_file_location("rows", ROOT / "experiments" / "rows.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.ROWS
+    return runpy.run_path(str(ROOT / "experiments" / "rows.py"))["ROWS"]
+
+
+def reproduced(rows, seeds, folder, **options):
+    """What the rows give in a folder."""
+    places = {"root": ROOT, "runs": folder / "runs", "results": folder / "results"}
+    return reproduce.reproduce(rows, seeds, **places | options)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reproduce")
-    found = reproduce.reproduce(
-        ROWS[:2], [0, 1], root=ROOT, runs=folder / "runs", results=folder / "results"
-    )
-    return folder, found
+    return folder, reproduced(ROWS[:2], [0, 1], folder)
 
 
 def test_results_hold_every_seed_and_the_mean(done):
@@ -69,19 +69,13 @@ def test_results_hold_every_seed_and_the_mean(done):
 def test_finished_runs_are_not_repeated(done):
     folder, found = done
     before = {p: p.stat().st_mtime_ns for p in (folder / "runs").rglob("*.json")}
-    again = reproduce.reproduce(
-        ROWS[:1], [0, 1], root=ROOT, runs=folder / "runs", results=folder / "results"
-    )
-    assert again == found[:1]
+    assert reproduced(ROWS[:1], [0, 1], folder) == found[:1]
     assert before == {p: p.stat().st_mtime_ns for p in (folder / "runs").rglob("*.json")}
 
 
 def test_fewer_seeds_do_not_replace_more(done):
     folder, found = done
-    again = reproduce.reproduce(
-        ROWS[:1], [1], root=ROOT, runs=folder / "runs", results=folder / "results"
-    )
-    assert again == found[:1]
+    assert reproduced(ROWS[:1], [1], folder) == found[:1]
 
 
 def cells(text, name):
@@ -102,9 +96,8 @@ def test_the_page_comes_from_the_files_and_names_what_is_missing(done):
 def test_sections_notes_and_figures_that_exist(done, tmp_path):
     folder, found = done
     text = page.results_page(ROWS, found)
-    assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        "## A table", "## Another",
-    ]  # fmt: skip
+    heads = [line for line in text.splitlines() if line.startswith("## ")]
+    assert heads == ["## A table", "## Another"]
     assert "A note." in text
     assert "docs/front.svg" not in text
     assert "![A table](docs/front.svg)" in page.results_page(ROWS, found, ["docs/front.svg"])
@@ -191,9 +184,9 @@ def test_a_damaged_result_file_is_one_line(tmp_path):
 
 def test_a_shorter_run_does_not_replace_a_whole_one(done):
     folder, found = done
-    places = {"root": ROOT, "runs": folder / "other", "results": folder / "results"}
+    options = {"flags": ["--config.epochs=1"], "runs": folder / "other"}
     with pytest.raises(UserError, match="without --config.epochs=1: give another --results"):
-        reproduce.reproduce(ROWS[:1], [0], flags=["--config.epochs=1"], **places)
+        reproduced(ROWS[:1], [0], folder, **options)
     assert not (folder / "other").exists()
     stored = json.loads((folder / "results" / "masked.json").read_text())
     assert stored == found[0]
@@ -202,16 +195,12 @@ def test_a_shorter_run_does_not_replace_a_whole_one(done):
 def test_flags_that_change_nothing_are_no_part_of_the_command(done):
     folder, found = done
     flags = ["--config.data.cache_dir=elsewhere"]
-    places = {"root": ROOT, "runs": folder / "runs", "results": folder / "results"}
-    assert reproduce.reproduce(ROWS[:1], [0, 1], flags=flags, **places) == found[:1]
+    assert reproduced(ROWS[:1], [0, 1], folder, flags=flags) == found[:1]
 
 
 def test_a_spent_budget_starts_nothing(tmp_path):
-    found = reproduce.reproduce(
-        ROWS[:1], [0], root=ROOT, runs=tmp_path / "r", results=tmp_path, budget_minutes=-1.0
-    )
-    assert found == []
-    assert not (tmp_path / "r").exists()
+    assert reproduced(ROWS[:1], [0], tmp_path, budget_minutes=-1.0) == []
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_budget_ends_a_row_between_seeds_and_keeps_what_there_is(done, tmp_path, monkeypatch):
@@ -219,14 +208,11 @@ def test_a_budget_ends_a_row_between_seeds_and_keeps_what_there_is(done, tmp_pat
     clock = iter([0.0, 1.0, 2.0, 61.0])  # The start, then before each run.
     monkeypatch.setattr(reproduce.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr("supermask_jax.experiment.run", lambda *_, **__: {})  # Finished already.
-    partial = reproduce.reproduce(
-        ROWS[:2], [0, 1], root=ROOT, runs=folder / "runs", results=tmp_path, budget_minutes=1.0
-    )
+    options = {"results": tmp_path, "budget_minutes": 1.0}
+    partial = reproduced(ROWS[:2], [0, 1], folder, **options)
     assert [result["n"] for result in partial] == [2]
     clock = iter([0.0, 1.0, 61.0])
-    partial = reproduce.reproduce(
-        ROWS[1:2], [0, 1], root=ROOT, runs=folder / "runs", results=tmp_path, budget_minutes=1.0
-    )
+    partial = reproduced(ROWS[1:2], [0, 1], folder, **options)
     assert [run["seed"] for run in partial[0]["runs"]] == [0]
     assert json.loads((tmp_path / "dense.json").read_text()) == partial[0]
 
@@ -240,8 +226,7 @@ def test_a_run_that_diverges_ends_no_other_and_is_told_of(done, tmp_path, monkey
 
     monkeypatch.setattr("supermask_jax.experiment.run", run)  # The others are finished already.
     monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
-    places = {"root": ROOT, "runs": folder / "runs", "results": tmp_path}
-    masked, dense = reproduce.reproduce(ROWS[:2], [0, 1], **places)
+    masked, dense = reproduced(ROWS[:2], [0, 1], folder, results=tmp_path)
     assert [run["seed"] for run in masked["runs"]] == [1] and masked["n"] == 1
     assert masked["diverged"] == [{"seed": 0, "failed": "training diverged: the loss is nan"}]
     assert masked["command"].endswith("--seeds=0,1")
@@ -250,7 +235,7 @@ def test_a_run_that_diverges_ends_no_other_and_is_told_of(done, tmp_path, monkey
     text = reproduce.results_page(tmp_path, ROWS)
     assert cells(text, "masked")[6] == "1 (1 diverged)" and cells(text, "dense")[6] == "2"
     assert "--rows=masked,dense --seeds=0,1`" in text
-    assert reproduce.reproduce(ROWS[:1], [0], **places) == []
+    assert reproduced(ROWS[:1], [0], folder, results=tmp_path) == []
 
 
 def test_the_seeds_of_a_set_that_diverged_are_kept(done, tmp_path):
@@ -260,8 +245,8 @@ def test_the_seeds_of_a_set_that_diverged_are_kept(done, tmp_path):
     lost = [{"seed": 1, "step": 7}]
     for diverged in (lost, []):
         runs = [summary.get("runs", [summary])[0]]
-        means = {name: mean_interval([runs[0][name]])._asdict()
-                 for name in ("test_accuracy", "remaining_weights")}  # fmt: skip
+        names = ("test_accuracy", "remaining_weights")
+        means = {name: mean_interval([runs[0][name]])._asdict() for name in names}
         summary = {**runs[0], **means, "num_seeds": 2, "runs": runs, "diverged": diverged}
         (folder / "summary.json").write_text(json.dumps(summary))
         assert collect([folder]).get("diverged", []) == diverged
@@ -271,17 +256,6 @@ def test_the_seeds_of_a_set_that_diverged_are_kept(done, tmp_path):
 def test_collect_refuses_nothing_silently(tmp_path):
     with pytest.raises(UserError, match="cannot read .*config.json: No such file"):
         collect([tmp_path])
-
-
-def test_mean_rows_keep_cells_and_average_seeds():
-    row = {"criterion": "movement", "level": 1}
-    seeds = [[row | {"density": 0.5, "test_accuracy": a}] for a in (0.8, 0.9)]
-    (merged,) = mean_rows(seeds)
-    assert merged["criterion"] == "movement"
-    assert merged["density"] == 0.5
-    assert merged["test_accuracy"] == mean_interval([0.8, 0.9])._asdict()
-    with pytest.raises(ValueError, match="zip"):
-        mean_rows([seeds[0], []])
 
 
 def test_select():

@@ -1,7 +1,7 @@
 """The command line of `reproduce`, and the checkout that it works in."""
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, refused
 from test_reproduce import ROWS
 
 from supermask_jax import cli
@@ -44,10 +44,7 @@ def test_without_an_accelerator_slow_rows_are_skipped_unless_named(monkeypatch, 
 )
 def test_bad_input_is_one_line(argv, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["reproduce", *argv]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    assert words in line
+    assert words in refused(capsys, "reproduce", *argv)
     assert not list(tmp_path.iterdir())
 
 

@@ -3,13 +3,20 @@
 import json
 import shutil
 import signal
-import subprocess
 import time
 
 import jax
 import numpy as np
 import pytest
-from helpers import StopAfter, main_command, run_main, single_threaded, tiny_argv, tiny_config
+from helpers import (
+    StopAfter,
+    main_command,
+    run_command,
+    run_main,
+    start_command,
+    tiny_argv,
+    tiny_config,
+)
 
 from supermask_jax import experiment
 from supermask_jax.analysis.results import collect
@@ -58,10 +65,8 @@ def test_a_run_leaves_its_results(finished):
     summary, lines, masks = results(finished)
     assert [line["epoch"] for line in lines] == list(range(1, EPOCHS + 1))
     for line in folder.read_metrics():
-        assert line.keys() >= {
-            "seed", "epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
-            "remaining_weights", "seconds",
-        }  # fmt: skip
+        names = "seed epoch step train_loss train_accuracy val_loss val_accuracy"
+        assert line.keys() >= {*names.split(), "remaining_weights", "seconds"}
         assert 0 < line["remaining_weights"] <= 1
         assert 0 <= line["val_accuracy"] <= 1
     assert lines[-1]["train_loss"] < lines[0]["train_loss"]
@@ -116,11 +121,8 @@ def test_another_config_is_refused_with_the_difference(finished):
 
 def start_and_signal(path, signum, epochs_before):
     """Starts the run of `finished` in `path` and signals it once some epochs are on disk."""
-    process = subprocess.Popen(
-        main_command(*tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}")),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=single_threaded(),
-    )  # fmt: skip
+    argv = tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}")
+    process = start_command(main_command(*argv))
     deadline = time.monotonic() + 90
     folder = Workdir(path)
     while len(folder.read_metrics()) < epochs_before:
@@ -229,9 +231,7 @@ def test_disk_full_while_saving_is_one_line_and_loses_nothing(finished, tmp_path
     command = main_command(*tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}"))
     # A limit on the size of files stands in for the full disk: writing fails with an OS error.
     limited = ["bash", "-c", 'ulimit -f 8; exec "$@"', "bash", *command]
-    done = subprocess.run(
-        limited, capture_output=True, text=True, timeout=120, env=single_threaded()
-    )
+    done = run_command(limited)
     assert done.returncode == 1, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1

@@ -82,10 +82,8 @@ def test_a_stopped_set_goes_on_as_it_was_split(one_after_another, tmp_path, monk
 
 
 def test_a_schedule_that_stops_seeds_stops_each_at_its_own_epoch(tmp_path):
-    plateau = {
-        "name": "plateau", "patience": 3, "reductions": 1, "factor": 0.5, "cooldown": 0,
-        "start": 2, "min_delta": 0.05, "original_quirks": False,
-    }  # fmt: skip
+    plateau = {"name": "plateau", "patience": 3, "reductions": 1, "factor": 0.5, "cooldown": 0}
+    plateau |= {"start": 2, "min_delta": 0.05, "original_quirks": False}
     lasts = {}
     for name, size in (("together", 3), ("alone", 1)):
         config = set_config(epochs=20, seeds_per_program=size)

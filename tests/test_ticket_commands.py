@@ -7,9 +7,8 @@ import jax
 import numpy as np
 import pytest
 import scipy.stats
-from helpers import ROOT, tiny_config
+from helpers import ROOT, refused, tiny_config
 from ticket_helpers import FCN, SMALL, SMALL_CONV, random_ticket
-from ticket_helpers import entropy_bound as bound_by_hand
 
 from supermask_jax import cli, experiment, methods, models, tickets
 from supermask_jax.commands import restore
@@ -113,9 +112,7 @@ def test_the_commands_print(made, capsys):
     ],
 )
 def test_wrong_commands(argv, said, capsys):
-    assert cli.main(["ticket", *argv]) == 1
-    found = capsys.readouterr().err
-    assert said in found and found.count("\n") == 1
+    assert said in refused(capsys, "ticket", *argv)
 
 
 def test_the_command_needs_no_jax(made):
@@ -148,7 +145,7 @@ def test_export_with_values_of_other_kinds(run, tmp_path, capsys):
     capsys.readouterr()
     argv = [f"--ticket={tmp_path / 'seed.safetensors'}", f"--stablehlo={tmp_path / 'x'}"]
     assert cli.main(["export", *argv]) == 1
-    assert "fill it with tickets.fill" in capsys.readouterr().err
+    assert "add them with tickets.fill" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -161,8 +158,7 @@ def test_export_with_values_of_other_kinds(run, tmp_path, capsys):
 )
 def test_wrong_exports(argv, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["export", *argv]) == 1
-    assert said in capsys.readouterr().err
+    assert said in refused(capsys, "export", *argv)
 
 
 def test_all_formats_and_kinds_of_values_can_be_chosen():
@@ -206,7 +202,7 @@ def test_sets():
     assert found.same_sign == (dense[0] * dense[1] > 0).sum()
     same = tickets.compare(a, a)[name]
     assert same.jaccard == 1 and same.both == same.same_sign and same.deviations > 10
-    with pytest.raises(UserError, match="different networks"):
+    with pytest.raises(UserError, match="cannot be compared"):
         tickets.compare(a, random_ticket(SMALL_CONV))
 
 
@@ -231,7 +227,11 @@ def test_sizes():
     assert found["2 bits a weight"] == 266_200 // 4 + 12
     assert found["base 3, 5 weights a byte"] == 266_200 // 5 + 12
     assert found["ticket"] == min(found.values())
-    assert entropy_bound(ticket) == pytest.approx(bound_by_hand(ticket))
+    entropy = [
+        layer.size * scipy.stats.entropy([layer.density, 1 - layer.density], base=2)
+        for layer in ticket.layers.values()
+    ]
+    assert entropy_bound(ticket) == pytest.approx((sum(entropy) + kept) / 8)
     assert list(found)[-1] == "ticket"
     values = sizes(random_ticket(SMALL, 0.3, levels=0))
     assert "bit mask and kept float32" in values and "base 3, 5 weights a byte" not in values

@@ -7,15 +7,14 @@ import types
 import jax
 import numpy as np
 import pytest
-from helpers import ROOT
-from ticket_helpers import SMALL, SMALL_CONV, random_ticket
+from helpers import ROOT, refused
+from ticket_helpers import SMALL, SMALL_CONV, norm_stats, random_ticket
 
 from supermask_jax import cli, tickets
+from supermask_jax.data.preprocess import standardize
 from supermask_jax.tickets import exports
-from supermask_jax.tickets.chain import standardize
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
-BN = {"mean": np.linspace(-1, 1, 6, dtype="f4"), "var": np.linspace(0.5, 2, 6, dtype="f4")}
 
 
 def ticket_of(name, norm="none"):
@@ -23,19 +22,9 @@ def ticket_of(name, norm="none"):
     fcn = name == "fcn"
     model = {"name": name, "activation": "elu", "norm": norm}
     model |= {"features": [30, 10]} if fcn else {"stages": [6], "features": [20, 20]}
-    stats = None
-    if norm == "all":
-        widths = {"dense1": 30, "dense2": 10} if fcn else {
-            "conv1": 6, "conv2": 6, "dense1": 20, "dense2": 20}  # fmt: skip
-        rng = np.random.default_rng(1)
-        stats = {
-            f"{layer}_norm": {"bn": {"mean": rng.normal(size=w).astype("f4"),
-                                     "var": rng.uniform(0.5, 2, w).astype("f4")}}
-            for layer, w in widths.items()
-        }  # fmt: skip
-    return random_ticket(
-        SMALL if fcn else SMALL_CONV, 0.3, model=model, levels=0, batch_stats=stats
-    )
+    shapes = SMALL if fcn else SMALL_CONV
+    stats = norm_stats(shapes) if norm == "all" else None
+    return random_ticket(shapes, 0.3, model=model, levels=0, batch_stats=stats)
 
 
 @pytest.fixture(params=[("fcn", "none"), ("conv2", "all")], ids=["fcn", "conv"])
@@ -51,11 +40,10 @@ def test_stablehlo_takes_any_batch(ticket):
 
 
 def test_an_export_has_convolutions_for_every_machine():
-    model = {"name": "conv2", "activation": "elu", "norm": "none", "stages": [32],
-             "features": [20, 20]}  # fmt: skip
-    shapes = {"conv1": (3, 3, 1, 32), "conv2": (3, 3, 32, 32), "dense1": (512, 20),
-              "dense2": (20, 20), "dense3": (20, 10)}  # fmt: skip
-    wide = random_ticket(shapes, 0.3, levels=0, model=model)
+    ticket = ticket_of("conv2")
+    wide = {"conv1": (3, 3, 1, 32), "conv2": (3, 3, 32, 32), "dense1": (512, 20)}
+    model = ticket.model | {"stages": [32]}
+    wide = random_ticket(SMALL_CONV | wide, 0.3, levels=0, model=model)
     module = jax.export.deserialize(bytearray(exports.stablehlo(wide))).mlir_module()
     # Each once a platform; Winograd's tiles would be dozens of products.
     assert module.count("stablehlo.convolution") == 2 * 3
@@ -72,26 +60,23 @@ def test_onnx(ticket):
         np.testing.assert_allclose(found, tickets.predict(ticket, images), atol=1e-4)
 
 
-def test_onnx_that_is_not_installed_is_one_line(monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(sys.modules, "jax2onnx", None)
-    tickets.save_ticket(tmp_path / "a", ticket_of("fcn"))
-    assert cli.main(["export", f"--ticket={tmp_path / 'a'}", f"--onnx={tmp_path / 'b'}"]) == 1
-    assert "pip install supermask-jax[onnx]" in capsys.readouterr().err
-    assert not (tmp_path / "b").exists()
+def to_onnx(*args, **options):
+    raise AttributeError("module 'jax' has\n no attribute 'thing'")
 
 
-def test_onnx_that_does_not_go_with_this_jax_is_one_line(monkeypatch, tmp_path, capsys):
-    def to_onnx(*args, **options):
-        raise AttributeError("module 'jax' has\n no attribute 'thing'")
-
-    module = types.SimpleNamespace(to_onnx=to_onnx)
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (None, "jax2onnx 9.9 and jax 9.9"),  # Not installed.
+        (types.SimpleNamespace(to_onnx=to_onnx), "jax 9.9 (module 'jax' has no attribute"),
+    ],
+)
+def test_onnx_that_cannot_be_written_is_one_line(module, words, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "jax2onnx", module)
     monkeypatch.setattr(exports, "versions", lambda names: dict.fromkeys(names, "9.9"))
     tickets.save_ticket(tmp_path / "a", ticket_of("fcn"))
-    assert cli.main(["export", f"--ticket={tmp_path / 'a'}", f"--onnx={tmp_path / 'b'}"]) == 1
-    error = capsys.readouterr().err
-    assert "with jax2onnx 9.9 and jax 9.9 (module 'jax' has no attribute" in error
-    assert "pip install supermask-jax[onnx]" in error and error.count("\n") == 1
+    error = refused(capsys, "export", f"--ticket={tmp_path / 'a'}", f"--onnx={tmp_path / 'b'}")
+    assert words in error and "pip install supermask-jax[onnx]" in error
     assert not (tmp_path / "b").exists()
 
 

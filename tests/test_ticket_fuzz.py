@@ -180,7 +180,7 @@ LIES = {
     "an accuracy of 2": lambda m: m["accuracy"].update(value=2.0),
     "no layers": lambda m: m.pop("layers"),
     "a flat image": lambda m: m.update(image_shape=[64]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)

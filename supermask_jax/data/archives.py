@@ -16,6 +16,7 @@ import numpy as np
 
 from supermask_jax.data import formats, pickles
 from supermask_jax.data.specs import DATASETS, SourceError, Split
+from supermask_jax.errors import about
 
 HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
@@ -27,8 +28,7 @@ class Archive(NamedTuple):
 
     folder: str  # what the archive extracts to
     tarball: str
-    train: tuple[str, ...]  # files in `folder`
-    test: tuple[str, ...]
+    suffix: str  # of the files in `folder`: see `_FILES`
     parse: Callable[[bytes, _Shape], Split]
 
 
@@ -77,41 +77,24 @@ def _channels_last(rows: np.ndarray, image_shape: _Shape) -> np.ndarray:
     return np.ascontiguousarray(images)
 
 
-_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+_FILES = {  # of train and of test
+    "cifar10": ([f"data_batch_{i}" for i in range(1, 6)], ["test_batch"]),
+    "cifar100": (["train"], ["test"]),
+}
+
+# The last one of the labels is the fine one.
+_ONE_LABEL, _TWO_LABELS = (partial(parse_binary, label_bytes=count) for count in (1, 2))
+_LABELS, _FINE_LABELS = (partial(parse_pickle, label_key=key) for key in ("labels", "fine_labels"))
 
 # The binary ones first: nothing in them can go wrong but a number.
 ARCHIVES: dict[str, tuple[Archive, ...]] = {
     "cifar10": (
-        Archive(
-            "cifar-10-batches-bin",
-            "cifar-10-binary.tar.gz",
-            tuple(f"{batch}.bin" for batch in _BATCHES),
-            ("test_batch.bin",),
-            partial(parse_binary, label_bytes=1),
-        ),
-        Archive(
-            "cifar-10-batches-py",
-            "cifar-10-python.tar.gz",
-            _BATCHES,
-            ("test_batch",),
-            partial(parse_pickle, label_key="labels"),
-        ),
+        Archive("cifar-10-batches-bin", "cifar-10-binary.tar.gz", ".bin", _ONE_LABEL),
+        Archive("cifar-10-batches-py", "cifar-10-python.tar.gz", "", _LABELS),
     ),
     "cifar100": (
-        Archive(
-            "cifar-100-binary",
-            "cifar-100-binary.tar.gz",
-            ("train.bin",),
-            ("test.bin",),
-            partial(parse_binary, label_bytes=2),  # coarse, fine
-        ),
-        Archive(
-            "cifar-100-python",
-            "cifar-100-python.tar.gz",
-            ("train",),
-            ("test",),
-            partial(parse_pickle, label_key="fine_labels"),
-        ),
+        Archive("cifar-100-binary", "cifar-100-binary.tar.gz", ".bin", _TWO_LABELS),
+        Archive("cifar-100-python", "cifar-100-python.tar.gz", "", _FINE_LABELS),
     ),
 }
 
@@ -136,23 +119,23 @@ def read(name: str, archive: Archive, path: Path) -> tuple[Split, Split]:
     # With the file names and the second labels of the pickles; a broken size asks for no more.
     rows = max(spec.train_size, spec.test_size)
     max_size = rows * (int(np.prod(spec.image_shape)) + 256) + (1 << 16)
-    members = [f"{archive.folder}/{file}" for file in archive.train + archive.test]
+    train, test = (
+        [f"{archive.folder}/{file}{archive.suffix}" for file in part] for part in _FILES[name]
+    )
+    members = train + test
     if path.is_dir():
         files = {member: _read_file(path.parent / member, max_size) for member in members}
     else:
         files = formats.read_tarball(path, members, max_size)
 
-    def split(batches: tuple[str, ...]) -> Split:
+    def split(members: list[str]) -> Split:
         parts = []
-        for batch in batches:
-            raw = files.pop(f"{archive.folder}/{batch}")  # Bytes and arrays in memory only once.
-            try:
-                parts.append(archive.parse(raw, spec.image_shape))
-            except ValueError as error:
-                raise ValueError(f"{batch}: {error}") from error
+        for member in members:
+            with about(Path(member).name):  # Bytes and arrays are in memory only once.
+                parts.append(archive.parse(files.pop(member), spec.image_shape))
         return Split(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
-    return split(archive.train), split(archive.test)
+    return split(train), split(test)
 
 
 def _read_file(path: Path, max_size: int) -> bytes:

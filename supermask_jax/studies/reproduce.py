@@ -85,16 +85,17 @@ def reproduce(
     named = [flag for flag in flags if not changes_nothing(flag)]
     for row in rows:
         _check_free(results / f"{row.name}.json", named)
-    tasks = [(row, *group) for row in rows for group in _groups(seeds, together)]
+    tasks = list(_tasks(rows, seeds, root, runs, flags, together))
     pending: dict[Path, float] = {}
     if estimate:
         from supermask_jax.studies.expected import expected_seconds  # With JAX.
 
-        pending = expected_seconds(_unfinished(tasks, root, runs, flags))
+        left = [task for task in tasks if not (task[1] / "summary.json").exists()]
+        pending = expected_seconds({folder: config for _, folder, config in left})
     started, written = time.monotonic(), []
     done: dict[str, list[Path]] = {}
     lost: dict[str, list[dict[str, Any]]] = {}
-    for row, first, count in tasks:
+    for row, folder, config in tasks:
         folders, failures = done.setdefault(row.name, []), lost.setdefault(row.name, [])
         if time.monotonic() - started > 60 * budget_minutes:
             names = list(dict.fromkeys(row.name for row in rows))
@@ -102,15 +103,13 @@ def reproduce(
             said = "budget spent: %s has %d of %d seeds; rows not begun: %s"
             _log.info(said, row.name, len(folders), len(seeds), left)
             return written
-        folder = _folder(runs, row, first, count)
-        config = row_config(row, root, first, flags)
-        config.num_seeds = count
         _log.info("row %s, %s%s", row.name, folder.name, _until(pending))
         if (failed := _failure(config, folder, quiet)) is None:
             folders.append(folder)
         else:
             _log.warning("row %s, %s: %s", row.name, folder.name, failed)
-            failures += [{"seed": first + i, "failed": failed} for i in range(count)]
+            diverged = range(config.seed, config.seed + config.num_seeds)
+            failures += [{"seed": seed, "failed": failed} for seed in diverged]
         pending.pop(folder, None)
         if folders:
             result = _write(row, results / f"{row.name}.json", collect(folders, failures), named)
@@ -118,8 +117,24 @@ def reproduce(
     return written
 
 
-def _folder(runs: Path, row: Row, first: int, count: int) -> Path:
-    return runs / row.name / (f"s{first}" if count == 1 else f"s{first}-{first + count - 1}")
+def _tasks(
+    rows: Sequence[Row],
+    seeds: Sequence[int],
+    root: Path,
+    runs: Path,
+    flags: Sequence[str],
+    together: bool,
+) -> Iterator[tuple[Row, Path, ConfigDict]]:
+    """Yields row, work folder and config of each run; `together` makes a range of seeds one."""
+    counts = dict.fromkeys(seeds, 1)
+    if together and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        counts = {seeds[0]: len(seeds)}
+    for row in rows:
+        for first, count in counts.items():
+            config = row_config(row, root, first, flags)
+            config.num_seeds = count
+            name = f"s{first}" if count == 1 else f"s{first}-{first + count - 1}"
+            yield row, runs / row.name / name, config
 
 
 def _until(pending: Mapping[Path, float]) -> str:
@@ -128,18 +143,6 @@ def _until(pending: Mapping[Path, float]) -> str:
         return ""
     end = time.localtime(time.time() + sum(pending.values()))
     return f": {len(pending)} left, the last one ends about {time.strftime('%a %H:%M', end)}"
-
-
-def _unfinished(
-    tasks: Sequence[tuple[Row, int, int]], root: Path, runs: Path, flags: Sequence[str]
-) -> dict[Path, ConfigDict]:
-    found = {}
-    for row, first, count in tasks:
-        folder, config = _folder(runs, row, first, count), row_config(row, root, first, flags)
-        config.num_seeds = count
-        if not (folder / "summary.json").exists():
-            found[folder] = config
-    return found
 
 
 def _failure(config: ConfigDict, folder: Path, quiet: bool) -> str | None:
@@ -151,13 +154,6 @@ def _failure(config: ConfigDict, folder: Path, quiet: bool) -> str | None:
     except Diverged as error:
         return one_line(error)
     return None
-
-
-def _groups(seeds: Sequence[int], together: bool) -> list[tuple[int, int]]:
-    """Returns (first seed, number of seeds) of each run."""
-    if together and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
-        return [(seeds[0], len(seeds))]
-    return [(seed, 1) for seed in seeds]
 
 
 def _check_free(path: Path, flags: Sequence[str]) -> None:

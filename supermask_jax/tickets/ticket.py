@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from supermask_jax.errors import UserError
-from supermask_jax.run_files import versions
+from supermask_jax.run_files import flat, versions
 
 Arrays = dict[str, np.ndarray]
 
@@ -143,7 +143,7 @@ def from_run(
     Raises:
       UserError: a mask has no array of its shape in `params`, or an array is no float array.
     """
-    arrays, marks = flat(params), flat(masks)
+    arrays, marks = _arrays(params), _arrays(masks)
     layers = {}
     for name, mask in marks.items():
         if name not in arrays or arrays[name].shape != mask.shape:
@@ -153,7 +153,7 @@ def from_run(
     return Ticket(
         layers,
         _floats(arrays),
-        _floats(flat(batch_stats or {})),
+        _floats(_arrays(batch_stats or {})),
         dict(model),
         num_classes,
         tuple(image_shape),
@@ -270,14 +270,14 @@ def to_variables(ticket: Ticket) -> dict[str, Any]:
     return {"params": to_params(ticket), **statistics}
 
 
-def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
     """Returns {"a/b": x} as {"a": {"b": x}}.
 
     Raises:
       UserError: a name lies under another one.
     """
     tree: dict[str, Any] = {}
-    for name, leaf in flat.items():
+    for name, leaf in leaves.items():
         *folders, last = name.split("/")
         node: Any = tree
         for folder in folders:
@@ -288,15 +288,10 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Arrays:
+def _arrays(tree: Mapping[str, Any]) -> Arrays:
     """Returns nested dicts as {"a/b": array}, in their order; `None` leaves are left out."""
-    found: Arrays = {}
-    for name, node in tree.items():
-        if isinstance(node, Mapping):
-            found |= flat(node, f"{prefix}{name}/")
-        elif node is not None:
-            found[prefix + name] = np.asarray(node)
-    return found
+    leaves = flat(tree, "/").items()
+    return {name: np.asarray(leaf) for name, leaf in leaves if leaf is not None}
 
 
 def _floats(arrays: Arrays) -> Arrays:

@@ -139,16 +139,17 @@ def _gather(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
 
 def least(number: int) -> int:
     """Returns the smallest `number` among the processes; every process must ask."""
-    if jax.process_count() == 1:
-        return number
-    return int(np.min(multihost_utils.process_allgather(np.array(number))))
+    return int(np.min(_of_all(number)))
 
 
 def in_any(flag: bool) -> bool:
     """Says whether `flag` is true in any process; every process must ask at the same point."""
-    if jax.process_count() == 1:
-        return flag
-    return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+    return bool(np.any(_of_all(flag)))
+
+
+def _of_all(value: int | bool) -> np.ndarray:
+    several = jax.process_count() > 1
+    return multihost_utils.process_allgather(np.array(value)) if several else np.array(value)
 
 
 class StopSignal:

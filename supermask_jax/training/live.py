@@ -32,8 +32,8 @@ _PAUSE = 150
 
 _PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
 
-# Lines that are always there: the frame, the bar, and one under the panel.
-_HEAD = 4
+# Lines that are always there: the frame, the bar, the metrics, and one under the panel.
+_HEAD = 7
 
 _ECHO = 5
 
@@ -78,8 +78,7 @@ class LiveView:
         # Output that does not go to this terminal is left alone.
         options = {"auto_refresh": False, "transient": True}
         self._live = Live(console=self._console, redirect_stdout=sys.stdout.isatty(), **options)
-        self._lines: dict[int, Line] = {}  # the last one of each seed
-        self._latest: Sequence[Line] = ()  # those of the last epoch
+        self._lines: Sequence[Line] = ()  # of the last epoch, a line a seed that still trains
         self._best: tuple[float, int] | None = None
         self._done = 0
         self._since: tuple[int, float] | None = None  # steps and seconds that the pace is told from
@@ -107,12 +106,11 @@ class LiveView:
 
     def report(self, lines: Sequence[Line]) -> None:
         """Notes the metrics of a finished epoch, a line a seed."""
-        self._lines |= {line["seed"]: line for line in lines}
-        self._latest = lines
+        self._lines = lines
         self._epochs += 1
         if self._epochs == 1:  # The first evaluation compiled.
             self._since = (self._done, self._clock())
-        accuracy = mean_of(lines, f"{watched_split(lines[0])}_accuracy")
+        accuracy = mean_line(lines)[f"{watched_split(lines[0])}_accuracy"]
         if self._best is None or accuracy > self._best[0]:
             self._best = (accuracy, lines[0]["epoch"])
         if self._clock() >= self._next:
@@ -133,16 +131,14 @@ class LiveView:
 
     def render(self) -> Panel:
         """Returns the panel as it is now."""
-        room, lines = self._console.height - _HEAD, list(self._lines.values())
-        parts = [self._head()]
-        if not lines:
-            parts.append(Text("compiling and training the first epoch", style="dim"))
-        elif len(lines) > 1:
-            parts += _seeds_table(lines, self._latest, room - 2)
+        parts, title, lines = [self._head()], self._title, self._lines
+        if lines:
+            line, many = mean_line(lines), len(lines) > 1
+            title += f", mean of {len(lines)} seeds" if many else f", seed {lines[0]['seed']}"
+            parts.append(_metrics_table(line, self._best))
+            parts += _layers_table(line, self._console.height - _HEAD, self._console.width)
         else:
-            parts.append(_metrics_table(lines[0], self._best))
-            parts += _layers_table(lines[0], room - 3, self._console.width)
-        title = self._title + (f", seed {lines[0]['seed']}" if len(lines) == 1 else "")
+            parts.append(Text("compiling and training the first epoch", style="dim"))
         # Room for the ^C that a terminal echoes: on a line of its own it would stay behind.
         width = max(self._console.width - _ECHO, 1)
         style = {"title_align": "left", "border_style": "dim"}
@@ -170,24 +166,23 @@ def watched_split(line: Line) -> str:
     return "val" if "val_loss" in line else "test"
 
 
-def mean_of(lines: Sequence[Line], name: str) -> float:
-    """Returns the mean of an entry over lines."""
-    return sum(line[name] for line in lines) / len(lines)
+def mean_line(lines: Sequence[Line]) -> Line:
+    """Returns the means over the lines of several seeds, those of the layers' shares too."""
 
+    def mean(values: Sequence[Any]) -> Any:
+        if isinstance(values[0], Mapping):
+            return {layer: mean([value[layer] for value in values]) for layer in values[0]}
+        return sum(values) / len(values)
 
-def _grid(*columns: str) -> Table:
-    """Returns a table without lines: the first column to the left, the others to the right."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    # Narrow terminals cut the heads of the others, and never which row it is.
-    table.add_column(columns[0], no_wrap=True, min_width=5)
-    for name in columns[1:]:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+    return {name: mean([line[name] for line in lines]) for name in lines[0]}
 
 
 def _metrics_table(line: Line, best: tuple[float, int] | None) -> Table:
     split = watched_split(line)
-    table = _grid("", "loss", "accuracy", "")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", no_wrap=True, min_width=5)  # Narrow terminals cut the other columns.
+    for name in ("loss", "accuracy", ""):
+        table.add_column(name, justify="right", no_wrap=True)
     for part in ("train", split):
         note = f"best {best[0]:.2%}, epoch {best[1]}" if best and part == split else ""
         numbers = f"{line[f'{part}_loss']:.4f}", f"{line[f'{part}_accuracy']:.2%}"
@@ -198,41 +193,12 @@ def _metrics_table(line: Line, best: tuple[float, int] | None) -> Table:
 def _layers_table(line: Line, room: int, width: int) -> list[Table | Text]:
     """Returns the shares of weights that remain, in all and of the layers that fit, as bars."""
     shares = {"remaining": line["remaining_weights"], **line.get("layer_density", {})}
-    shown = dict(list(shares.items())[: _fitting(len(shares), room)])
+    shown = len(shares) if len(shares) <= room else max(room - 1, 1)
+    more = len(shares) - shown
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, max_width=width // 2)
     table.add_column(no_wrap=True, justify="right")
     table.add_column(width=max(width // 4, 8))
-    for name, share in shown.items():
+    for name, share in list(shares.items())[:shown]:
         table.add_row(name, f"{share:.2%}", ProgressBar(total=1.0, completed=share))
-    return [table, *_more(len(shares) - len(shown), "layers")]
-
-
-def _more(count: int, noun: str) -> list[Text]:
-    return [Text(f"and {count} more {noun}", style="dim")] if count else []
-
-
-def _fitting(count: int, room: int) -> int:
-    """Returns how many of `count` rows to show in `room` lines, one to say what is left out."""
-    return count if count <= room else max(room - 1, 1)
-
-
-def _seeds_table(lines: Sequence[Line], latest: Sequence[Line], room: int) -> list[Table | Text]:
-    """Returns a row for each seed that fits, and the means of `latest`, those that still train.
-
-    What a seed that diverged said last would spoil the means for good.
-    """
-    split = watched_split(lines[0])
-    names = [f"{part}_{what}" for part in ("train", split) for what in ("loss", "accuracy")]
-    names.append("remaining_weights")
-    table = _grid("seed", "train loss", "accuracy", f"{split} loss", "accuracy", "remaining")
-
-    def cells(line: Line) -> list[str]:
-        return [f"{line[n]:.4f}" if n.endswith("loss") else f"{line[n]:.2%}" for n in names]
-
-    shown = lines[: _fitting(len(lines), room)]
-    for line in shown:
-        table.add_row(str(line["seed"]), *cells(line))
-    means = {name: mean_of(latest, name) for name in names}
-    table.add_row("mean", *cells(means), style="bold")
-    return [table, *_more(len(lines) - len(shown), "seeds")]
+    return [table, *([Text(f"and {more} more layers", style="dim")] if more else [])]

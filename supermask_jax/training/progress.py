@@ -18,11 +18,11 @@ _log = logging.getLogger("supermask_jax")
 
 def epoch_line(lines: Sequence[Mapping[str, Any]], epochs: int) -> str:
     """Returns one epoch's metrics as a line of text: means where there are several seeds."""
-    words = [f"epoch {lines[0]['epoch']:{len(str(epochs))}}/{epochs}"]
-    for split in ("train", live.watched_split(lines[0])):
-        words.append(f"{split} loss {live.mean_of(lines, f'{split}_loss'):.4f}")
-        words.append(f"accuracy {live.mean_of(lines, f'{split}_accuracy'):7.2%}")
-    words.append(f"remaining {live.mean_of(lines, 'remaining_weights'):7.2%}")
+    mean, words = live.mean_line(lines), [f"epoch {lines[0]['epoch']:{len(str(epochs))}}/{epochs}"]
+    for split in ("train", live.watched_split(mean)):
+        words.append(f"{split} loss {mean[f'{split}_loss']:.4f}")
+        words.append(f"accuracy {mean[f'{split}_accuracy']:7.2%}")
+    words.append(f"remaining {mean['remaining_weights']:7.2%}")
     words.append(f"{sum(line['seconds'] for line in lines):.2f} s")
     if len(lines) > 1:
         words.append(f"mean of {len(lines)} seeds")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from supermask_jax.core import stats, trees
@@ -83,17 +82,13 @@ def check_left(folder: Workdir, summary: Mapping[str, Any]) -> None:
             masks, ticket = folder.of_seed(masks, seed), folder.of_seed(ticket, seed)
         if masks.exists():
             read_masks(masks)
-        if ticket.exists():
-            _check_ticket(ticket)
-
-
-def _check_ticket(path: Path) -> None:
-    try:
-        load_ticket(path)
-    except UserError as error:
-        raise UserError(
-            f"{error}: delete it and the summary, and run the same command to make both again"
-        ) from error
+        try:
+            if ticket.exists():
+                load_ticket(ticket)
+        except UserError as error:
+            raise UserError(
+                f"{error}: delete it and the summary, and run the same command to make both again"
+            ) from error
 
 
 def _summary(

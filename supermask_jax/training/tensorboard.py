@@ -11,6 +11,7 @@ import numpy as np
 
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.errors import UserError
+from supermask_jax.run_files import flat
 from supermask_jax.training.trainer import Trainer
 from supermask_jax.training.workdir import Workdir
 
@@ -89,8 +90,6 @@ class Board:
 
 def scalars(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Yields a line's numbers by name; those of a layer as ``layer_density/dense1/kernel``."""
-    for name, value in line.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{name}/{layer}", number) for layer, number in value.items())
-        elif name not in ("seed", "epoch", "step"):
+    for name, value in flat(line, "/").items():
+        if name not in ("seed", "epoch", "step"):
             yield name, value

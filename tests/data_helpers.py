@@ -1,0 +1,45 @@
+"""Shared by the tests of data sources: small data sets, and what a source makes of them."""
+
+import subprocess
+
+import numpy as np
+import pytest
+
+from supermask_jax.data import DATASETS, Split
+from supermask_jax.data.sources import READERS, Folders
+from supermask_jax.data.specs import verified
+
+
+def keep_apart(monkeypatch, tmp_path):
+    """Allows no look at the folders and the network of whoever runs the tests."""
+    monkeypatch.setenv("SUPERMASK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("started a process"))
+
+
+def make_split(name, size, seed):
+    """Random images of the shape of a data set, with as many of each class."""
+    spec, rng = DATASETS[name], np.random.default_rng(seed)
+    images = rng.integers(0, 256, (size, *spec.image_shape), dtype=np.uint8)
+    return Split(images, rng.permutation(np.arange(size) % spec.num_classes))
+
+
+def make_splits(name):
+    """(train, test) of a data set, of the sizes of its spec."""
+    spec = DATASETS[name]
+    return make_split(name, spec.train_size, 0), make_split(name, spec.test_size, 1)
+
+
+def read(source, name, tmp_path):
+    """What a source alone makes of what lies in the folders of `keep_apart`."""
+    return READERS[source](name, Folders(str(tmp_path / "data"), str(tmp_path / "cache")))
+
+
+def assert_same(dataset, name, source):
+    """Asserts that it holds `make_splits(name)`."""
+    expected = verified(name, source, *make_splits(name))
+    assert (dataset.source, dataset.digest) == (source, expected.digest)
+    arrays = zip(dataset.train + dataset.test, expected.train + expected.test, strict=True)
+    for found, wanted in arrays:
+        assert found.dtype == wanted.dtype and found.flags.c_contiguous
+        np.testing.assert_array_equal(found, wanted)
