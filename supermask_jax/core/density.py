@@ -71,7 +71,7 @@ def count_on_path(start: float, end: float, size: int, progress: ArrayLike, unti
     Exactly ``num_kept(end, size)`` from progress `until` on, and never 0 before.
     """
     passing = jnp.round(log_path(start, end, progress, until) * size).astype(jnp.int32)
-    return jnp.where(progress < until, jnp.maximum(passing, 1), num_kept(end, size))
+    return jnp.where(jnp.less(progress, until), jnp.maximum(passing, 1), num_kept(end, size))
 
 
 def scale_to_count(

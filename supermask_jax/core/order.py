@@ -50,7 +50,7 @@ def _count(predicates: Sequence[Array]) -> Array:
             return jnp.sum(p.astype(jnp.float32)).astype(jnp.int32)
         return jnp.sum(p, dtype=jnp.int32)
 
-    return sum(count(p) for p in predicates)
+    return sum(map(count, predicates), jnp.int32(0))
 
 
 @functools.partial(jax.jit, static_argnames="exact")  # Eagerly, it would compile at each call.

@@ -39,7 +39,7 @@ def density(masks: PyTree) -> Array:
     leaves = jax.tree.leaves(masks)
     if not leaves:
         return jnp.float32(1)
-    remaining = sum(jnp.count_nonzero(leaf) for leaf in leaves)
+    remaining = sum(map(jnp.count_nonzero, leaves), jnp.int32(0))
     return remaining.astype(jnp.float32) / num_params(masks)
 
 

@@ -17,7 +17,7 @@ PyTree = Any
 Label = Literal["mask", "train", "freeze"]
 LabelFn = Callable[[str, jax.Array], Label]
 
-LABELS = ("mask", "train", "freeze")
+LABELS: tuple[Label, ...] = ("mask", "train", "freeze")
 
 
 def path_name(path: tuple[Any, ...]) -> str:
@@ -62,18 +62,18 @@ def partition(params: PyTree, label_fn: LabelFn) -> dict[Label, PyTree]:
     Raises:
       ValueError: no leaf is labelled "mask", or a label is none of the three.
     """
-    labels = jax.tree.map_with_path(lambda p, leaf: label_fn(path_name(p), leaf), params)
-    found = set(jax.tree.leaves(labels))
+    labels: PyTree = jax.tree.map_with_path(lambda p, leaf: label_fn(path_name(p), leaf), params)
+    found: set[Label] = set(jax.tree.leaves(labels))
     if not found <= set(LABELS):
         raise ValueError(f"labels must be among {LABELS}, got {sorted(found - set(LABELS))}")
     if "mask" not in found:
         names = ", ".join(named_leaves(params)) or "no leaf at all"
         raise ValueError(f"the label rule masks no leaf of: {names}")
-    return {
-        label: jax.tree.map(lambda own, leaf, label=label: leaf if own == label else None,
-                            labels, params)
-        for label in LABELS
-    }  # fmt: skip
+
+    def part(label: Label) -> PyTree:
+        return jax.tree.map(lambda own, leaf: leaf if own == label else None, labels, params)
+
+    return {label: part(label) for label in LABELS}
 
 
 def merge(*parts: PyTree) -> PyTree:
@@ -97,7 +97,9 @@ def merge(*parts: PyTree) -> PyTree:
 def split_key_like(key: jax.Array, tree: PyTree) -> PyTree:
     """Returns a tree of independent keys, one for each leaf of `tree`."""
     leaves, treedef = jax.tree.flatten(tree)
-    return treedef.unflatten(jax.random.split(key, len(leaves))) if leaves else tree
+    if not leaves:
+        return tree
+    return jax.tree.unflatten(treedef, jax.random.split(key, len(leaves)))
 
 
 def num_params(tree: PyTree) -> int:

@@ -59,18 +59,18 @@ def _way(
     size, strides = kernel.shape[:2], tuple(window_strides)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], size, strides, padding)
-    padding = tuple(map(tuple, padding))
-    if (size, padding) == ((1, 1), ((0, 0), (0, 0))):
+    sides = tuple((low, high) for low, high in padding)
+    if (size, sides) == ((1, 1), ((0, 0), (0, 0))):
         return partial(_by_pixels, strides)
-    if (size, strides, padding) == ((3, 3), (1, 1), ((1, 1), (1, 1))):
+    if (size, strides, sides) == ((3, 3), (1, 1), ((1, 1), (1, 1))):
         if kernel.shape[2] <= _MOST_CHANNELS:
             return im2col.conv3x3
         if min(kernel.shape[2:]) >= _LEAST_CHANNELS:
             return winograd.conv3x3(4 if min(x.shape[1:3]) >= _LARGE else 2)
-    return canonical.conv(strides, padding)
+    return canonical.conv(strides, sides)
 
 
-def _by_pixels(strides: tuple[int, int], x: Array, kernel: Array) -> Array:
+def _by_pixels(strides: Sequence[int], x: Array, kernel: Array) -> Array:
     """Convolves with a kernel [1, 1, C, F]: a matrix product."""
     x = x[:, :: strides[0], :: strides[1]]
     rows = x.astype(jnp.float32).reshape(-1, x.shape[-1]) @ kernel[0, 0].astype(jnp.float32)

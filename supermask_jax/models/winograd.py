@@ -69,8 +69,8 @@ _PIECE_BYTES = 8 << 20
 
 
 def _combine(row: Sequence[float], arrays: Sequence[Array]) -> Array:
-    """Returns the sum of `row[i] * arrays[i]`, without products by 0, 1 and -1."""
-    total = None
+    """Returns the sum of `row[i] * arrays[i]`, without products by 0, 1 and -1; not all are 0."""
+    total: Any = None
     for factor, array in zip(row, arrays, strict=True):
         if factor == 0:
             continue
