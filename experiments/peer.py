@@ -32,9 +32,9 @@ from timing import (
 )
 
 from supermask_jax.core.trees import named_leaves
+from supermask_jax.data.pipeline import Examples
 from supermask_jax.errors import UserError
 from supermask_jax.experiment import build, split_data
-from supermask_jax.training.evaluate import Examples
 from supermask_jax.training.state import TrainState
 from supermask_jax.training.trainer import Trainer
 

@@ -16,8 +16,8 @@ import jax
 import numpy as np
 
 from supermask_jax.data import DATASETS, Dataset, Split
+from supermask_jax.data.pipeline import Examples
 from supermask_jax.errors import UserError
-from supermask_jax.training.evaluate import Examples
 from supermask_jax.training.loop import make_train_steps
 from supermask_jax.training.trainer import Trainer
 

@@ -39,6 +39,7 @@ def default_config() -> ConfigDict:
             "pad": "black",  # what it pads with; "mean": with 0, after preprocessing
             "shuffle": True,
             "image_size": 0,  # of data of one's own: resized and cropped to so many pixels a side
+            "streaming": "auto",  # "always": images stay on the host; "never"; "auto" by size
             "digest": "",  # content that the data must have; a run on one's own fills it in
             "subset": 0,  # only so many examples of either split; 0 is all
             "data_dir": "",

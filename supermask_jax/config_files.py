@@ -27,6 +27,7 @@ _log = logging.getLogger("supermask_jax")
 NOT_IDENTITY = (
     "data.data_dir",
     "data.cache_dir",
+    "data.streaming",
     "tensorboard",
     "tensorboard_masks",
     "steps_per_call",
@@ -44,6 +45,7 @@ _CHOICES = {
     "seed_loop": ("auto", "vmap", "unroll"),
     "compute_dtype": ("float32", "bfloat16"),
     "convolution": ("auto", "xla", "products"),
+    "data.streaming": ("auto", "always", "never"),
 }
 # What each section names its factory by.
 _NAMED_BY = {
@@ -219,8 +221,8 @@ def check_config(config: ConfigDict) -> None:
         hint = ": set config.num_seeds, or config.mesh.data"
         _must(config, "mesh.seed", config.mesh.seed in (0, 1), "be 0 or 1 for one seed", hint)
     for name, known in _CHOICES.items():
-        if config[name] not in known:
-            raise unknown_name(name, config[name], known)
+        if (value := attrgetter(name)(config)) not in known:
+            raise unknown_name(name, value, known)
     fraction = config.validation_fraction
     _must(config, "validation_fraction", 0 < fraction <= 0.5, "be in (0, 0.5]")
     parts = round(1 / fraction)

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from supermask_jax import config_files, methods, models
@@ -20,15 +21,15 @@ from supermask_jax.analysis.intervals import mean_interval
 from supermask_jax.config_files import check_config, default_identity, identity
 from supermask_jax.core import initializers
 from supermask_jax.data import Dataset, load, own, spec_of
-from supermask_jax.data.pipeline import hold_out, num_batches
+from supermask_jax.data.pipeline import Examples, hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
 from supermask_jax.errors import Diverged, UserError
 from supermask_jax.models.convolution import resolved
-from supermask_jax.training import optimizers, schedules
+from supermask_jax.training import optimizers, schedules, streaming
 from supermask_jax.training.distributed import wait_for_all
 from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.environment import fixed_settings, seed_key
-from supermask_jax.training.evaluate import COMPUTE_DTYPES, Examples, linen_apply
+from supermask_jax.training.evaluate import COMPUTE_DTYPES, linen_apply
 from supermask_jax.training.loop import train
 from supermask_jax.training.memory import seeds_per_program
 from supermask_jax.training.sharding import Layout, choose_layout, one_device
@@ -70,6 +71,13 @@ def programs(config: ConfigDict, folder: Workdir | None = None) -> list[Trainer]
         return [build(config)]
     make, first = _parts(config), config.seed
     size = folder.part_size(first) if folder is not None else None
+    if streaming.wanted(spec_of(config.data), config.data.streaming):
+        if max(size or 1, config.mesh.seed, config.seeds_per_program) > 1:
+            raise UserError(
+                "data that stay on the host feed one seed after another: set config.data.streaming="
+                "never, or leave out mesh.seed and seeds_per_program"
+            )
+        size = 1
     if size is None:
         one = make(layout=one_device(), seeds=range(first, first + 1))
         shape = spec_of(config.data).image_shape
@@ -194,9 +202,16 @@ def load_data(config: ConfigDict) -> Dataset:
 
 
 def split_data(data: Dataset, config: ConfigDict, layout: Layout) -> Splits:
-    """Puts a data set on the devices, with part of train held out under 'validation'."""
+    """Puts a data set on the devices, with part of train held out under 'validation'.
 
-    def examples(split: Any, rows: Any) -> Examples:
+    Where ``config.data.streaming`` says so, it stays on the host, and batches are put there.
+    """
+    stays = streaming.wanted(spec_of(config.data), config.data.streaming)
+
+    def examples(split: Any, rows: Any) -> Examples | streaming.Stream:
+        if stays:
+            every = np.arange(len(split.labels))
+            return streaming.Stream(split.images, split.labels, every[rows], layout.put)
         return layout.put(Examples(split.images[rows], split.labels[rows]))
 
     num_train = examples_used(len(data.train.labels), config)

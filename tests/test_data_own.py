@@ -5,9 +5,10 @@ import struct
 
 import numpy as np
 import pytest
+from data_helpers import make_split
 from helpers import tiny_config
 from PIL import Image
-from test_data_tfds import make_splits, prepare_tfds
+from test_data_tfds import prepare_tfds
 
 from supermask_jax import cli, experiment
 from supermask_jax.data import from_arrays, images, load, own, spec_of
@@ -147,13 +148,9 @@ def test_idx_files_of_torchvision_and_emnist(tmp_path):
 
 
 def test_a_prepared_set_of_tfds(tmp_path):
-    train, test = make_splits("cifar10")
+    train, test = make_split("cifar10", 20, 0), make_split("cifar10", 10, 1)
     prepare_tfds(tmp_path, "cifar10", (train, test))
-    labels = np.arange(20) % 10, np.arange(10)
-    train, test = train._replace(labels=labels[0]), test._replace(labels=labels[1])
-    other = prepare_tfds(tmp_path / "b", "cifar10", (train, test))
-    del other
-    data = load("tfds:cifar10", data_dir=str(tmp_path / "b"))
+    data = load("tfds:cifar10", data_dir=str(tmp_path))
     np.testing.assert_array_equal(data.train.images, train.images)
     np.testing.assert_array_equal(data.test.labels, test.labels)
     with pytest.raises(UserError, match="data tfds:none: no prepared none in"):

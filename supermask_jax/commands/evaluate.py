@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from ml_collections import ConfigDict
 
+    from supermask_jax.data.pipeline import Examples
     from supermask_jax.tickets import Ticket
-    from supermask_jax.training.evaluate import Examples
     from supermask_jax.training.sharding import Layout
 
 EPILOG = f"""\

@@ -24,10 +24,11 @@ from supermask_jax.analysis.runs import Run
 from supermask_jax.commands.restore import full_config, restore
 from supermask_jax.config_files import load_with_overrides
 from supermask_jax.core.trees import named_leaves
+from supermask_jax.data.pipeline import Examples
 from supermask_jax.errors import UserError
 from supermask_jax.run_files import flat, read_masks
 from supermask_jax.training.environment import fixed_settings
-from supermask_jax.training.evaluate import Examples
+from supermask_jax.training.streaming import Stream
 from supermask_jax.training.trainer import Trainer
 
 PyTree = Any
@@ -88,6 +89,9 @@ def _with_data(
         reason = f"No confusion matrix and no mean images: {str(error).splitlines()[0]}"
         return details._replace(missing=(*details.missing, reason))
     splits = experiment.split_data(data, config, job.layout)
+    if isinstance(splits.train, Stream):
+        reason = "No confusion matrix and no mean images: the data stay on the host"
+        return details._replace(missing=(*details.missing, reason))
     train = job.layout.fetch(splits.train)
     means = class_means(train.images, train.labels, data.num_classes)
     held_out = splits.val is not None and not run.summary

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,35 @@ def resized(images: np.ndarray, size: int) -> np.ndarray:
             plane = np.asarray(plane.resize((width, height), Image.Resampling.BILINEAR))
             place[..., channel] = plane[top : top + size, left : left + size]
     return out
+
+
+class LazyImages:
+    """Images of files, decoded as they are read: uint8 [N, size, size, 3] that takes rows only."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, paths: Sequence[Path], size: int) -> None:
+        self._paths, self._size = paths, size
+        self.shape = (len(paths), size, size, 3)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+        """Decodes some of them, in several threads.
+
+        Raises:
+          UserError: one cannot be read.
+        """
+        at = np.arange(len(self))[rows]
+        found = np.empty((len(at), *self.shape[1:]), np.uint8)
+
+        def fill(place: int) -> None:
+            found[place] = decode(self._paths[at[place]], self._size)  # Grey is broadcast.
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(fill, range(len(at))))
+        return found
 
 
 def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

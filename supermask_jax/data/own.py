@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,7 +26,7 @@ import numpy as np
 
 from supermask_jax.data import formats, images, sources
 from supermask_jax.data.arrays import as_uint8, from_arrays
-from supermask_jax.data.specs import Dataset, SourceError, Spec
+from supermask_jax.data.specs import Dataset, SourceError, Spec, Split
 from supermask_jax.errors import UserError, expanded, one_line, unknown_name
 from supermask_jax.run_files import read_npz
 
@@ -33,6 +34,11 @@ _KERAS = {"x_train": "train_images", "y_train": "train_labels",
           "x_test": "test_images", "y_test": "test_labels"}  # fmt: skip
 _ARRAYS = tuple(_KERAS.values())
 _TRAIN, _TEST = ("train", "training"), ("test", "val", "valid", "validation")
+
+# Bytes of decoded images beyond which a folder is not decoded at once. The same on every machine,
+# since the digest depends on it.
+DECODED = 1 << 32
+_SAMPLE = 2000  # images that tell mean and deviation of such a folder
 
 # Given from Python: {name: data set}.
 _GIVEN: dict[str, Dataset] = {}
@@ -84,7 +90,9 @@ def _loaded(name: str, image_size: int, data_dir: str) -> tuple[Dataset, Spec]:
     except Exception as error:  # Parsers raise nearly anything on broken bytes.
         raise UserError(f"data {name} cannot be read: {one_line(error)}") from error
     data = data._replace(name=name, source=kind)
-    mean, std = images.statistics(data.train.images)
+    every = max(1, len(data.train.labels) // _SAMPLE)
+    lazy = isinstance(data.train.images, images.LazyImages)
+    mean, std = images.statistics(data.train.images[:: every if lazy else 1])
     return data, Spec(
         image_shape=data.train.images.shape[1:],
         train_size=len(data.train.labels),
@@ -182,14 +190,36 @@ def _folder(place: str, image_size: int, data_dir: str) -> Dataset:
         only = sorted(set(classes) ^ set(others))
         raise UserError(f"class {only[0]} has a folder in {splits[only[0] in others].name} only")
     arrays: list[np.ndarray] = []
-    for split in splits:
-        files = [(images.files(split / name), label) for label, name in enumerate(classes)]
-        paths = [path for found, _ in files for path in found]
+    listed = [_listed(split, classes) for split in splits]
+    if sum(len(paths) for paths, _ in listed) * image_size**2 * 3 > DECODED:
+        return _lazy(root, listed, image_size)
+    for paths, labels in listed:
         with ThreadPoolExecutor() as pool:
             decoded = pool.map(functools.partial(images.decode, size=image_size), paths)
-            stacked = _stacked(decoded, image_size, paths)
-        arrays += [stacked, np.repeat([y for _, y in files], [len(found) for found, _ in files])]
+            arrays += [_stacked(decoded, image_size, paths), labels]
     return from_arrays(*arrays)
+
+
+def _listed(split: Path, classes: Sequence[str]) -> tuple[list[Path], np.ndarray]:
+    """Returns the files of a split, and their labels."""
+    found = [images.files(split / name) for name in classes]
+    labels = np.repeat(np.arange(len(found), dtype=np.int32), [len(paths) for paths in found])
+    return [path for paths in found for path in paths], labels
+
+
+def _lazy(root: Path, listed: Sequence[tuple[list[Path], np.ndarray]], size: int) -> Dataset:
+    """Returns a data set whose images are decoded as they are read.
+
+    Its digest is that of the files' names and sizes: reading them all would take too long.
+    """
+    sha = hashlib.sha256(f"{size}\n".encode())
+    for path in (path for paths, _ in listed for path in paths):
+        sha.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
+    train, test = (Split(images.LazyImages(paths, size), labels) for paths, labels in listed)
+    classes = int(train.labels[-1]) + 1
+    if classes < 2:
+        raise UserError("there is one class only: there is nothing to tell apart")
+    return Dataset("mine", train, test, classes, "folder", sha.hexdigest())
 
 
 def _split_folder(root: Path, names: Sequence[str]) -> Path:

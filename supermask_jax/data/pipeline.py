@@ -6,7 +6,7 @@ The whole data set lives on the device as uint8; batches are gathered and prepar
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,13 @@ from jax import lax
 from supermask_jax.data.transforms import Prepare, standardize
 
 Array = jax.Array
+
+
+class Examples(NamedTuple):
+    """A split, or a part of one, on the device."""
+
+    images: Array  # uint8 [N, H, W, C]
+    labels: Array  # int32 [N]
 
 
 class Batch(TypedDict):

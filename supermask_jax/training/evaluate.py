@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import flax.linen as nn
 import jax
@@ -14,9 +14,10 @@ import optax
 from jax import lax
 
 from supermask_jax.core import stats
-from supermask_jax.data.pipeline import Batch, batch_at, epoch_order, num_batches
+from supermask_jax.data.pipeline import Batch, Examples, batch_at, epoch_order, num_batches
 from supermask_jax.training.environment import seed_key
 from supermask_jax.training.state import TrainState, zero_sums
+from supermask_jax.training.streaming import Stream, pieces
 
 if TYPE_CHECKING:
     from supermask_jax.training.trainer import Trainer
@@ -26,14 +27,10 @@ PyTree = Any
 Sums = dict[str, Array]
 Metrics = dict[str, Any]
 
+# Batches of a streamed split that go to the device together.
+_PIECE = 8
+
 COMPUTE_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-
-class Examples(NamedTuple):
-    """A split on the device."""
-
-    images: Array  # uint8 [N, H, W, C]
-    labels: Array  # int32 [N]
 
 
 class ApplyFn(Protocol):
@@ -111,7 +108,9 @@ def mean_metrics(sums: Mapping[str, Array], prefix: str) -> list[Metrics]:
     ]
 
 
-def make_evaluate(trainer: Trainer) -> Callable[[TrainState, PyTree, Examples, str], list[Metrics]]:
+def make_evaluate(
+    trainer: Trainer,
+) -> Callable[[TrainState, PyTree, Examples | Stream, str], list[Metrics]]:
     """Builds ``evaluate(state, frozen, examples, prefix)`` -> the metrics of each seed on a split.
 
     They are loss and accuracy; ``remaining_weights`` and `stats.layer_shares`; and what the method
@@ -121,7 +120,7 @@ def make_evaluate(trainer: Trainer) -> Callable[[TrainState, PyTree, Examples, s
     apply_mask, sum_split = _make_apply_mask(trainer), _make_sum_split(trainer)
 
     def evaluate(
-        state: TrainState, frozen: PyTree, examples: Examples, prefix: str
+        state: TrainState, frozen: PyTree, examples: Examples | Stream, prefix: str
     ) -> list[Metrics]:
         found = []
         for sample in range(samples):
@@ -167,7 +166,7 @@ def _make_apply_mask(trainer: Trainer) -> Callable[..., tuple[PyTree, Metrics]]:
     return jax.jit(layout.lift(one, (True, True, False)), out_shardings=place)
 
 
-def _make_sum_split(trainer: Trainer) -> Callable[[TrainState, PyTree, Examples], Sums]:
+def _make_sum_split(trainer: Trainer) -> Callable[[TrainState, PyTree, Examples | Stream], Sums]:
     """Builds (state, params, examples) -> metric sums of effective parameters over a split."""
     layout, in_loop = trainer.layout, trainer.plan.steps_per_call > 1
     batch_size = layout.whole_rows(trainer.plan.eval_batch_size)
@@ -190,10 +189,11 @@ def _make_sum_split(trainer: Trainer) -> Callable[[TrainState, PyTree, Examples]
     lifted = layout.lift(some, (True, True, True, False, False))
     program = jax.jit(lifted, out_shardings=layout.replicated)
 
-    def sum_split(state: TrainState, params: PyTree, data: Examples) -> Sums:
+    def sum_split(state: TrainState, params: PyTree, data: Examples | Stream) -> Sums:
         sums = jax.tree.map(jnp.zeros_like, state.sums)
-        for index in range(1 if in_loop else num_batches(len(data.labels), batch_size)):
-            sums = program(sums, params, state.batch_stats, data, index)
+        for part in pieces(data, _PIECE * batch_size):
+            for index in range(1 if in_loop else num_batches(len(part.labels), batch_size)):
+                sums = program(sums, params, state.batch_stats, part, index)
         return sums
 
     return sum_split

@@ -14,16 +14,17 @@ import numpy as np
 import optax
 from jax import lax
 
-from supermask_jax.data.pipeline import Batch, batch_at
+from supermask_jax.data.pipeline import Batch, Examples, batch_at
 from supermask_jax.errors import Interrupted
 from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.distributed import StopSignal, wait_for_all
 from supermask_jax.training.diverged import Health, Living
-from supermask_jax.training.evaluate import Examples, Metrics, make_evaluate, mean_metrics
+from supermask_jax.training.evaluate import Metrics, make_evaluate, mean_metrics
 from supermask_jax.training.gradient import loss_gradient
 from supermask_jax.training.plateau import stopped
 from supermask_jax.training.progress import Progress
 from supermask_jax.training.state import TrainState, blemish
+from supermask_jax.training.streaming import dispatches
 from supermask_jax.training.tensorboard import make_pictures
 from supermask_jax.training.trainer import Splits, Trainer
 from supermask_jax.training.workdir import Workdir
@@ -162,10 +163,11 @@ def train(trainer: Trainer, splits: Splits, folder: Workdir, *, quiet: bool = Fa
                 started = time.perf_counter()
                 epoch, index = divmod(step, plan.steps_per_epoch)
                 order, unchecked = order_of(epoch), []
-                while index < plan.steps_per_epoch and not stop.wanted() and not living.none():
-                    count = min(plan.steps_per_call, plan.steps_per_epoch - index)
-                    state, health = train_steps(state, frozen, splits.train, order, index, count)
-                    index, step = index + count, step + count
+                for part in dispatches(splits.train, order, index, plan, fetch):
+                    if stop.wanted() or living.none():
+                        break
+                    state, health = train_steps(state, frozen, *part)
+                    index, step = index + part.count, step + part.count
                     living.check(unchecked)
                     unchecked = [(health, step)]
                     progress.step(epoch + 1, index)

@@ -13,13 +13,14 @@ import jax
 import numpy as np
 import optax
 
-from supermask_jax.data.pipeline import epoch_order
+from supermask_jax.data.pipeline import Examples, epoch_order
 from supermask_jax.data.transforms import Prepare
 from supermask_jax.methods import Method
 from supermask_jax.training.environment import key_of, seed_key
-from supermask_jax.training.evaluate import ApplyFn, Examples
+from supermask_jax.training.evaluate import ApplyFn
 from supermask_jax.training.sharding import Layout
 from supermask_jax.training.state import TrainState, create_state
+from supermask_jax.training.streaming import Stream
 from supermask_jax.training.workdir import Part, Workdir
 from supermask_jax.training.xla_cpu import quick_compilation
 
@@ -28,11 +29,11 @@ PyTree = Any
 
 
 class Splits(NamedTuple):
-    """The data of a run on the device. `val` is None where test is watched every epoch."""
+    """The data of a run. `val` is None where test is watched every epoch."""
 
-    train: Examples
-    val: Examples | None
-    test: Examples
+    train: Examples | Stream
+    val: Examples | Stream | None
+    test: Examples | Stream
 
 
 class Plan(NamedTuple):

@@ -1,0 +1,141 @@
+"""Training data that stay on the host: a few batches at a time go to the device, read ahead.
+
+What a step sees is the same either way: the order of an epoch, the keys of the augmentation and the
+weights of rows are functions of seed, epoch and step alone. So a streamed run equals one whose data
+lie on the device, and there is nothing to save but the step.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from supermask_jax.data import Spec
+from supermask_jax.data.pipeline import Examples
+
+if TYPE_CHECKING:
+    from supermask_jax.training.trainer import Plan
+
+Array = jax.Array
+
+_AHEAD = 2  # pieces that are read while the device trains on one
+_SHARE = 0.4  # of a device's memory that data may take
+
+
+class Stream(NamedTuple):
+    """A split on the host.
+
+    Attributes:
+      images: uint8 [N, H, W, C], an array or `data.images.LazyImages`.
+      labels: int32 [N].
+      rows: int [n], the examples of the split, in their order.
+      put: copies examples to the devices.
+    """
+
+    images: Any
+    labels: np.ndarray
+    rows: np.ndarray
+    put: Callable[[Examples], Examples]
+
+    def read(self, at: np.ndarray) -> Examples:
+        """Puts the examples at these places of the split on the devices."""
+        rows = self.rows[at]
+        return self.put(Examples(self.images[rows], self.labels[rows]))
+
+
+class Dispatch(NamedTuple):
+    """The batches of one dispatch: `count` of `order`, from number `first` on."""
+
+    data: Examples
+    order: Array  # int32 [S, batches * B], rows of `data`
+    first: int
+    count: int
+
+
+def wanted(spec: Spec, mode: str) -> bool:
+    """Says whether data stay on the host.
+
+    Args:
+      spec: of the data.
+      mode: "always", "never", or "auto": where they would take much of the device's memory.
+    """
+    if mode != "auto":
+        return mode == "always"
+    size = (spec.train_size + spec.test_size) * math.prod(spec.image_shape)
+    return size > _SHARE * device_bytes()
+
+
+def device_bytes() -> float:
+    """Returns the memory of a device; on a CPU that of the machine, where the host has it too."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if limit := stats.get("bytes_limit"):
+        return limit
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+    except (AttributeError, ValueError, OSError):  # Windows.
+        return math.inf
+
+
+def dispatches(
+    data: Examples | Stream, order: Array, index: int, plan: Plan, fetch: Callable[[Array], Any]
+) -> Iterator[Dispatch]:
+    """Yields the dispatches of an epoch from batch `index` on.
+
+    Args:
+      data: of training.
+      order: int32 [S, batches * B], of the epoch.
+      index: the first batch.
+      plan: of the run.
+      fetch: copies an array to the host.
+    """
+    firsts = range(index, plan.steps_per_epoch, plan.steps_per_call)
+    counts = [min(plan.steps_per_call, plan.steps_per_epoch - first) for first in firsts]
+    if isinstance(data, Examples):
+        for first, count in zip(firsts, counts, strict=True):
+            yield Dispatch(data, order, first, count)
+        return
+    (rows,) = np.asarray(fetch(order))  # Seeds of a streamed run train one after another.
+
+    def read(first: int, count: int) -> Dispatch:
+        # What pads the last batch of an epoch is no row.
+        last = min((first + count) * plan.batch_size, plan.num_train)
+        examples = data.read(rows[first * plan.batch_size : last])
+        # A trailing batch is padded with row 0, as in the order of an epoch.
+        own = np.zeros((1, count * plan.batch_size), np.int32)
+        own[0, : len(examples.labels)] = np.arange(len(examples.labels))
+        return Dispatch(examples, jnp.asarray(own), 0, count)
+
+    yield from _ahead(read, zip(firsts, counts, strict=True))
+
+
+def pieces(data: Examples | Stream, size: int) -> Iterator[Examples]:
+    """Yields a split on the devices: whole, or of a stream `size` examples at a time."""
+    if isinstance(data, Examples):
+        yield data
+        return
+    places = np.arange(len(data.rows))
+    yield from _ahead(data.read, ((places[at : at + size],) for at in range(0, len(places), size)))
+
+
+def _ahead(read: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    """Yields what `read` returns for each of the calls, made a few ahead in a thread."""
+    waiting: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
+        try:
+            for call in calls:
+                waiting.append(reader.submit(read, *call))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

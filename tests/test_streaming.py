@@ -1,0 +1,142 @@
+"""Training on data that stay on the host equals training on data on the device."""
+
+import signal
+
+import jax
+import numpy as np
+import pytest
+from helpers import tiny_config
+from PIL import Image
+
+from supermask_jax import experiment
+from supermask_jax.data import Spec, images, load, own
+from supermask_jax.data.pipeline import Examples
+from supermask_jax.errors import Interrupted, UserError
+from supermask_jax.training import distributed, streaming
+from supermask_jax.training.workdir import Workdir
+
+ODD = {"data.subset": 101, "batch_size": 20, "epochs": 3, "eval_batch_size": 17}
+
+
+def left(path):
+    folder = Workdir(path)
+    summary = folder.finished_summary()
+    lines = folder.read_metrics()
+    for entry in (summary, *summary.get("runs", ()), *lines):
+        entry.pop("seconds", None)
+    masks = {p.name: dict(np.load(p)) for p in sorted(path.glob("masks*.npz"))}
+    return summary, lines, jax.tree.map(np.ndarray.tolist, masks)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"steps_per_call": 1},
+        {"steps_per_call": 2, "protocol": "paper"},
+        {"data.augment": "crop_flip", "model.norm": "all", "microbatches": 2},
+        {"mesh.data": 2},
+    ],
+    ids=["one dispatch", "one step", "two steps", "batch norm", "two devices"],
+)
+def test_a_streamed_run_is_the_same(changes, tmp_path):
+    for mode in ("never", "always"):
+        config = tiny_config(**ODD, **changes, **{"data.streaming": mode})
+        experiment.run(config, tmp_path / mode, quiet=True)
+    assert left(tmp_path / "always") == left(tmp_path / "never")
+
+
+def test_seeds_of_a_streamed_set_train_one_after_another(tmp_path):
+    one_each = {"num_seeds": 2, "seeds_per_program": 1}
+    experiment.run(tiny_config(**ODD, **one_each), tmp_path / "never", quiet=True)
+    streamed = tiny_config(**ODD, num_seeds=2, **{"data.streaming": "always"})
+    experiment.run(streamed, tmp_path / "always", quiet=True)
+    assert left(tmp_path / "always") == left(tmp_path / "never")
+    streamed.seeds_per_program = 2
+    with pytest.raises(UserError, match="one seed after another"):
+        experiment.programs(streamed)
+
+
+@pytest.mark.parametrize("at", [1, 4, 7])
+def test_a_streamed_run_that_was_stopped_goes_on(at, tmp_path, monkeypatch):
+    config = tiny_config(**ODD, steps_per_call=2, **{"data.streaming": "always"})
+    experiment.run(config, tmp_path / "whole", quiet=True)
+    asked = iter(range(1000))
+
+    def wanted(self):
+        self.signum = signal.SIGTERM if next(asked) >= at else None
+        return self.signum is not None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(distributed.StopSignal, "wanted", wanted)
+        with pytest.raises(Interrupted):
+            experiment.run(config, tmp_path / "stopped", quiet=True)
+    experiment.run(config, tmp_path / "stopped", quiet=True)
+    assert left(tmp_path / "stopped") == left(tmp_path / "whole")
+
+
+def test_a_folder_too_large_to_decode_at_once_is_read_as_it_is_needed(tmp_path, monkeypatch):
+    digits = load("digits").train
+    for index in range(120):
+        part = "train" if index < 90 else "val"
+        place = tmp_path / "images" / part / str(index % 3) / f"{index}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits.images[index, ..., 0]).convert("RGB").save(place)
+    name = f"folder:{tmp_path / 'images'}"
+    changes = {"data.name": name, "data.image_size": 8, "batch_size": 16, "protocol": "paper"}
+    experiment.run(tiny_config(**changes), tmp_path / "decoded", quiet=True)
+    own._loaded.cache_clear()
+    monkeypatch.setattr(own, "DECODED", 1000)
+    config = tiny_config(**changes, **{"data.streaming": "always"})
+    assert isinstance(experiment.load_data(config).train.images, images.LazyImages)
+    experiment.run(config, tmp_path / "lazy", quiet=True)
+    found = [left(tmp_path / kind) for kind in ("decoded", "lazy")]
+    for summary, _, _ in found:
+        assert len(summary.pop("data")["digest"]) == 64
+    assert found[0] == found[1]
+    # A file that breaks later ends the run with its name.
+    next((tmp_path / "images" / "train" / "1").glob("*.png")).write_bytes(b"no image")
+    config.epochs = 4
+    with pytest.raises(UserError, match="is no image that can be read"):
+        experiment.run(config, tmp_path / "again", quiet=True)
+
+
+def test_a_few_pieces_are_read_ahead_and_an_error_comes_through():
+    read = []
+
+    def reading(index):
+        if index == 4:
+            raise OSError("the disk is gone")
+        read.append(index)
+        return index
+
+    found = streaming._ahead(reading, ((i,) for i in range(100)))
+    assert next(found) == 0
+    with pytest.raises(OSError, match="the disk is gone"):
+        list(found)
+    assert read[:4] == [0, 1, 2, 3] and max(read) <= 4 + streaming._AHEAD
+
+
+def test_the_device_gets_a_few_batches_at_a_time():
+    split, sizes = load("digits").train, []
+
+    def put(examples):
+        sizes.append(len(examples.labels))
+        return Examples(*map(np.asarray, examples))
+
+    stream = streaming.Stream(split.images, split.labels, np.arange(50), put)
+    (first, *_, last) = list(streaming.pieces(stream, 16))
+    assert sizes == [16, 16, 16, 2]
+    np.testing.assert_array_equal(first.images, split.images[:16])
+    np.testing.assert_array_equal(last.labels, split.labels[48:50])
+
+
+def test_what_does_not_fit_stays_on_the_host(monkeypatch):
+    spec = Spec((10, 10, 1), 90, 10, 10, ())
+    monkeypatch.setattr(streaming, "device_bytes", lambda: 20_000)
+    assert streaming.wanted(spec, "auto")
+    monkeypatch.setattr(streaming, "device_bytes", lambda: 30_000)
+    assert not streaming.wanted(spec, "auto") and streaming.wanted(spec, "always")
+    assert not streaming.wanted(spec._replace(train_size=10**9), "never")
+    with pytest.raises(UserError, match="unknown data.streaming 'some'"):
+        experiment.build(tiny_config(**{"data.streaming": "some"}))
