@@ -135,7 +135,7 @@ def test_signs_and_a_seed():
         tickets.to_params(loaded)
     assert same(tickets.fill(loaded, drawn), ticket)
     drawn["dense1/kernel"] = drawn["dense1/kernel"] * np.float32(1.5)
-    with pytest.raises(UserError, match="not those of the ticket"):
+    with pytest.raises(UserError, match="not the weights of the ticket.s run"):
         tickets.fill(loaded, drawn)
     with pytest.raises(UserError, match="1 or -1 times those drawn from the seed"):
         without_values(ticket, drawn)
