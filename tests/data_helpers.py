@@ -7,7 +7,7 @@ import pytest
 
 from supermask_jax.data import DATASETS, Split
 from supermask_jax.data.sources import READERS, Folders
-from supermask_jax.data.specs import verified
+from supermask_jax.data.specs import Spec, verified
 
 
 def keep_apart(monkeypatch, tmp_path):
@@ -15,6 +15,14 @@ def keep_apart(monkeypatch, tmp_path):
     monkeypatch.setenv("SUPERMASK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("started a process"))
+
+
+def shrink(monkeypatch, shapes):
+    """Makes data sets of these shapes small: 20 and 10 examples, of no known digest."""
+    for name, shape in shapes.items():
+        known = DATASETS[name]
+        spec = Spec(shape, 20, 10, known.num_classes, known.sources)
+        monkeypatch.setitem(DATASETS, name, spec)
 
 
 def make_split(name, size, seed):

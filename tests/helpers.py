@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ml_collections import ConfigDict
 
 from supermask_jax import cli, experiment
 from supermask_jax.config import default_config
+from supermask_jax.errors import UserError
 from supermask_jax.training import distributed, loop
 from supermask_jax.training.workdir import Workdir
 
@@ -80,6 +82,16 @@ def start_command(command: list[str], **environment: str) -> subprocess.Popen[st
     """Starts a command in `single_threaded` and further variables, with pipes to read from."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=single_threaded() | environment, **pipes)
+
+
+def assert_refused(
+    cases: Iterable[tuple[str, Callable[[], Any]]], kind: type[Exception] = UserError
+) -> None:
+    """Asserts of (message, call) that each call raises the message, a regex, in one line."""
+    for message, call in cases:
+        with pytest.raises(kind, match=message) as error:
+            call()
+        assert "\n" not in str(error.value)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:

@@ -7,26 +7,23 @@ import threading
 
 import numpy as np
 import pytest
-from data_helpers import keep_apart, make_splits
+from data_helpers import keep_apart, make_splits, shrink
 
-from supermask_jax.data import DATASETS, cache, load
+from supermask_jax.data import cache, load
 from supermask_jax.data.sources import READERS
 from supermask_jax.data.specs import (
     SourceCorrupt,
     SourceError,
-    Spec,
     content_digest,
     verified,
 )
 from supermask_jax.errors import UserError
 
-SPEC = Spec((2, 3, 1), 20, 10, 10, ("cache", "tfds", "npm", "download"))
-
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
     """A small "mnist" that no source but the cache has."""
-    monkeypatch.setitem(DATASETS, "mnist", SPEC)
+    shrink(monkeypatch, {"mnist": (2, 3, 1)})
     keep_apart(monkeypatch, tmp_path)
     for source in ("tfds", "npm", "download"):
         serve(monkeypatch, source, SourceError(f"no {source} today", f"mend {source}"))

@@ -51,9 +51,9 @@ def test_no_array_is_made_before_its_size_is_checked():
             pickles.load(pickle.dumps(array, 2)).numpy()
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", range(5))  # CIFAR's is 2.
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_every_protocol_is_read(protocol, order):
+def test_protocols_without_buffers_are_read(protocol, order):
     array = np.arange(6, dtype=np.uint8).reshape((2, 3), order=order)
     found = pickles.load(pickle.dumps({"data": array, "labels": [1, 2]}, protocol))
     (data,) = (value for value in found.values() if isinstance(value, pickles.Array))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_helpers import assert_same, keep_apart, make_split, make_splits, read
+from data_helpers import assert_same, keep_apart, make_split, make_splits, read, shrink
 from PIL import Image
 
 from supermask_jax.data import DATASETS, load
 from supermask_jax.data.sources import _npm_pack
-from supermask_jax.data.specs import SourceCorrupt, SourceError, Spec
+from supermask_jax.data.specs import SourceCorrupt, SourceError
 from supermask_jax.errors import UserError
 
 SHAPES = {"mnist": (3, 4, 1), "cifar10": (4, 3, 3)}
@@ -24,8 +24,7 @@ BATCHES = [f"data_batch_{i}.png" for i in range(1, 6)]
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
     """Small data sets."""
-    for name, shape in SHAPES.items():
-        monkeypatch.setitem(DATASETS, name, Spec(shape, 20, 10, 10, DATASETS[name].sources))
+    shrink(monkeypatch, SHAPES)
     keep_apart(monkeypatch, tmp_path)
 
 

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from data_helpers import assert_same, keep_apart, make_splits, read
+from data_helpers import assert_same, keep_apart, make_splits, read, shrink
 from PIL import Image
 
 from supermask_jax.data import DATASETS, load
 from supermask_jax.data.formats import read_tfrecord
-from supermask_jax.data.specs import SourceCorrupt, SourceError, Spec
+from supermask_jax.data.specs import SourceCorrupt, SourceError
 
 PREPARED = Path(__file__).parents[2] / "shared" / "tensorflow_datasets"
 SHAPES = {"mnist": (3, 4, 1), "cifar10": (4, 3, 3), "cifar100": (4, 3, 3)}
@@ -22,10 +22,7 @@ SHAPES = {"mnist": (3, 4, 1), "cifar10": (4, 3, 3), "cifar100": (4, 3, 3)}
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
     """Small data sets."""
-    for name, shape in SHAPES.items():
-        known = DATASETS[name]
-        spec = Spec(shape, 20, 10, known.num_classes, known.sources)
-        monkeypatch.setitem(DATASETS, name, spec)
+    shrink(monkeypatch, SHAPES)
     keep_apart(monkeypatch, tmp_path)
 
 

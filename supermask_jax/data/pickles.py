@@ -70,19 +70,9 @@ def _reconstruct(*unused: Any) -> Array:
     return Array()
 
 
-def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any, *axes: Any) -> Array:
-    """Stands in for what rebuilds an array of protocol 5, whose bytes lie in the pickle."""
-    array = Array()
-    data = bytes(data) if isinstance(data, bytearray) else data
-    array.__setstate__((1, shape, dtype, order == "F", data) if not any(axes) else None)
-    return array
-
-
 _STAND_INS = {
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
-    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
     ("numpy", "ndarray"): _NdarrayType,
     ("numpy", "dtype"): Dtype,
     ("_codecs", "encode"): Text,
@@ -97,13 +87,12 @@ class _Unpickler(pickle.Unpickler):
     """Knows the stand-ins and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _STAND_INS[module, name]
-        except KeyError:
-            refused = (
-                f"its pickle asks for {module}.{name}, which is no function that makes an array"
+        if (module, name) not in _STAND_INS:
+            raise _Refused(
+                f"its pickle asks for {module}.{name}, which is no function that makes an array of "
+                "bytes: it could run foreign code"
             )
-            raise _Refused(f"{refused} of bytes: it could run foreign code") from None
+        return _STAND_INS[module, name]
 
 
 def load(raw: bytes) -> Any:

@@ -43,11 +43,11 @@ def curves(
     pick = alt.selection_point(fields=["series"], bind="legend")
     near = alt.selection_point(fields=["epoch"], on="pointerover", empty=False, clear="pointerout")
     first = min((row["epoch"] for row in rows), default=1)
-    y = alt.Y("value:Q", title=y_title, axis=alt.Axis(tickCount=5))
-    y = y.scale(type="linear", domain=[low * unit, high * unit], nice=False, zero=False)
+    y, domain = alt.Y("value:Q", title=y_title), [low * unit, high * unit]
     if log:
-        y = y.scale(type="log", domain=[low * unit, high * unit], nice=False)
-        y.axis = theme.log_axis(low * unit, high * unit)
+        y = y.scale(type="log", domain=domain, nice=False).axis(theme.log_axis(*domain))
+    else:
+        y = y.scale(type="linear", domain=domain, nice=False, zero=False).axis(tickCount=5)
     x = alt.X("epoch:Q").scale(domain=[first, max(last, first + 1)], nice=False)
     tips = [alt.Tooltip(f"{name}:Q", format=".4g") for name in names]
     base = theme.chart_of(rows, {"epoch", "value", "low", "high", "n"}).encode(

@@ -72,13 +72,9 @@ def layer_heatmap(
     x = alt.X("epoch:O").axis(labelOverlap="greedy", labelAngle=0, ticks=False)
     y = alt.Y("layer:N", sort=list(names), title=None).axis(labelOverlap="greedy", ticks=False)
     tip = alt.Tooltip("share:Q", title=f"{title}, %", format=".3g")
+    share = share.scale(type="log" if log else "linear", clamp=True, nice=False, **ends)
     chart = chart_of(rows, {"epoch", "share"}).mark_rect()
-    chart = chart.encode(
-        x,
-        y,
-        share.scale(type="log" if log else "linear", clamp=True, nice=False, **ends),
-        tooltip=["layer:N", "epoch:Q", tip],
-    )
+    chart = chart.encode(x, y, share, tooltip=["layer:N", "epoch:Q", tip])
     return finished(chart, int(min(18, max(4, 420 / len(names))) * len(names)) + 70)
 
 
