@@ -151,9 +151,7 @@ def _tfds(place: str, image_size: int, data_dir: str) -> Dataset:
         pairs = [(x["image"], x["label"]) for x in sources.examples(builder, part)]
         return _stacked([image for image, _ in pairs], image_size), np.array([y for _, y in pairs])
 
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder_from_directory(folder)
+    builder = sources.prepared(folder)
     if missing := {"image", "label"} - set(builder.info.features):
         raise UserError(f"its examples have no {min(missing)}: it classifies no images")
     return from_arrays(*examples(_TRAIN), *examples(_TEST))

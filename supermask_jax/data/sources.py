@@ -146,9 +146,7 @@ def newest_version(name: str, data_dir: str) -> str:
 def _read_prepared(name: str, source: str, folder: str) -> Dataset:
     """Reads both splits of the TFDS data set prepared in `folder`."""
     with reading(f"TFDS data in {folder}", f"delete {folder} and prepare it again"):
-        import tensorflow_datasets as tfds
-
-        builder = tfds.builder_from_directory(folder)
+        builder = prepared(folder)
         try:
             train, test = (_read_split(examples(builder, part)) for part in ("train", "test"))
         except NotImplementedError as error:
@@ -156,6 +154,13 @@ def _read_prepared(name: str, source: str, folder: str) -> Dataset:
             mend = "prepare it with file_format='array_record' in another data_dir"
             raise SourceError(reason, mend) from error
         return verified(name, source, train, test)
+
+
+def prepared(folder: str) -> Any:
+    """Returns the TFDS builder of what is prepared in a folder."""
+    import tensorflow_datasets as tfds
+
+    return tfds.builder_from_directory(folder)
 
 
 def examples(builder: Any, part: str) -> Iterator[dict[str, Any]]:
