@@ -56,6 +56,15 @@ def made() -> dict[str, sm.Method]:
     method = sm.signed_gates(density=0.1)  # set, and reached at half time
     # --8<-- [end:signed_gates]
     methods["signed_gates"] = method
+    # --8<-- [start:signed_continuous]
+    method = sm.signed_continuous(penalty=16.0)  # the density emerges
+    method = sm.signed_continuous(penalty=0.0, density=0.1)  # set, with no penalty
+    # --8<-- [end:signed_continuous]
+    methods["signed_continuous"] = method
+    # --8<-- [start:piggyback]
+    method = sm.piggyback()  # over the weights of a trained network: the mask starts full
+    # --8<-- [end:piggyback]
+    methods["piggyback"] = method
     # --8<-- [start:dense]
     method = sm.dense()
     # --8<-- [end:dense]

@@ -13,9 +13,13 @@ from supermask_jax.core.masks import gumbel_weights
 from supermask_jax.errors import UserError
 from supermask_jax.methods.continuous_sparsification import temperature
 from supermask_jax.methods.hard_concrete import gates as hard_concrete_gates
+from supermask_jax.methods.signed_continuous import SCALE
 from supermask_jax.methods.signed_gates import outside
 
-GATES = ["continuous_sparsification", "hard_concrete", "gaussian_gates", "signed_gates"]
+GATES = [
+    "continuous_sparsification", "hard_concrete", "gaussian_gates", "signed_gates",
+    "signed_continuous",
+]  # fmt: skip
 KEY = jax.random.key(3)
 MANY = 200_000
 
@@ -134,6 +138,26 @@ def test_continuous_sparsification():
     assert slope == pytest.approx(2 * 200**0.5 * sigmoid * (1 - sigmoid), rel=1e-4)
 
 
+def test_signed_continuous():
+    scores = np.array([-3.0, -1.0, -0.2, 0.0, 1.0, 1.7])
+    sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+    for progress, steep in ((0.0, 1.0), (0.5, 50**0.5), (1.0, 50.0)):
+        up, down = sigmoid(steep * (scores - 1)), sigmoid(steep * (-scores - 1))
+        options = {"key": KEY, "progress": progress}
+        found = effective("signed_continuous", scores, **options)
+        np.testing.assert_allclose(found, 2 / np.tanh(1) * (up - down), rtol=1e-5, atol=1e-6)
+        slope = 2 / np.tanh(1) * steep * (up * (1 - up) + down * (1 - down))
+        np.testing.assert_allclose(slopes("signed_continuous", scores, **options), slope, atol=1e-4)
+        for i, score in enumerate(scores):
+            value, _ = penalty_and_slope("signed_continuous", score, progress)
+            assert value == pytest.approx(up[i] + down[i], abs=1e-6)
+    # The network starts on the frozen weights, and ends on their multiples.
+    start = effective("signed_continuous", [1.0, -1.0], KEY, progress=0.0)
+    np.testing.assert_allclose(start, [1, -1], rtol=1e-6)
+    found = effective("signed_continuous", [-1.1, -1, 0, 1, 1.1, np.nan]) * np.tanh(1) / 2
+    np.testing.assert_allclose(found, [-1, 0, 0, 0, 1, 0], rtol=1e-6)
+
+
 def test_signed_gates():
     gates, gradients = sampled("signed_gates", 0.3)
     inside = norm.cdf(0.7 / 0.5) - norm.cdf(-1.3 / 0.5)
@@ -178,7 +202,8 @@ def test_gumbel_samples_the_same_masks_with_a_gradient_of_their_own():
 def test_evaluation_is_the_mask_and_has_no_gradient(name):
     method, trainable, frozen = made(name, [-3, -0.7, 0.7, 3], weights=[1, -2, 3, -4])
     mask = method.masks(trainable, frozen)["kernel"]
-    scale = 2 if name == "continuous_sparsification" else 1
+    scales = {"continuous_sparsification": 2, "signed_continuous": SCALE}
+    scale = np.float32(scales.get(name, 1))
     np.testing.assert_array_equal(
         method.apply(trainable, frozen)["kernel"], scale * frozen["weights"]["kernel"] * mask
     )
@@ -198,11 +223,11 @@ def test_the_density_is_held(name):
         projected = method.project(trainable, frozen, progress)
         mask = np.asarray(method.masks(projected, frozen)["kernel"])[0]
         assert np.count_nonzero(mask) == kept
-        ranked = np.abs(scores) if name == "signed_gates" else scores
+        ranked = np.abs(scores) if name.startswith("signed") else scores
         assert ranked[mask != 0].min() > ranked[mask == 0].max()
     method, trainable, frozen = made(name, np.full(1000, 0.01), density=0.1)  # None is above.
     bound = method.project(trainable, frozen, 0.1)["scores"]["kernel"]
-    few = {"signed_gates", "gaussian_gates"}
+    few = {"signed_gates", "signed_continuous", "gaussian_gates"}
     assert (name in few) == bool(np.all(bound == np.float32(0.01)))
 
 

@@ -19,7 +19,9 @@ from supermask_jax.methods.edge_popup import edge_popup as edge_popup
 from supermask_jax.methods.gaussian_gates import gaussian_gates as gaussian_gates
 from supermask_jax.methods.hard_concrete import hard_concrete as hard_concrete
 from supermask_jax.methods.multicoat import multicoat as multicoat
+from supermask_jax.methods.piggyback import piggyback as piggyback
 from supermask_jax.methods.signed import signed as signed
+from supermask_jax.methods.signed_continuous import signed_continuous as signed_continuous
 from supermask_jax.methods.signed_gates import signed_gates as signed_gates
 from supermask_jax.methods.signed_topk import signed_topk as signed_topk
 
@@ -32,7 +34,9 @@ METHODS: dict[str, Callable[..., Method]] = {
     "gaussian_gates": gaussian_gates,
     "hard_concrete": hard_concrete,
     "multicoat": multicoat,
+    "piggyback": piggyback,
     "signed": signed,
+    "signed_continuous": signed_continuous,
     "signed_gates": signed_gates,
     "signed_topk": signed_topk,
 }

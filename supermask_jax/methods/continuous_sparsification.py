@@ -61,10 +61,7 @@ def continuous_sparsification(
       ValueError: a number is impossible.
       UserError: `evaluation` is unknown.
     """
-    if not 1 <= final_temperature < float("inf"):
-        raise ValueError(
-            f"final_temperature must be finite and at least 1, got {final_temperature}"
-        )
+    check_temperature(final_temperature)
     if not abs(start_score) < 50:
         raise ValueError(f"start_score must be between -50 and 50, got {start_score}")
     constant = initializers.constant("unit", start_score)
@@ -90,6 +87,12 @@ def continuous_sparsification(
         score_init=constant if score_init is None else score_init,
         label_fn=label_fn,
     )
+
+
+def check_temperature(final: float) -> None:
+    """Raises ValueError unless gates can end at the temperature `final`."""
+    if not 1 <= final < float("inf"):
+        raise ValueError(f"final_temperature must be finite and at least 1, got {final}")
 
 
 def temperature(progress: ArrayLike, final: float) -> Array:
