@@ -17,9 +17,12 @@ from supermask_jax.methods.signed_continuous import SCALE
 from supermask_jax.methods.signed_gates import outside
 
 GATES = [
-    "continuous_sparsification", "hard_concrete", "gaussian_gates", "signed_gates",
+    "continuous_sparsification",
+    "hard_concrete",
+    "gaussian_gates",
+    "signed_gates",
     "signed_continuous",
-]  # fmt: skip
+]
 KEY = jax.random.key(3)
 MANY = 200_000
 
