@@ -6,6 +6,8 @@ Source: Zhou et al., sec. 5: FCN on MNIST 98.0 % with dynamic weight rescaling a
 Conv2 66.0 %, Conv4 72.5 %, Conv6 76.5 %; 11 to 93 % of the weights remain. The original trains for
 2,000 epochs of batches of 250 at a constant rate of 100 (Conv4 50, Conv6 20) on images / 255; here
 200 epochs.
+
+The variants `fcn-gumbel` ... estimate the gradient by a Gumbel-sigmoid (Csordas et al., 2021).
 """
 
 from ml_collections import ConfigDict
@@ -14,6 +16,7 @@ from supermask_jax.config import RESNETS, relu_network, sgd, weight_init
 
 
 def get_config(network: str = "fcn") -> ConfigDict:
+    gumbel, network = network.endswith("-gumbel"), network.removesuffix("-gumbel")
     config = relu_network("bernoulli", network)
     config.epochs = 200
     config.batch_size = 250
@@ -31,6 +34,9 @@ def get_config(network: str = "fcn") -> ConfigDict:
         "density": 0.0,
         "anneal": 0.5,
     }
+    if gumbel:
+        config.name += "-gumbel"
+        config.method.update(estimator="gumbel", tau=1.0)
     rates = {"conv4": 50.0, "conv6": 20.0}
     config.optimizer = sgd(rates.get(network, 100.0), 0.0)
     config.schedule = {"name": "constant"}

@@ -38,6 +38,33 @@ def made() -> dict[str, sm.Method]:
     method = sm.multicoat(densities=(0.5, 0.25, 0.1))
     # --8<-- [end:multicoat]
     methods["multicoat"] = method
+    # --8<-- [start:continuous_sparsification]
+    method = sm.continuous_sparsification(penalty=8.0)  # the density emerges
+    method = sm.continuous_sparsification(penalty=0.0, density=0.1)  # set, with no penalty
+    # --8<-- [end:continuous_sparsification]
+    methods["continuous_sparsification"] = method
+    # --8<-- [start:hard_concrete]
+    method = sm.hard_concrete(penalty=3.0)
+    # --8<-- [end:hard_concrete]
+    methods["hard_concrete"] = method
+    # --8<-- [start:gaussian_gates]
+    method = sm.gaussian_gates(penalty=1.0)
+    # --8<-- [end:gaussian_gates]
+    methods["gaussian_gates"] = method
+    # --8<-- [start:signed_gates]
+    method = sm.signed_gates(penalty=2.0)  # the density emerges
+    method = sm.signed_gates(density=0.1)  # set, and reached at half time
+    # --8<-- [end:signed_gates]
+    methods["signed_gates"] = method
+    # --8<-- [start:signed_continuous]
+    method = sm.signed_continuous(penalty=16.0)  # the density emerges
+    method = sm.signed_continuous(penalty=0.0, density=0.1)  # set, with no penalty
+    # --8<-- [end:signed_continuous]
+    methods["signed_continuous"] = method
+    # --8<-- [start:piggyback]
+    method = sm.piggyback()  # over the weights of a trained network: the mask starts full
+    # --8<-- [end:piggyback]
+    methods["piggyback"] = method
     # --8<-- [start:dense]
     method = sm.dense()
     # --8<-- [end:dense]

@@ -65,9 +65,11 @@ def train(
         def loss_fn(trainable):
             effective = method.apply(trainable, frozen, key, progress)
             logits = apply_fn(effective, images[batch])
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels[batch]).mean()
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels[batch]).mean()
+            penalty = method.penalty(trainable, frozen, key, progress) if method.penalty else 0.0
+            return loss + penalty, loss
 
-        loss, grads = jax.value_and_grad(loss_fn)(trainable)
+        grads, loss = jax.grad(loss_fn, has_aux=True)(trainable)
         updates, opt_state = tx.update(grads, opt_state, trainable)
         trainable = optax.apply_updates(trainable, updates)
         if method.project is not None:  # how a method holds a density that was asked for

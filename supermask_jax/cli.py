@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": "measure the accuracy of a run or a ticket",
     "inspect": "show a run or a ticket layer by layer: signs, flips, dead units",
     "compare": "compare two runs or tickets, and their masks with chance",
+    "sanity": "compare a ticket with chance: masks shuffled, inverted and drawn, weights redrawn",
     "export": "make tickets of runs, and StableHLO, ONNX and PyTorch files of tickets",
     "ticket": "verify, inspect, size and compare tickets, without JAX",
     "report": "write an HTML file about runs: curves, masks, layers",

@@ -61,6 +61,40 @@ METHODS_UNDER_TEST = {
         ternary=False,
     ),
     "bernoulli_density": Row(lambda: methods.bernoulli(density=0.3), sigmoid),
+    "bernoulli_gumbel": Row(
+        lambda: methods.bernoulli(score_init=initializers.normal("unit"), estimator="gumbel"), None
+    ),
+    # Gradients of sampled gates: tests/test_gates.py. At the end of training, scores of 0.
+    "continuous_sparsification": Row(
+        lambda: methods.continuous_sparsification(penalty=0.1, final_temperature=4.0),
+        lambda weights, scores: 2 * weights,
+        ternary=False,  # times 1 / sigmoid(0)
+        polarities=(0, 1),
+    ),
+    "continuous_density": Row(
+        lambda: methods.continuous_sparsification(penalty=0.0, density=0.3),
+        None,
+        ternary=False,
+        polarities=(0, 1),
+    ),
+    "hard_concrete": Row(methods.hard_concrete, None, polarities=(0, 1)),
+    "hard_concrete_density": Row(
+        lambda: methods.hard_concrete(density=0.3, start_density=0.5), None, polarities=(0, 1)
+    ),
+    "gaussian_gates": Row(methods.gaussian_gates, None, polarities=(0, 1)),
+    "piggyback": Row(
+        lambda: methods.piggyback(cut=0.0, score_init=initializers.uniform("xavier")),
+        straight,
+        polarities=(0, 1),
+    ),
+    "signed_continuous": Row(
+        lambda: methods.signed_continuous(penalty=0.1, final_temperature=4.0),
+        # At |s| = 1: the derivative of the gate is 4 (sigmoid'(0) + sigmoid'(-8)).
+        lambda weights, scores: 2 / np.tanh(1) * 4 * (0.25 + 3.3523767e-4) * weights,
+        ternary=False,
+    ),
+    "signed_gates": Row(methods.signed_gates, None),
+    "signed_gates_density": Row(lambda: methods.signed_gates(density=0.3, sigma=0.2), None),
     "edge_popup": Row(lambda: methods.edge_popup(density=0.3), by_sign),
     "edge_popup_value": Row(lambda: methods.edge_popup(density=0.3, by_value=True), straight),
     "edge_popup_global": Row(lambda: methods.edge_popup(density=0.3, scope="global"), by_sign),

@@ -58,7 +58,7 @@ def example(monkeypatch):
 def test_every_example_is_tested():
     found = {path.stem for path in EXAMPLES.glob("*.py")}
     others = {"training", "draw_mask", "every_method", "redraw", "from_python", "time_tickets",
-              "time_convolutions", "fuzz_tickets"}  # fmt: skip
+              "time_convolutions", "fuzz_tickets", "tasks"}  # fmt: skip
     assert found == {*MODELS, *others}
 
 
@@ -193,6 +193,13 @@ def test_every_method_of_the_pages_is_made(example):
         assert np.mean(np.asarray(mask)) == pytest.approx(0.8, abs=1e-3)
         kept, pruned = (np.abs(trained[name])[np.asarray(mask) == m] for m in (1, 0))
         assert kept.min() >= pruned.max()
+
+
+def test_the_task_of_an_image_is_found(example, monkeypatch):
+    module = example("tasks")
+    monkeypatch.setattr(module, "WIDTH", 100)
+    monkeypatch.setitem(module.train.__globals__, "report", lambda apply_fn, method, found: found)
+    assert module.main(tasks=3, steps=150, shown=20) > 0.9
 
 
 def test_redrawn_weights_are_constants_and_biases_stay(example):

@@ -17,6 +17,12 @@ METHODS = {
     "dense": {},
     "signed": None,  # As `tiny_config` has it.
     "bernoulli": {"rescale": True},
+    "continuous_sparsification": {"density": 0.3},
+    "gaussian_gates": {"density": 0.3},
+    "hard_concrete": {"density": 0.3},
+    "piggyback": {"cut": 0.0, "score_init": score_init("uniform", "he")},
+    "signed_continuous": {"density": 0.3},
+    "signed_gates": {"density": 0.3},
     "edge_popup": {"density": 0.3, "score_init": score_init("uniform", "he")},
     "biprop": {"density": 0.3, "scope": "global", "score_init": score_init("uniform", "he")},
     "signed_topk": {"density": 0.1, "scope": "global", "score_init": score_init("normal", "he")},

@@ -92,16 +92,40 @@ def scale_to_count(
       k: the count wanted, int32 [].
       only_down: bool []; leave the scores alone where fewer weights pass already.
     """
-    ratios = jax.tree.map(lambda s, tau: jnp.abs(s) / tau, scores, thresholds)
-    keys = [sortable(ratio) for ratio in jax.tree.leaves(ratios)]
-    total = sum(key.size for key in keys)
-    below = from_sortable(kth_largest_key(keys, jnp.clip(k + 1, 1, total)))
-    above = jax.tree.map(lambda r: jnp.min(jnp.where(r > below, r, jnp.inf)), ratios)
-    above = jnp.min(jnp.stack(jax.tree.leaves(above)))
-    # Halfway, so that no score lies on its threshold, where rounding would decide.
-    q = jnp.where(jnp.isfinite(above), (below + above) / 2, below)
+    q = _halfway(jax.tree.map(lambda s, tau: jnp.abs(s) / tau, scores, thresholds), k)
     change = (q > 0) & ((q > 1) | ~jnp.asarray(only_down))
     return jax.tree.map(lambda s: jnp.where(change, s / q, s), scores)
+
+
+def shift_to_count(scores: PyTree, cut: float, k: Array, only_down: ArrayLike = False) -> PyTree:
+    r"""Shifts all scores alike so that `k` of them are above `cut`.
+
+    .. math:: s \leftarrow s - (q - \text{cut}), \qquad q \text{ halfway between the } k\text{-th
+      and the } (k + 1)\text{-th largest of all scores}
+
+    Exactly k are above, fewer where scores tie there. It is what a penalty on the sum of the scores
+    would do whose factor always fits.
+
+    Args:
+      scores: tree of float32 arrays.
+      cut: what a score must be above.
+      k: the count wanted, int32 [].
+      only_down: bool []; leave the scores alone where fewer are above already.
+    """
+    q = _halfway(scores, k) - cut
+    change = jnp.isfinite(q) & ((q > 0) | ~jnp.asarray(only_down))
+    return jax.tree.map(lambda s: jnp.where(change, s - q, s), scores)
+
+
+def _halfway(values: PyTree, k: Array) -> Array:
+    """Returns what lies halfway between the k-th and the next largest of all values: float32 []."""
+    keys = [sortable(value) for value in jax.tree.leaves(values)]
+    total = sum(key.size for key in keys)
+    below = from_sortable(kth_largest_key(keys, jnp.clip(k + 1, 1, total)))
+    above = jax.tree.map(lambda x: jnp.min(jnp.where(x > below, x, jnp.inf)), values)
+    above = jnp.min(jnp.stack(jax.tree.leaves(above)))
+    # Halfway, so that no value lies on the cut, where rounding would decide.
+    return jnp.where(jnp.isfinite(above), (below + above) / 2, below)
 
 
 def shift_to_density(scores: PyTree, density: Array) -> PyTree:

@@ -6,6 +6,8 @@ whatever its score is, NaN included.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -38,7 +40,26 @@ def _signed(weights: Array, scores: Array, bounds: Bounds) -> Array:
     return jnp.where(scores < bounds.low, -weights, kept)
 
 
+def no_gradient(message: str) -> Callable[[Array], Array]:
+    """Returns what stands for the derivative of a mask that has none: asking for it is an error.
+
+    Zero would be a training that changes nothing, and says nothing.
+    """
+
+    def refuse(scores: Array) -> Array:
+        raise ValueError(message)
+
+    return refuse
+
+
 _signed_straight_through = straight_through(_signed, lambda scores: scores)
+_signed_for_good = straight_through(
+    _signed,
+    no_gradient(
+        "the hard mask of a relaxed gate has no gradient: give apply a key, as in training, or "
+        "hide the scores from the gradient with jax.lax.stop_gradient"
+    ),
+)
 
 
 def signed_weights(weights: Array, scores: Array, bounds: Bounds) -> Array:
@@ -56,6 +77,14 @@ def signed_weights(weights: Array, scores: Array, bounds: Bounds) -> Array:
     Reference: Koster et al., 2022, sec. 3, eq. 2 and 3.
     """
     return _signed_straight_through(weights, scores, bounds)
+
+
+def signed_weights_for_good(weights: Array, scores: Array, bounds: Bounds) -> Array:
+    """Returns what `signed_weights` does, for evaluation: its gradient to the scores is an error.
+
+    A ValueError, where JAX differentiates.
+    """
+    return _signed_for_good(weights, scores, bounds)
 
 
 def _hide(weights: Array, scores: Array, mask: Array) -> Array:
@@ -150,3 +179,28 @@ def bernoulli_weights(weights: Array, scores: Array, uniform: Array) -> Array:
     Reference: Zhou et al., 2019, https://arxiv.org/abs/1905.01067, sec. 5.1.
     """
     return _bernoulli_straight_through(weights, scores, uniform)
+
+
+_sampled_at_zero = straight_through(
+    lambda weights, noisy: jnp.where(noisy > 0, weights, jnp.zeros((), weights.dtype)),
+    jax.nn.sigmoid,
+)
+
+
+def gumbel_weights(weights: Array, scores: Array, noise: Array, tau: float = 1.0) -> Array:
+    r"""Returns weights under a mask sampled from Bernoulli(sigmoid(scores)): [*s].
+
+    .. math:: m = 1[s + n > 0], \qquad \frac{dL}{ds} = \frac{dL}{dw_\text{eff}} \odot w \odot
+      \frac{1}{\tau} \sigma'\Big(\frac{s + n}{\tau}\Big)
+
+    The distribution of the mask is that of `bernoulli_weights`; the gradient knows the sample.
+
+    Args:
+      weights: frozen weights, float [*s].
+      scores: float32 [*s].
+      noise: n, of the standard logistic distribution, float32 [*s].
+      tau: temperature, above 0.
+
+    Reference: Csordas et al., 2021, https://arxiv.org/abs/2010.02066.
+    """
+    return _sampled_at_zero(weights, (scores + noise) / tau)

@@ -11,19 +11,33 @@ from supermask_jax.methods.base import Method as Method
 from supermask_jax.methods.base import supermask as supermask
 from supermask_jax.methods.bernoulli import bernoulli as bernoulli
 from supermask_jax.methods.biprop import biprop as biprop
+from supermask_jax.methods.continuous_sparsification import (
+    continuous_sparsification as continuous_sparsification,
+)
 from supermask_jax.methods.dense import dense as dense
 from supermask_jax.methods.edge_popup import edge_popup as edge_popup
+from supermask_jax.methods.gaussian_gates import gaussian_gates as gaussian_gates
+from supermask_jax.methods.hard_concrete import hard_concrete as hard_concrete
 from supermask_jax.methods.multicoat import multicoat as multicoat
+from supermask_jax.methods.piggyback import piggyback as piggyback
 from supermask_jax.methods.signed import signed as signed
+from supermask_jax.methods.signed_continuous import signed_continuous as signed_continuous
+from supermask_jax.methods.signed_gates import signed_gates as signed_gates
 from supermask_jax.methods.signed_topk import signed_topk as signed_topk
 
 METHODS: dict[str, Callable[..., Method]] = {
     "bernoulli": bernoulli,
     "biprop": biprop,
+    "continuous_sparsification": continuous_sparsification,
     "dense": dense,
     "edge_popup": edge_popup,
+    "gaussian_gates": gaussian_gates,
+    "hard_concrete": hard_concrete,
     "multicoat": multicoat,
+    "piggyback": piggyback,
     "signed": signed,
+    "signed_continuous": signed_continuous,
+    "signed_gates": signed_gates,
     "signed_topk": signed_topk,
 }
 

@@ -14,6 +14,7 @@ from supermask_jax.core.trees import (
     LabelFn,
     mask_kernels,
     merge,
+    num_params,
     partition,
     path_name,
     split_key_like,
@@ -41,6 +42,9 @@ class Method(NamedTuple):
       report: None, or (trainable, frozen) -> {name: float32 []}, further numbers for the metrics.
       eval_samples: how many sampled masks an evaluation averages over; 0 evaluates
         ``apply(key=None)``.
+      penalty: None, or (trainable, frozen, key=None, progress=1.0) -> float32 [], what training
+        adds to the loss that it differentiates, with the arguments of `apply`. The loss reported
+        and watched by schedules is without it; the metrics tell it as ``penalty``.
     """
 
     init: Callable[[Array, PyTree], tuple[PyTree, PyTree]]
@@ -49,6 +53,7 @@ class Method(NamedTuple):
     project: Callable[[PyTree, PyTree, ArrayLike], PyTree] | None = None
     report: Callable[[PyTree, PyTree], dict[str, Array]] | None = None
     eval_samples: int = 0
+    penalty: Callable[..., Array] | None = None
 
 
 class Context(NamedTuple):
@@ -78,6 +83,7 @@ def supermask(
     project: Callable[[PyTree, PyTree, ArrayLike], PyTree] | None = None,
     report: Callable[[PyTree, PyTree], dict[str, Array]] | None = None,
     eval_samples: int = 0,
+    penalty_fn: Callable[[Array, Array, Context], Array] | None = None,
 ) -> Method:
     """Builds a method whose masks come from one score for every weight.
 
@@ -93,6 +99,9 @@ def supermask(
       project: see `Method`.
       report: see `Method`.
       eval_samples: see `Method`.
+      penalty_fn: None, or (weights [*s], scores [*s], context) -> [], a layer's sum over its
+        weights. The method's penalty is that of all layers divided by the number of their weights:
+        a factor in it means the same on every network.
     """
 
     def init(key: Array, params: PyTree) -> tuple[PyTree, PyTree]:
@@ -136,4 +145,13 @@ def supermask(
         scores = trainable["scores"]
         return jax.tree.map(mask_fn, scores, contexts(scores, frozen, key, progress))
 
-    return Method(init, apply, masks, project, report, eval_samples)
+    def penalty(
+        trainable: PyTree, frozen: PyTree, key: Array | None = None, progress: ArrayLike = 1.0
+    ) -> Array:
+        scores = trainable["scores"]
+        context = contexts(scores, frozen, key, progress)
+        layers = jax.tree.map(penalty_fn, frozen["weights"], scores, context)
+        return sum(jax.tree.leaves(layers)) / num_params(scores)
+
+    penalty = None if penalty_fn is None else penalty
+    return Method(init, apply, masks, project, report, eval_samples, penalty)

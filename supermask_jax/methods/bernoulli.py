@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from supermask_jax.core.density import check_density, log_path, shift_to_density
 from supermask_jax.core.estimators import straight_through
 from supermask_jax.core.initializers import Initializer
-from supermask_jax.core.masks import bernoulli_weights
+from supermask_jax.core.masks import bernoulli_weights, gumbel_weights, no_gradient
 from supermask_jax.core.trees import LabelFn, mask_kernels, num_params
 from supermask_jax.errors import unknown_name
 from supermask_jax.methods.base import Context, Method, supermask
@@ -26,6 +26,7 @@ Array = jax.Array
 PyTree = Any
 
 _VARIANTS = ("sampled", "round")
+_ESTIMATORS = ("straight_through", "gumbel")
 _EVALUATIONS = ("sampled", "expected", "rounded")
 
 
@@ -40,6 +41,8 @@ def bernoulli(
     start_density: float = 0.5,
     rescale: bool = False,
     variant: str = "sampled",
+    estimator: str = "straight_through",
+    tau: float = 1.0,
     evaluation: str = "sampled",
     eval_samples: int = 10,
     density: float = 0.0,
@@ -62,6 +65,10 @@ def bernoulli(
         current mask, and the gradient goes through that factor too.
       variant: "sampled"; or "round", which in training sets a random half of the entries to the
         rounded probability, without gradient, and the other half to the probability itself.
+      estimator: of a sampled mask's gradient: "straight_through", with the factor of the equation;
+        or "gumbel", whose factor knows the sample: see `core.masks.gumbel_weights`. The masks have
+        one distribution.
+      tau: temperature of "gumbel", above 0.
       evaluation: "sampled" averages metrics over `eval_samples` masks, as the original does;
         "expected" uses the probabilities as masks, "rounded" those above 1/2.
       eval_samples: how many.
@@ -73,13 +80,17 @@ def bernoulli(
 
     Raises:
       ValueError: a fraction is impossible.
-      UserError: `variant` or `evaluation` is unknown.
+      UserError: `variant`, `estimator` or `evaluation` is unknown.
     """
     if not 0 < start_density < 1:
         raise ValueError(f"start_density must be in (0, 1), got {start_density}")
     check_density(density)
     check_density(anneal, "anneal")
-    soft_mask = _soft_mask(variant, evaluation)
+    if not 0 < tau < float("inf"):
+        raise ValueError(f"tau must be finite and above 0, got {tau}")
+    if estimator not in _ESTIMATORS:
+        raise unknown_name("estimator", estimator, _ESTIMATORS)
+    soft_mask = _soft_mask(variant, evaluation, tau if estimator == "gumbel" else None)
 
     def weights_fn(weights: Array, scores: Array, context: Context) -> Array:
         mask = soft_mask(scores, context.key)
@@ -116,21 +127,19 @@ def _constant(probability: float) -> Initializer:
     return lambda key, shape, dtype: jnp.full(shape, logit, dtype)
 
 
-def _no_gradient(scores: Array) -> Array:
-    # Zero would be a training that changes nothing, and says nothing.
-    raise ValueError(
-        "the most probable mask of a learned supermask has no gradient: give apply a key, which "
-        "samples, or hide the scores from the gradient with jax.lax.stop_gradient"
-    )
-
-
 # Compared, not rounded: a NaN hides its weight.
 _most_probable = straight_through(
-    lambda weights, scores: jnp.where(jax.nn.sigmoid(scores) > 0.5, weights, 0.0), _no_gradient
+    lambda weights, scores: jnp.where(jax.nn.sigmoid(scores) > 0.5, weights, 0.0),
+    no_gradient(
+        "the most probable mask of a learned supermask has no gradient: give apply a key, which "
+        "samples, or hide the scores from the gradient with jax.lax.stop_gradient"
+    ),
 )
 
 
-def _soft_mask(variant: str, evaluation: str) -> Callable[[Array, Array | None], Array]:
+def _soft_mask(
+    variant: str, evaluation: str, tau: float | None
+) -> Callable[[Array, Array | None], Array]:
     """Returns (scores [*s], key) -> the mask that multiplies weights, float [*s], with gradient."""
     if variant not in _VARIANTS:
         raise unknown_name("variant", variant, _VARIANTS)
@@ -146,6 +155,9 @@ def _soft_mask(variant: str, evaluation: str) -> Callable[[Array, Array | None],
         if variant == "round":
             clamp = jax.random.bernoulli(key, jnp.float32(0.5), scores.shape)
             return jnp.where(clamp, jnp.round(probability), probability)
+        if tau is not None:
+            noise = jax.random.logistic(key, scores.shape, jnp.float32)
+            return gumbel_weights(jnp.ones_like(scores), scores, noise, tau)
         uniform = jax.random.uniform(key, scores.shape, jnp.float32)
         return bernoulli_weights(jnp.ones_like(scores), scores, uniform)
 

@@ -113,8 +113,9 @@ def make_evaluate(
 ) -> Callable[[TrainState, PyTree, Examples | Stream, str], list[Metrics]]:
     """Builds ``evaluate(state, frozen, examples, prefix)`` -> the metrics of each seed on a split.
 
-    They are loss and accuracy; ``remaining_weights`` and `stats.layer_shares`; and what the method
-    reports. Methods that sample are evaluated on several masks, and all of these are means.
+    They are loss and accuracy; ``remaining_weights`` and `stats.layer_shares`; ``penalty`` where
+    the method has one; and what it reports. Methods that sample are evaluated on several masks, and
+    all of these are means.
     """
     samples = max(trainer.method.eval_samples, 1)
     apply_mask, sum_split = _make_apply_mask(trainer), _make_sum_split(trainer)
@@ -158,6 +159,8 @@ def _make_apply_mask(trainer: Trainer) -> Callable[..., tuple[PyTree, Metrics]]:
             state.step / trainer.plan.total_steps,
         )
         numbers = {} if method.report is None else method.report(state.trainable, frozen)
+        if method.penalty is not None:
+            numbers["penalty"] = method.penalty(*operands)
         masks = method.masks(*operands)
         numbers |= {"remaining_weights": stats.density(masks), **stats.layer_shares(masks)}
         return method.apply(*operands), numbers

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -45,8 +44,9 @@ def make_train_step(
 ) -> Callable[[TrainState, PyTree, Batch], tuple[TrainState, Array]]:
     """Builds ``train_step(state, frozen, batch) -> (state, loss [])`` of one seed, not jitted.
 
-    The loss is the mean cross-entropy over the rows of weight 1. At the first step of an epoch the
-    metric sums restart. A schedule that stops training leaves the state as it is from then on.
+    The loss is the mean cross-entropy over the rows of weight 1; a penalty of the method adds to
+    its gradient alone. At the first step of an epoch the metric sums restart. A schedule that stops
+    training leaves the state as it is from then on.
     """
     method, plan = trainer.method, trainer.plan
     tx = optax.with_extra_args_support(trainer.tx)
@@ -54,13 +54,17 @@ def make_train_step(
     def train_step(state: TrainState, frozen: PyTree, batch: Batch) -> tuple[TrainState, Array]:
         key = jax.random.fold_in(state.key, state.step)
         progress = state.step / plan.total_steps
-        # The gradient to the scores is that to the effective weights, pulled back through the mask.
-        apply = partial(method.apply, frozen=frozen, key=key, progress=progress)
-        params, pull_back = jax.vjp(apply, state.trainable)
+
+        def effective(trainable: PyTree) -> tuple[PyTree, PyTree]:
+            operands = (trainable, frozen, key, progress)
+            return method.apply(*operands), method.penalty(*operands) if method.penalty else ()
+
+        (params, penalty), pull_back = jax.vjp(effective, state.trainable)
         sums, batch_stats, grads = loss_gradient(
             trainer.apply_fn, params, state.batch_stats, batch, plan.microbatches
         )
-        (grads,) = pull_back(grads)
+        # The gradient to the scores is that to the effective weights, pulled back through the mask.
+        (grads,) = pull_back((grads, jax.tree.map(jnp.ones_like, penalty)))
         loss = sums["loss"] / sums["count"]
         updates, opt_state = tx.update(grads, state.opt_state, state.trainable, value=loss)
         trainable = optax.apply_updates(state.trainable, updates)

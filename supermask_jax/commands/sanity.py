@@ -1,0 +1,150 @@
+"""``supermask sanity``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from supermask_jax.commands.common import PLACES_EPILOG, add_places
+from supermask_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from ml_collections import ConfigDict
+
+    from supermask_jax.tickets import Ticket
+
+EPILOG = f"""\
+{PLACES_EPILOG}
+The accuracy of the ticket on its test set stands beside what is left of it when a part is
+replaced: its masks shuffled in each layer (shuffled); their signs alone (signs shuffled, of masks
+that invert); what they hide kept instead (inverted); masks drawn at the densities of the layers
+(random); the frozen weights drawn from other seeds (redrawn). Nothing is trained anew. Intervals of
+95 % are over draws, those of one network over the test images (Wilson).
+"""
+
+_DRAWS = "how many networks each check draws (default: 5)"
+
+
+def _positive(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"a whole number, at least 1, got {text!r}")
+    return int(text)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    add_places(parser)
+    add = parser.add_argument
+    add("--draws", type=_positive, default=5, metavar="NUMBER", help=_DRAWS)
+    add("--data_dir", metavar="FOLDER", help="where prepared data sets lie")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measures the ticket of a place, and what chance makes of it."""
+    from supermask_jax.analysis.intervals import mean_interval, percent, share_interval
+    from supermask_jax.analysis.tables import Table
+    from supermask_jax.commands import places
+    from supermask_jax.training.environment import fixed_settings
+
+    (place,) = args.places
+    with fixed_settings():
+        found = places.find(place, args.seed)
+        config = _config(found.ticket, args.data_dir)
+        measure, images = _measure(found.ticket, config)
+        shown: dict[str, list[float]] = {}
+        for name, ticket in _variants(found.ticket, found.start, config, args.draws):
+            shown.setdefault(name, []).append(measure(ticket))
+    rows = {
+        name: share_interval(values[0], images) if len(values) == 1 else mean_interval(values)
+        for name, values in shown.items()
+    }
+    if args.json:
+        checks = {
+            name: {"accuracies": shown[name], "mean": row.mean, "low": row.low, "high": row.high}
+            for name, row in rows.items()
+        }
+        print(json.dumps({"place": place, "images": images, "checks": checks}, indent=2))
+        return
+    cells = [(name, percent(row), str(len(shown[name]))) for name, row in rows.items()]
+    print(Table((f"{images:,} test images", "accuracy %", "draws"), cells).text())
+
+
+def _config(ticket: Ticket, data_dir: str | None) -> ConfigDict:
+    from supermask_jax.commands.restore import full_config
+
+    if not ticket.layers:
+        raise UserError("the network is dense: it has no mask to check")
+    if not ticket.config:
+        raise UserError("the ticket does not hold the settings of its run: give its work folder")
+    if "recipe" in ticket.config:
+        raise UserError(
+            "the weights of a level of pruning are trained, and so are those of its checks: run "
+            "supermask lottery with --mask1=rewind,reinit and --criteria=large_final,random"
+        )
+    config = full_config(dict(ticket.config))
+    if data_dir:
+        config.data.data_dir = data_dir
+    return config
+
+
+def _measure(ticket: Ticket, config: ConfigDict) -> tuple[Callable[[Ticket], float], int]:
+    """Returns what measures tickets of one network on the test set, and how many images it has."""
+    import jax
+    import jax.numpy as jnp
+
+    from supermask_jax import experiment
+    from supermask_jax.tickets import to_variables
+    from supermask_jax.tickets.chain import preprocess
+    from supermask_jax.tickets.exports import model
+
+    test, module = experiment.load_data(config).test, model(ticket)
+    total = experiment.examples_used(len(test.labels), config)
+    size = config.eval_batch_size
+
+    @jax.jit
+    def right(variables: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
+        logits = module.apply(variables, preprocess(ticket, images, jnp))
+        return jnp.sum(jnp.argmax(logits, -1) == labels)
+
+    def measure(ticket: Ticket) -> float:
+        variables, found = to_variables(ticket), 0
+        for start in range(0, total, size):
+            part = slice(start, min(start + size, total))
+            found += int(right(variables, test.images[part], test.labels[part]))
+        return found / total
+
+    return measure, total
+
+
+def _variants(
+    ticket: Ticket, start: dict[str, np.ndarray], config: ConfigDict, draws: int
+) -> Iterator[tuple[str, Ticket]]:
+    """Yields (check, a network of it); the first is the ticket itself."""
+    from supermask_jax.tickets import sanity
+
+    weights = start or _drawn(config, config.seed)
+    masks = sanity.factors(ticket, weights)
+    yield "ticket", sanity.combined(ticket, weights, masks)
+    invert = any((mask < 0).any() for mask in masks.values())
+    for name in sanity.CHECKS:
+        if name == "signs shuffled" and not invert:
+            continue
+        for seed in range(1 if name == "inverted" else draws):
+            yield name, sanity.checked(name, ticket, weights, masks, seed)
+    for seed in range(1, draws + 1):
+        yield "redrawn", sanity.combined(ticket, _drawn(config, config.seed + seed), masks)
+
+
+def _drawn(config: ConfigDict, seed: int) -> dict[str, np.ndarray]:
+    """Returns {name: [*s]} of the frozen weights that a run of this seed starts from."""
+    from supermask_jax import experiment
+    from supermask_jax.core.trees import named_leaves
+
+    config = config.copy_and_resolve_references()
+    config.seed, config.num_seeds = seed % 2**32, 1
+    job = experiment.build(config)
+    (frozen,) = job.layout.seeds_of(job.start()[1])
+    return named_leaves(frozen["weights"])
