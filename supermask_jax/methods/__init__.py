@@ -43,7 +43,7 @@ METHODS: dict[str, Callable[..., Method]] = {
 
 
 # Options that are functions, and by what they are named in a config: see `get`.
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
     "score_init": (initializers.get, "distribution"),
     "threshold": (thresholds.get, "rule"),
 }
@@ -68,6 +68,7 @@ def _made(option: str, value: Any) -> Any:
     if option not in _FUNCTIONS or callable(value) or isinstance(value, thresholds.ThresholdRule):
         return value
     factory, key = _FUNCTIONS[option]
-    if not isinstance(getattr(value, "get", dict().get)(key), str):
+    named = value.get(key) if hasattr(value, "get") else None
+    if not isinstance(named, str):
         raise UserError(f"config.method.{option} must say its {key}, got {one_line(str(value))}")
     return factory(**value)

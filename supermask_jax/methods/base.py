@@ -123,13 +123,13 @@ def supermask(
 
     def contexts(scores: PyTree, frozen: PyTree, key: Array | None, progress: ArrayLike) -> PyTree:
         """Returns a function of a leaf's parts for each layer, in a tree like `scores`."""
-        leaves, treedef = jax.tree.flatten(scores)
-        keys = [None] * len(leaves) if key is None else list(jax.random.split(key, len(leaves)))
+        keys = jax.tree.map(lambda _: None, scores) if key is None else split_key_like(key, scores)
         shared = scores if shared_fn is None else shared_fn(scores, progress)
-        parts = zip(
-            treedef.flatten_up_to(frozen["aux"]), keys, treedef.flatten_up_to(shared), strict=True
-        )
-        return treedef.unflatten([Context(aux, progress, k, share) for aux, k, share in parts])
+
+        def context(scores: Array, aux: Any, key: Array | None, share: Any) -> Context:
+            return Context(aux, progress, key, share)
+
+        return jax.tree.map(context, scores, frozen["aux"], keys, shared)
 
     def apply(
         trainable: PyTree, frozen: PyTree, key: Array | None = None, progress: ArrayLike = 1.0
@@ -148,10 +148,11 @@ def supermask(
     def penalty(
         trainable: PyTree, frozen: PyTree, key: Array | None = None, progress: ArrayLike = 1.0
     ) -> Array:
+        assert penalty_fn is not None  # Otherwise there is none.
         scores = trainable["scores"]
         context = contexts(scores, frozen, key, progress)
         layers = jax.tree.map(penalty_fn, frozen["weights"], scores, context)
-        return sum(jax.tree.leaves(layers)) / num_params(scores)
+        return sum(jax.tree.leaves(layers), jnp.float32(0)) / num_params(scores)
 
-    penalty = None if penalty_fn is None else penalty
-    return Method(init, apply, masks, project, report, eval_samples, penalty)
+    own = None if penalty_fn is None else penalty
+    return Method(init, apply, masks, project, report, eval_samples, own)

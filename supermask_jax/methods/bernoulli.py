@@ -32,7 +32,8 @@ _EVALUATIONS = ("sampled", "expected", "rounded")
 
 def mean_probability(scores: PyTree) -> Array:
     """Returns the mean of sigmoid(s) over all scores, the expected density: float32 []."""
-    total = sum(jnp.sum(jax.nn.sigmoid(leaf)) for leaf in jax.tree.leaves(scores))
+    parts = [jnp.sum(jax.nn.sigmoid(leaf)) for leaf in jax.tree.leaves(scores)]
+    total = sum(parts, jnp.float32(0))
     return total / num_params(scores)
 
 

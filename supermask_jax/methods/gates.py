@@ -108,7 +108,7 @@ def relaxed(
         scores = trainable["scores"]
         if density:
             count = count_on_path(start_density, density, num_params(scores), progress, anneal)
-            only_down = (progress < anneal) & (start_density == 1)
+            only_down = jnp.less(progress, anneal) & (start_density == 1)
             if gate.signed:
                 cuts = jax.tree.map(lambda s: bounds.high, scores)
                 scores = scale_to_count(scores, cuts, count, only_down)

@@ -70,7 +70,7 @@ def signed(
         scores = trainable["scores"]
         cuts = jax.tree.map(lambda s, bounds: bounds.high, scores, frozen["aux"])
         count = count_on_path(start_density, density, num_params(scores), progress, anneal)
-        only_down = (progress < anneal) & (start_density == 1)
+        only_down = jnp.less(progress, anneal) & (start_density == 1)
         scaled = scale_to_count(scores, cuts, count, only_down)
         return trainable | {"scores": scaled}
 

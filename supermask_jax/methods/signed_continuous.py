@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from supermask_jax.core import initializers
@@ -73,7 +74,7 @@ def signed_continuous(
     gate = Gate(
         train=lambda scores, key, progress: soft(scores, progress),
         soft=soft,
-        cost=lambda scores, progress: sum(parts(scores, progress)),
+        cost=lambda scores, progress: jnp.add(*parts(scores, progress)),
         cut=1.0,
         signed=True,
         scale=SCALE,

@@ -62,8 +62,8 @@ def topk_rule(
         ranks = [jax.lax.stop_gradient(rank(leaf)) for leaf in leaves]
         if scope == "global":
             total = sum(leaf.size for leaf in leaves)
-            return treedef.unflatten(topk_masks(ranks, count(total, progress)))
+            return jax.tree.unflatten(treedef, topk_masks(ranks, count(total, progress)))
         masks = [topk_masks([r], count(r.size, progress))[0] for r in ranks]
-        return treedef.unflatten(masks)
+        return jax.tree.unflatten(treedef, masks)
 
     return rule
