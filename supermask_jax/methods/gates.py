@@ -85,13 +85,11 @@ def relaxed(
     """
     if not 0 <= penalty < float("inf"):
         raise ValueError(f"penalty must be finite and at least 0, got {penalty}")
-    for name, value in (("density", density), ("anneal", anneal)):
-        check_density(value, name)
-    if not 0 < check_density(start_density, "start_density"):
-        raise ValueError("start_density must be above 0")
     if evaluation not in _EVALUATIONS:
         raise unknown_name("evaluation", evaluation, _EVALUATIONS)
-    bounds = Bounds(jnp.float32(-gate.cut if gate.signed else -jnp.inf), jnp.float32(gate.cut))
+    held = _held(gate, density, start_density, anneal)
+    low = -gate.cut if gate.signed else -jnp.inf
+    bounds = Bounds(jnp.float32(low), jnp.float32(gate.cut))
 
     def weights_fn(weights: Array, scores: Array, context: Context) -> Array:
         if context.key is not None:
@@ -105,15 +103,7 @@ def relaxed(
 
     def project(trainable: PyTree, frozen: PyTree, progress: ArrayLike) -> PyTree:
         del frozen
-        scores = trainable["scores"]
-        if density:
-            count = count_on_path(start_density, density, num_params(scores), progress, anneal)
-            only_down = jnp.less(progress, anneal) & (start_density == 1)
-            if gate.signed:
-                cuts = jax.tree.map(lambda s: bounds.high, scores)
-                scores = scale_to_count(scores, cuts, count, only_down)
-            else:
-                scores = shift_to_count(scores, gate.cut, count, only_down)
+        scores = held(trainable["scores"], progress)
         if bound is not None:
             scores = jax.tree.map(bound, scores)
         return trainable | {"scores": scores}
@@ -130,3 +120,25 @@ def relaxed(
         project=project if density or bound else None,
         penalty_fn=cost if penalty else None,
     )
+
+
+def _held(
+    gate: Gate, density: float, start_density: float, anneal: float
+) -> Callable[[PyTree, ArrayLike], PyTree]:
+    """Returns (scores, progress) -> scores of which the mask keeps `density`; 0 leaves them."""
+    check_density(density)
+    check_density(anneal, "anneal")
+    if not 0 < check_density(start_density, "start_density"):
+        raise ValueError("start_density must be above 0")
+
+    def held(scores: PyTree, progress: ArrayLike) -> PyTree:
+        if not density:
+            return scores
+        count = count_on_path(start_density, density, num_params(scores), progress, anneal)
+        only_down = (progress < anneal) & (start_density == 1)
+        if gate.signed:
+            cuts = jax.tree.map(lambda _: jnp.float32(gate.cut), scores)
+            return scale_to_count(scores, cuts, count, only_down)
+        return shift_to_count(scores, gate.cut, count, only_down)
+
+    return held
