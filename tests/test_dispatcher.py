@@ -46,7 +46,7 @@ def test_no_command_and_help_list_the_commands(capsys):
     [
         (["trian"], "unknown command 'trian': did you mean 'train'?"),
         (["--verison"], "unknown flag '--verison'"),
-        (["train"], "the following arguments are required: --config; see supermask train --help"),
+        (["train"], "which config? give e.g. supermask train conv8; see supermask train --help"),
         (["evaluate"], "see supermask evaluate --help"),
         (["data", "lst"], "invalid choice: 'lst'"),
         (["data", "--lst"], "unrecognized arguments: --lst; see supermask data --help"),

@@ -13,6 +13,7 @@ are tried. Nothing is fetched or read for that: the first source with a + would 
 whole and the network is there. prepare loads a data set by the route of a training run, which
 checks it and writes the cache.
 """
+EXAMPLES = ("data list", "data prepare mnist --cache_dir=cache")
 
 _DATA_DIR = "(default: TFDS_DATA_DIR, else ~/tensorflow_datasets)"
 _CACHE_DIR = "(default: SUPERMASK_CACHE, else ~/.cache/supermask_jax)"

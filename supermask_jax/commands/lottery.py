@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from supermask_jax.commands.common import (
     CONFIG_EPILOG,
     add_config,
-    add_plain,
+    add_output,
     check_out,
     default_workdir,
     recorded,
@@ -26,6 +27,10 @@ A dense network is trained once; every combination of the names given prunes it 
 command prints the table.
 
 {CONFIG_EPILOG}"""
+EXAMPLES = (
+    "lottery lottery_fcn --config.lottery.levels=3",
+    "lottery lottery_fcn --criteria=large_final,random --seeds=0,1,2",
+)
 
 # Flag -> entry of config.lottery that it sets, and what it is.
 _AXES = {
@@ -44,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for flag, (_, what) in _AXES.items():
         add(f"--{flag}", metavar="NAMES", help=what)
     add("--untrained", action="store_true", help=_UNTRAINED)
-    add_plain(parser)
+    add_output(parser)
     add("--seeds", type=seed_list, metavar="NUMBERS", help="run each, give means with intervals")
     add("--out", type=Path, metavar="FILE", help="write the table as JSON too")
 
@@ -73,9 +78,9 @@ def run(args: argparse.Namespace) -> None:
         for seed in [config.seed] if args.seeds is None else args.seeds:
             config.seed = seed
             place = workdir if args.seeds is None else Path(workdir) / f"s{seed}"
-            found.append(lottery.run(config, place))
+            found.append(lottery.run(config, place, quiet=args.quiet or args.json))
     rows = mean_rows(found)
-    print(f"{table(rows)}\nresults in {workdir}")
+    print(json.dumps(rows, indent=2) if args.json else f"{table(rows)}\nresults in {workdir}")
     if args.out:
         with files.locked(args.out):
             write_result(args.out, result(args, config, rows))
@@ -88,7 +93,7 @@ def result(
     from supermask_jax import lottery
     from supermask_jax.training.environment import environment
 
-    kept = recorded(args.words, ("--workdir", "--out", "--plain"))
+    kept = recorded(args.words, ("--workdir", "--out"))
     return {
         "command": shlex.join(["python", "experiments/lottery.py", *kept]),
         "config": config.to_dict() | {"seed": args.seeds or [config.seed]},
