@@ -24,7 +24,7 @@ from supermask_jax.data.pipeline import hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
 from supermask_jax.errors import Diverged, UserError
 from supermask_jax.models.convolution import resolved
-from supermask_jax.training import optimizers, schedules
+from supermask_jax.training import extension, optimizers, schedules
 from supermask_jax.training.distributed import wait_for_all
 from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.environment import fixed_settings, seed_key
@@ -202,7 +202,8 @@ def run(
 ) -> dict[str, Any]:
     """Trains what `config` describes in `workdir` and returns its summary.
 
-    A run that was stopped goes on where it stopped; a finished one is left alone. With
+    A run that was stopped goes on where it stopped; a finished one is left alone, unless the config
+    asks for more epochs and for nothing else: then it goes on to these. With
     ``config.num_seeds`` there is one run a seed in the one folder, and the summary holds those of
     all ("runs") and their means with intervals. A seed whose training diverges does not end the
     others: it is listed apart ("diverged"), with the step by which it was not finite.
@@ -213,14 +214,22 @@ def run(
       quiet: print no epochs.
 
     Raises:
-      UserError: bad config, data or work folder, or no space.
+      UserError: bad config, data or work folder, or no space; or a run cannot go on to more epochs,
+        for what it did depends on their number.
       Diverged: training did, of all seeds.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
     check_config(config)
-    folder = Workdir(workdir)
-    with folder.locked():
-        folder.check(identity(config), default_identity())
+    folder, wanted = Workdir(workdir), (identity(config), default_identity())
+    had = extension.epochs_before(folder, *wanted)
+    if had is not None:
+        before = config.copy_and_resolve_references()
+        before.epochs, shape = had, DATASETS[config.data.name].image_shape
+        extension.check_longer(build(before), build(config), shape, config.schedule.name)
+    with folder.locked(changing=had is not None):
+        if had is not None and extension.epochs_before(folder, *wanted) == had:
+            extension.reopen(folder, config.epochs)
+        folder.check(*wanted)
         if (summary := folder.finished_summary()) is not None:
             check_left(folder, summary)
             _log.info("%s holds this run, finished: nothing to do", folder.path)
