@@ -69,10 +69,13 @@ setup(
         ],
         "fuzz": ["atheris>=2.3"],
         # jax2onnx 0.17 fails with JAX 0.12.
+        "mlflow": ["mlflow>=2.10"],
         "onnx": ["jax<0.12", "jax2onnx>=0.17,<0.18", "onnxruntime>=1.20"],
+        "optuna": ["optuna>=3.5"],
         "peer": ["torch>=2.5"],
         "tensorboard": ["tensorboardX>=2.6"],
         # importlib_resources: TFDS needs it to prepare, and does not install it.
+        "wandb": ["wandb>=0.17"],
         "tfds": ["tensorflow>=2.18", "importlib_resources>=6"],
     },
     classifiers=[

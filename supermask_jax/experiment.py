@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,7 @@ from supermask_jax.training.sharding import Layout, choose_layout, one_device
 from supermask_jax.training.state import create_state
 from supermask_jax.training.summary import check_left, finish
 from supermask_jax.training.tensorboard import require_tensorboard
+from supermask_jax.training.trackers import Callback
 from supermask_jax.training.trainer import Plan, Splits, Trainer
 from supermask_jax.training.workdir import Workdir
 from supermask_jax.training.xla_cpu import steps_in_dispatch
@@ -175,11 +176,8 @@ def examples_used(examples: int, config: ConfigDict) -> int:
 
 def load_data(config: ConfigDict) -> Dataset:
     """Loads the data set of a config into memory."""
-    return load(
-        config.data.name,
-        data_dir=config.data.data_dir or None,
-        cache_dir=config.data.cache_dir or None,
-    )
+    places = {name: config.data[name] or None for name in ("data_dir", "cache_dir")}
+    return load(config.data.name, **places)
 
 
 def split_data(data: Dataset, config: ConfigDict, layout: Layout) -> Splits:
@@ -198,24 +196,29 @@ def split_data(data: Dataset, config: ConfigDict, layout: Layout) -> Splits:
 
 @fixed_settings()
 def run(
-    config: ConfigDict, workdir: str | os.PathLike[str], *, quiet: bool = False
+    config: ConfigDict,
+    workdir: str | os.PathLike[str],
+    *,
+    callbacks: Sequence[Callback] = (),
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Trains what `config` describes in `workdir` and returns its summary.
 
-    A run that was stopped goes on where it stopped; a finished one is left alone, unless the config
-    asks for more epochs and for nothing else: then it goes on to these. With
-    ``config.num_seeds`` there is one run a seed in the one folder, and the summary holds those of
-    all ("runs") and their means with intervals. A seed whose training diverges does not end the
-    others: it is listed apart ("diverged"), with the step by which it was not finite.
+    A run that was stopped goes on where it stopped; a finished one is left alone, or goes on where
+    nothing but more epochs is asked for. With ``config.num_seeds`` there is one run a seed in the
+    one folder, and the summary holds those of all ("runs") and their means with intervals. A seed
+    whose training diverges does not end the others: it is listed apart ("diverged"), with the step
+    by which it was not finite.
 
     Args:
       config: from `default_config` or a file in ``configs/``.
       workdir: the run's folder; made if it is not there.
+      callbacks: called with the metrics of each epoch: see `training.trackers`.
       quiet: print no epochs.
 
     Raises:
-      UserError: bad config, data or work folder, or no space; or a run cannot go on to more epochs,
-        for what it did depends on their number.
+      UserError: bad config, data or work folder, or no space; or what the run did depends on the
+        number of its epochs, and it cannot have more.
       Diverged: training did, of all seeds.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
@@ -223,8 +226,8 @@ def run(
     folder, wanted = Workdir(workdir), (identity(config), default_identity())
     had = extension.epochs_before(folder, *wanted)
     if had is not None:
-        before = config.copy_and_resolve_references()
-        before.epochs, shape = had, DATASETS[config.data.name].image_shape
+        before = ConfigDict(config.to_dict() | {"epochs": had})
+        shape = DATASETS[config.data.name].image_shape
         extension.check_longer(build(before), build(config), shape, config.schedule.name)
     with folder.locked(changing=had is not None):
         if had is not None and extension.epochs_before(folder, *wanted) == had:
@@ -234,7 +237,7 @@ def run(
             check_left(folder, summary)
             _log.info("%s holds this run, finished: nothing to do", folder.path)
             return summary
-        trainers = programs(config, folder)
+        trainers = [t._replace(callbacks=tuple(callbacks)) for t in programs(config, folder)]
         data = load_data(config)
         folder.create(identity(config), trainers[0].convolution)
         runs: list[dict[str, Any]] = []
@@ -265,12 +268,8 @@ def run(
 
 def summary_of(config: ConfigDict, data: Dataset, found: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the summary of a run, of what its training `found`."""
-    summary = {
-        "name": config.name,
-        "protocol": config.protocol,
-        **found,
-        "data": {"name": data.name, "source": data.source, "digest": data.digest},
-    }
+    about = {"data": {"name": data.name, "source": data.source, "digest": data.digest}}
+    summary = {"name": config.name, "protocol": config.protocol, **found, **about}
     return config_files.with_warnings(summary, config)
 
 
@@ -279,9 +278,9 @@ def _set_summary(
 ) -> dict[str, Any]:
     """Returns the summary of a set: of its seeds but those that `diverged`, {seed: step}."""
     if not runs:
+        none = f"none of the {config.num_seeds} seeds stayed finite"
         raise Diverged(
-            f"training diverged: none of the {config.num_seeds} seeds stayed finite: lower the "
-            "learning rate, or change the initialisers"
+            f"training diverged: {none}: lower the learning rate, or change the initialisers"
         )
     if diverged:
         found = ", ".join(f"{seed} by step {step}" for seed, step in diverged.items())

@@ -1,6 +1,7 @@
 """A finished run that is given more epochs is the longer run, bit for bit, or says why not."""
 
 import json
+import pathlib
 
 import pytest
 from helpers import interrupted_run, tiny_config
@@ -83,16 +84,17 @@ def test_fewer_epochs_and_other_changes_are_another_config(tmp_path):
             experiment.run(tiny_config(**entries), tmp_path, quiet=True)
 
 
-def test_killed_while_it_is_reopened_it_is_still_a_run(tmp_path, monkeypatch):
-    whole = experiment.run(tiny_config(epochs=2), tmp_path, quiet=True)
+@pytest.mark.parametrize("at", [(Workdir, "write_json"), (pathlib.Path, "unlink")])
+def test_killed_while_it_is_reopened_it_is_still_a_run(at, tmp_path, monkeypatch):
+    experiment.run(tiny_config(epochs=2), tmp_path, quiet=True)
     folder = Workdir(tmp_path)
 
-    def killed(*unused):
+    def killed(*unused, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Workdir, "write_json", killed)
+    monkeypatch.setattr(*at, killed)
     with pytest.raises(KeyboardInterrupt):
         extension.reopen(folder, 3)
     monkeypatch.undo()
-    again = experiment.run(tiny_config(epochs=2), tmp_path, quiet=True)
-    assert again["test_loss"] == whole["test_loss"]
+    assert folder.read_config()["epochs"] == 2
+    assert experiment.run(tiny_config(epochs=3), tmp_path, quiet=True)["epoch"] == 3

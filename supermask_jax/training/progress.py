@@ -47,6 +47,7 @@ class Progress:
         self._view = None if quiet or not live.wanted() else live.LiveView(title, self._plan)
         # The view tells the same, but to nobody who reads a file or a pipe.
         self._plain = not (quiet or (self._view is not None and sys.stdout.isatty()))
+        self._callbacks = trainer.callbacks if is_main() else ()
         self._last, self._warned = "", False
 
     def __enter__(self) -> Progress:
@@ -83,3 +84,6 @@ class Progress:
             print(self._last, flush=True)
         if self._view is not None:
             self._view.report(lines)
+        for callback in self._callbacks:
+            for line in lines:
+                callback(line)
