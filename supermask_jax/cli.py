@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
+import supermask_jax
 from supermask_jax.commands import common, process
 from supermask_jax.errors import UserError, unknown_name
 
@@ -79,12 +80,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _print_version(args: argparse.Namespace) -> None:
-    from importlib import metadata
-
-    try:
-        print(f"supermask-jax {metadata.version('supermask-jax')}")
-    except metadata.PackageNotFoundError:
-        print("supermask-jax, used from its folder and not installed")
+    print(f"supermask-jax {supermask_jax.__version__}")
 
 
 def parser(only: str | None = None) -> Parser:
@@ -135,6 +131,16 @@ def _failed(why: object) -> int:
     return 1
 
 
+def script() -> NoReturn:
+    """Runs the command line of this process, and ends it."""
+    status = main()
+    if status > 128:  # Stopped: threads that still compile would crash the interpreter's own end.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (default: the process's) and returns the exit status."""
     process.whole_streams()
@@ -143,6 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args = _parse(list(sys.argv[1:] if argv is None else argv) or ["--help"])
             around.enter_context(process.plain_output())
             around.enter_context(process.plain_jax())
+            around.enter_context(process.answered_signals())
             args.run(args)
         except UserError as error:
             return _failed(error)

@@ -37,6 +37,7 @@ from supermask_jax.training.summary import check_left, finish
 from supermask_jax.training.tensorboard import require_tensorboard
 from supermask_jax.training.trackers import Callback
 from supermask_jax.training.trainer import Plan, Splits, Trainer
+from supermask_jax.training.waiting import waiting
 from supermask_jax.training.workdir import Workdir
 from supermask_jax.training.xla_cpu import steps_in_dispatch
 
@@ -237,8 +238,9 @@ def run(
             check_left(folder, summary)
             _log.info("%s holds this run, finished: nothing to do", folder.path)
             return summary
-        trainers = [t._replace(callbacks=tuple(callbacks)) for t in programs(config, folder)]
-        data = load_data(config)
+        with waiting(f"building {config.model.name} and reading {config.data.name}"):
+            trainers = [t._replace(callbacks=tuple(callbacks)) for t in programs(config, folder)]
+            data = load_data(config)
         folder.create(identity(config), trainers[0].convolution)
         runs: list[dict[str, Any]] = []
         for trainer in trainers:
@@ -256,11 +258,10 @@ def run(
                 folder.write_json(part.summary, found)
                 wait_for_all("part written")
             runs += found
+        found = runs[0] if runs else {}
         if trainers[0].in_set:
             check_left(folder, {"runs": runs})  # Also what a part that was there before has left.
             found = _set_summary(config, runs, DivergedSeeds(folder).read())
-        else:
-            (found,) = runs
         summary = summary_of(config, data, found)
         folder.write_json(folder.summary, summary)
         return summary

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     from supermask_jax.analysis.page import table
     from supermask_jax.analysis.rows import select
     from supermask_jax.studies import reproduce
-    from supermask_jax.training.live import plain_lines
+    from supermask_jax.training.waiting import plain_lines
 
     root, rows = find_checkout()
     chosen = select(rows, args.rows.split(",")) if args.rows else list(rows)

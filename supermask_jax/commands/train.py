@@ -30,21 +30,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Trains what the command line says, and prints what came of it."""
     from supermask_jax.config_files import load_with_overrides
+    from supermask_jax.training.waiting import plain_lines, waiting
 
     config = load_with_overrides(args.config, args.overrides)
     if args.print_config:
         print(config)
         return
     if args.dry_run:
-        from supermask_jax.commands.dry_run import describe
+        with waiting("loading JAX"):
+            from supermask_jax.commands.dry_run import describe
 
-        print(describe(config))
+        for part in describe(config):
+            print(part, flush=True)
         return
-    from supermask_jax import experiment
-    from supermask_jax.training import distributed, live
+    with plain_lines(args.plain), waiting("loading JAX"):
+        from supermask_jax import experiment
+        from supermask_jax.training import distributed
 
     workdir = args.workdir or default_workdir(config, args.config)
-    with distributed.together(args.distributed), live.plain_lines(args.plain):
+    with distributed.together(args.distributed), plain_lines(args.plain):
         summary = experiment.run(config, workdir, quiet=args.quiet or args.json)
         if distributed.is_main() and args.json:
             print(json.dumps(summary, indent=2))

@@ -94,7 +94,7 @@ def reproduce(
     started, written = time.monotonic(), []
     done: dict[str, list[Path]] = {}
     lost: dict[str, list[dict[str, Any]]] = {}
-    for row, first, count in tasks:
+    for number, (row, first, count) in enumerate(tasks, start=1):
         folders, failures = done.setdefault(row.name, []), lost.setdefault(row.name, [])
         if time.monotonic() - started > 60 * budget_minutes:
             names = list(dict.fromkeys(row.name for row in rows))
@@ -105,7 +105,8 @@ def reproduce(
         folder = _folder(runs, row, first, count)
         config = row_config(row, root, first, flags)
         config.num_seeds = count
-        _log.info("row %s, %s%s", row.name, folder.name, _until(pending))
+        place = f"{number} of {len(tasks)}, row {row.name}, {folder.name}"
+        _log.info("run %s%s", place, _until(pending))
         if (failed := _failure(config, folder, quiet)) is None:
             folders.append(folder)
         else:

@@ -1,17 +1,15 @@
 """The live view of a run on a terminal: loss, accuracy, remaining weights by layer, time left.
 
-There is no thread: the loop's own calls redraw, and so seldom that drawing takes under one per cent
-of the time, however slow the terminal is.
+The loop's own calls redraw, and so seldom that drawing takes under one per cent of the time,
+however slow the terminal is. A thread does while the first epoch compiles, and ends with it.
 """
 
 from __future__ import annotations
 
-import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -22,6 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from supermask_jax.training.trainer import Plan
+from supermask_jax.training.waiting import plain_lines as plain_lines
+from supermask_jax.training.waiting import wanted as wanted
 
 Line = Mapping[str, Any]
 
@@ -29,28 +29,10 @@ Line = Mapping[str, Any]
 _REFRESH_S = 0.25
 _PAUSE = 150
 
-_PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
-
 # Lines that are always there: the frame, the bar, and one under the panel.
 _HEAD = 4
 
 _ECHO = 5
-
-
-@contextmanager
-def plain_lines(plain: bool = True) -> Iterator[None]:
-    """Makes the runs within print plain lines where `plain`, and not show a live view."""
-    token = _PLAIN.set(plain)
-    try:
-        yield
-    finally:
-        _PLAIN.reset(token)
-
-
-def wanted() -> bool:
-    """Says whether a live view can be shown and is not unwanted: see `plain_lines`."""
-    dumb = os.environ.get("TERM", "").lower() in ("", "dumb", "unknown")
-    return sys.stderr.isatty() and not dumb and not _PLAIN.get()
 
 
 class LiveView:
@@ -84,6 +66,7 @@ class LiveView:
         self._since: tuple[int, float] | None = None  # steps and seconds that the pace is told from
         self._epochs = 0  # those seen from here
         self._next = -float("inf")
+        self._began, self._compiled = self._clock(), threading.Event()
 
     def start(self) -> None:
         """Shows the panel."""
@@ -91,9 +74,15 @@ class LiveView:
         # Shown all the time: killed at any moment, the terminal is as it was.
         self._console.show_cursor(True)
         self._draw()
+        threading.Thread(target=self._tick, daemon=True).start()
+
+    def _tick(self) -> None:
+        while not self._compiled.wait(1.0):
+            self._draw()
 
     def stop(self) -> None:
         """Takes the panel away, and gives the terminal back."""
+        self._compiled.set()
         self._live.stop()
 
     def step(self, epoch: int, steps: int) -> None:
@@ -109,6 +98,7 @@ class LiveView:
         self._lines |= {line["seed"]: line for line in lines}
         self._latest = lines
         self._epochs += 1
+        self._compiled.set()
         if self._epochs == 1:  # The first evaluation compiled.
             self._since = (self._done, self._clock())
         accuracy, epoch = _mean(lines, f"{_split(lines[0])}_accuracy"), lines[0]["epoch"]
@@ -135,7 +125,8 @@ class LiveView:
         room, lines = self._console.height - _HEAD, list(self._lines.values())
         parts = [self._head()]
         if not lines:
-            parts.append(Text("compiling and training the first epoch", style="dim"))
+            passed = _duration(self._clock() - self._began)
+            parts.append(Text(f"compiling and training the first epoch, {passed}", style="dim"))
         elif len(lines) > 1:
             parts += _seeds_table(lines, self._latest, room - 2)
         else:
