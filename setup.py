@@ -21,18 +21,20 @@ setup(
     packages=[
         *find_packages(include=["supermask_jax", "supermask_jax.*"]),
         "supermask_jax.configs",
+        "supermask_jax.shipped",
     ],
-    # The config files stand at the top of the repository, and inside the package once installed.
-    package_dir={"supermask_jax.configs": "configs"},
+    # Configs and tickets stand at the top of the repository, and in the package once installed.
+    package_dir={"supermask_jax.configs": "configs", "supermask_jax.shipped": "tickets"},
     package_data={
         "supermask_jax": ["py.typed"],
+        "supermask_jax.shipped": ["*.safetensors"],
         "supermask_jax.analysis.report": ["report.html"],
     },
     entry_points={"console_scripts": ["supermask = supermask_jax.cli:script"]},
     install_requires=[
         "absl-py>=2.0",
         "altair>=6,<7",  # charts; of the major version of Vega-Lite that vl-convert draws
-        "array_record>=0.5",  # with tensorflow-datasets and pillow, for data sets that TFDS prepared
+        "array_record>=0.5",  # with tensorflow-datasets and pillow: data sets that TFDS prepared
         "flatbuffers>=23",  # for jax.export
         "flax>=0.10",
         "jax>=0.10",

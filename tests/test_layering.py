@@ -25,7 +25,7 @@ ALLOWED = {
     "config": BASE,
     "overrides": BASE | {"config"},
     "config_files": BASE | {"config", "data", "overrides"},
-    "tickets": BASE | {"core", "models", "tickets"},
+    "tickets": BASE | {"analysis", "core", "models", "tickets"},
     "analysis": BASE | {"analysis"},
     "experiment": BASE
     | {
