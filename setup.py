@@ -9,8 +9,12 @@ ROOT = Path(__file__).parent
 # Read and not imported: what the package needs is not installed yet.
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "supermask_jax/__init__.py").read_text())[1]
 
+# Where it lives. The badges of the README and the notebook name the same place: a test compares.
+URL = "https://github.com/OWNER/supermask_jax"
+
 setup(
     name="supermask-jax",
+    url=URL,
     version=VERSION,
     description="Supermasks in JAX: networks that learn by keeping, hiding or inverting random "
     "weights that never change.",
