@@ -1,6 +1,7 @@
 """The console script: every command is reached, names itself, and starts fast."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from helpers import ROOT
 
 from supermask_jax import cli
 from supermask_jax.cli import COMMANDS
+from supermask_jax.config_files import load_with_overrides
 
 
 def helped(capsys, *argv):
@@ -141,3 +143,16 @@ def test_completion_of_bash(capsys):
         ["bash", "-c", "\n".join(lines)], capture_output=True, text=True, cwd=ROOT
     )
     assert done.stdout.splitlines() == [" ".join(found) for _, found in TYPED], done.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_help_ends_with_two_examples_that_can_be_given(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    *_, first, second = capsys.readouterr().out.splitlines()
+    for line in (first, second):
+        program, *words = shlex.split(line)
+        assert program == "supermask" and words[0] == name
+        args = cli._parse(words)
+        if "config" in args:
+            load_with_overrides(args.config, args.overrides, lambda config: None)
