@@ -1,47 +1,61 @@
 """Package metadata. Tool settings are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ROOT = Path(__file__).parent
+# Read and not imported: what the package needs is not installed yet.
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "supermask_jax/__init__.py").read_text())[1]
+
+# Where it lives. The badges of the README and the notebook name the same place: a test compares.
+URL = "https://github.com/OWNER/supermask_jax"
+
 setup(
     name="supermask-jax",
-    version="0.1.0",
+    url=URL,
+    version=VERSION,
     description="Supermasks in JAX: networks that learn by keeping, hiding or inverting random "
     "weights that never change.",
-    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=[
         *find_packages(include=["supermask_jax", "supermask_jax.*"]),
         "supermask_jax.configs",
+        "supermask_jax.shipped",
     ],
-    # The config files stand at the top of the repository, and inside the package once installed.
-    package_dir={"supermask_jax.configs": "configs"},
-    package_data={"supermask_jax.analysis.report": ["report.html"]},
-    entry_points={"console_scripts": ["supermask = supermask_jax.cli:main"]},
+    # Configs and tickets stand at the top of the repository, and in the package once installed.
+    package_dir={"supermask_jax.configs": "configs", "supermask_jax.shipped": "tickets"},
+    package_data={
+        "supermask_jax": ["py.typed"],
+        "supermask_jax.shipped": ["*.safetensors"],
+        "supermask_jax.analysis.report": ["report.html"],
+    },
+    entry_points={"console_scripts": ["supermask = supermask_jax.cli:script"]},
     install_requires=[
         "absl-py>=2.0",
         "altair>=6,<7",  # charts; of the major version of Vega-Lite that vl-convert draws
-        "array_record>=0.5",
+        "array_record>=0.5",  # with tensorflow-datasets and pillow: data sets that TFDS prepared
         "flatbuffers>=23",  # for jax.export
         "flax>=0.10",
         "jax>=0.10",
         "jaxlib>=0.10",
-        "jinja2>=3",
+        "jinja2>=3",  # the report
         "ml-collections>=1.0",
         "ml_dtypes>=0.4",
         "numpy>=2.0",
         "optax>=0.2.4",
         # 1.0 replaces the API used here.
         "orbax-checkpoint>=0.11,<1",
-        "pillow>=10",
+        "pillow>=10",  # also for pictures in the report
         "rich>=13",
         "safetensors>=0.4",
-        "scikit-learn>=1.5",
+        "scikit-learn>=1.5",  # for its digits, the data of the quick start
         "scipy>=1.13",
-        "shtab>=1.13",
+        "shtab>=1.13",  # completion for shells
         "tensorflow-datasets>=4.9.7",
         "threadpoolctl>=3",
         "vl-convert-python>=1.9",
@@ -70,14 +84,18 @@ setup(
         "hf": ["datasets>=2.19"],
         "fuzz": ["atheris>=2.3"],
         # jax2onnx 0.17 fails with JAX 0.12.
+        "mlflow": ["mlflow>=2.10"],
         "onnx": ["jax<0.12", "jax2onnx>=0.17,<0.18", "onnxruntime>=1.20"],
+        "optuna": ["optuna>=3.5"],
         "peer": ["torch>=2.5"],
         "tensorboard": ["tensorboardX>=2.6"],
         # importlib_resources: TFDS needs it to prepare, and does not install it.
+        "wandb": ["wandb>=0.17"],
         "tfds": ["tensorflow>=2.18", "importlib_resources>=6"],
     },
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
+        "Intended Audience :: Science/Research",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",

@@ -16,6 +16,8 @@ from typing import Any
 
 from supermask_jax.errors import UserError as UserError
 
+__version__ = "0.1.0"
+
 _LATE = {
     "MASK0_ACTIONS": "lottery.actions",
     "MASK1_ACTIONS": "lottery.actions",
@@ -62,6 +64,8 @@ _LATE = {
     "run": "experiment",
     "sgdw": "training.optimizers",
 }
+
+__all__ = ["UserError", "__version__", *_LATE]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,6 @@
 """``python -m supermask_jax`` is ``supermask``."""
 
-import sys
-
-from supermask_jax.cli import main
+from supermask_jax.cli import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

@@ -12,7 +12,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from supermask_jax.commands import compilation_cache, process
+import supermask_jax
+from supermask_jax.commands import common, compilation_cache, process
 from supermask_jax.errors import UserError, unknown_name
 
 # Command -> what it does. Each is the module of its name in `supermask_jax.commands`.
@@ -40,10 +41,8 @@ Trains, studies and ships supermasks: networks that learn by keeping, hiding or 
 weights that never change.
 """
 
-_EPILOG = """\
-supermask COMMAND --help lists the arguments of a command. To begin with: supermask train
---config=quickstart
-"""
+_EPILOG = "supermask COMMAND --help lists the arguments of a command."
+_EXAMPLES = ("train quickstart", "report runs")
 
 EXIT_STATUS = """\
 exit status: 0 done, or already done; 1 bad input, or it failed (data, disk, divergence), with one \
@@ -56,8 +55,11 @@ class _Paragraphs(argparse.HelpFormatter):
     """Fills paragraph by paragraph: argparse's own makes one of all."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        parts = (" ".join(part.split()) for part in text.split("\n\n"))
-        return "\n\n".join(textwrap.fill(part, width) for part in parts)
+        return "\n\n".join(
+            # Lines that are indented stay as they are: examples, to be copied.
+            part if "\n  " in part else textwrap.fill(" ".join(part.split()), width)
+            for part in text.split("\n\n")
+        )
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,9 +67,10 @@ class Parser(argparse.ArgumentParser):
 
     commands: Mapping[str, Parser]
 
-    def __init__(self, *, epilog: str = "", **options: str) -> None:
+    def __init__(self, *, epilog: str = "", examples: Sequence[str] = (), **options: str) -> None:
         super().__init__(formatter_class=_Paragraphs, allow_abbrev=False, **options)
-        self.epilog = f"{epilog}\n\n{EXIT_STATUS}"
+        shown = "".join(f"\n  supermask {example}" for example in examples)
+        self.epilog = f"{epilog}\n\n{EXIT_STATUS}\n\nexamples:{shown}"
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")
@@ -78,17 +81,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def _print_version(args: argparse.Namespace) -> None:
-    from importlib import metadata
-
-    try:
-        print(f"supermask-jax {metadata.version('supermask-jax')}")
-    except metadata.PackageNotFoundError:
-        print("supermask-jax, used from its folder and not installed")
+    print(f"supermask-jax {supermask_jax.__version__}")
 
 
 def parser(only: str | None = None) -> Parser:
     """Returns the parser of all commands, with the arguments of one or (None) of each."""
-    root = Parser(prog="supermask", description=_ABOUT, epilog=_EPILOG)
+    root = Parser(prog="supermask", description=_ABOUT, epilog=_EPILOG, examples=_EXAMPLES)
     root.set_defaults(run=_print_version)  # A command has its own.
     root.add_argument("--version", action="store_true", help="print the version and stop")
     commands = root.add_subparsers(title="commands", metavar="COMMAND")
@@ -96,7 +94,8 @@ def parser(only: str | None = None) -> Parser:
         if only in (None, name):
             module = importlib.import_module(f"supermask_jax.commands.{name}")
             about = f"{what[0].upper()}{what[1:]}."
-            command = commands.add_parser(name, help=what, description=about, epilog=module.EPILOG)
+            shown = {"epilog": module.EPILOG, "examples": module.EXAMPLES}
+            command = commands.add_parser(name, help=what, description=about, **shown)
             module.add_arguments(command)
             command.set_defaults(run=module.run)
         else:
@@ -113,16 +112,34 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     if first not in (*COMMANDS, *_FLAGS):
         raise unknown_name("command", first, COMMANDS)
     root = parser(first)
+    takes = first in COMMANDS and root.commands[first].get_default("overrides") is not None
+    words = [first, *(common.spelled_out(rest) if takes else rest)]
     args, overrides = root.parse_known_args(words)
-    if overrides and "overrides" not in args:
+    if overrides and not takes:
         root.commands[first].error(f"unrecognized arguments: {' '.join(overrides)}")
-    args.words, args.overrides, args.parser = rest, overrides, parser
+    if getattr(args, "config", "") is None:  # It may also be the one bare word.
+        bare = [word for word in overrides if not word.startswith("-")]
+        if not bare:
+            root.commands[first].error(f"which config? give e.g. supermask {first} conv8")
+        args.config = bare[0]
+        overrides.remove(bare[0])
+    args.words, args.overrides, args.parser = words[1:], overrides, parser
     return args
 
 
 def _failed(why: object) -> int:
     print(f"error: {why}", file=sys.stderr)
     return 1
+
+
+def script() -> NoReturn:
+    """Runs the command line of this process, and ends it."""
+    status = main()
+    if status > 128:  # Stopped: threads that still compile would crash the interpreter's own end.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,6 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             compilation_cache.turn_on()
             around.enter_context(process.plain_output())
             around.enter_context(process.plain_jax())
+            around.enter_context(process.answered_signals())
             args.run(args)
         except UserError as error:
             return _failed(error)

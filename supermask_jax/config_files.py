@@ -13,9 +13,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from absl import flags as absl_flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
+from supermask_jax import overrides
 from supermask_jax.config import default_config
 from supermask_jax.data import own, spec_of
 from supermask_jax.data.datasets import check_name
@@ -127,40 +127,16 @@ def load_with_overrides(
 
     Args:
       spec: as `load_config` takes it: ``configs/fcn.py``, ``fcn:released``.
-      flags: e.g. ``["--config.epochs=3"]``.
+      flags: e.g. ``["--config.epochs=3"]``: see `overrides`.
       check: raises UserError where the config is wrong; None is `check_config`.
 
     Raises:
       UserError: there is no such file or entry, or a value is wrong.
     """
     config = load_config(spec)
-    for flag in flags:
-        if flag.startswith("--config."):
-            _check_key(config, *flag.removeprefix("--config.").partition("=")[::2])
-    argv, values = ["main.py", *flags], absl_flags.FlagValues()
-    try:
-        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
-        rest = values(argv)[1:]
-    except (absl_flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        text = error.args[0] if error.args else error
-        raise UserError(" ".join(str(text).split())) from error
-    if rest:
-        raise UserError(f"unexpected argument {rest[0]!r}; overrides look like --config.epochs=3")
+    overrides.apply(config, flags)
     (check or check_config)(config)
     return config
-
-
-def _check_key(config: ConfigDict, key: str, value: str) -> None:
-    """Raises UserError unless the dotted `key` is in `config`, and `value` of its kind."""
-    node, prefix = config, "config"
-    for part in key.split("."):
-        if not isinstance(node, ConfigDict) or part not in node:
-            names = node.keys() if isinstance(node, ConfigDict) else ()
-            raise unknown_name(f"entry of {prefix}", part, names)
-        node, prefix = node[part], f"{prefix}.{part}"
-    if isinstance(node, ConfigDict) and not value.startswith("{"):
-        names = ", ".join(f"--{prefix}.{name}" for name in node)
-        raise UserError(f"{prefix} holds entries, not {value!r}: set {names}")
 
 
 @contextmanager
@@ -258,7 +234,15 @@ def _check_name(name: str) -> None:
 
 def _warnings(config: ConfigDict) -> list[str]:
     """Returns a line for each entry that is possible, and hardly what was meant."""
-    found, classes = [], spec_of(config.data).num_classes
+    spec = spec_of(config.data)
+    found, classes, used = [], spec.num_classes, spec.train_size
+    if config.protocol == "validation":
+        used -= used // round(1 / config.validation_fraction)
+    if config.batch_size > used and not config.data.subset:
+        found.append(
+            f"config.batch_size is {config.batch_size:,}, and there are {used:,} images to train "
+            "on: every epoch is one step"
+        )
     if config.weight_init.get("gain") == 0:
         found.append("config.weight_init.gain is 0: every weight starts at 0, and no mask matters")
     if 0 < config.data.subset < classes:

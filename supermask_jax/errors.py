@@ -72,6 +72,22 @@ def one_line(error: BaseException | str, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+# Parameters of factories that a config has no entry for, beside the factor on a learning rate.
+_FILLED_IN = (
+    "make_tx", "epochs", "steps_per_epoch", "label_fn", "num_classes", "kernel_init",
+    "conv_general_dilated", "parent", "name",
+)  # fmt: skip
+
+
+def options_of(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Returns {parameter that a config may set: its default, or None}."""
+    return {
+        name: None if parameter.default is parameter.empty else parameter.default
+        for name, parameter in inspect.signature(factory).parameters.items()
+        if name not in _FILLED_IN and parameter.annotation != "Factor"
+    }
+
+
 def make(kind: str, registry: Mapping[str, Callable[..., T]], name: str, /, **options: Any) -> T:
     """Returns `registry[name](**options)`; every misspelt name or option is one clear line.
 
@@ -91,9 +107,10 @@ def make(kind: str, registry: Mapping[str, Callable[..., T]], name: str, /, **op
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for option in options:
             if option not in parameters:
-                near = difflib.get_close_matches(option, parameters, n=1)
+                own = options_of(factory)
+                near = difflib.get_close_matches(option, own, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
-                known = ", ".join(parameters) or "none"
+                known = ", ".join(own) or "none"
                 raise UserError(
                     f"{kind} {name!r} has no option {option!r}: {hint}its options: {known}"
                 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from supermask_jax.data.pipeline import Examples, hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
 from supermask_jax.errors import Diverged, UserError
 from supermask_jax.models.convolution import resolved
-from supermask_jax.training import optimizers, schedules, streaming
+from supermask_jax.training import extension, optimizers, schedules, streaming
 from supermask_jax.training.distributed import wait_for_all
 from supermask_jax.training.diverged import DivergedSeeds
 from supermask_jax.training.environment import fixed_settings, seed_key
@@ -36,7 +36,9 @@ from supermask_jax.training.sharding import Layout, choose_layout, one_device
 from supermask_jax.training.state import create_state
 from supermask_jax.training.summary import check_left, finish
 from supermask_jax.training.tensorboard import require_tensorboard
+from supermask_jax.training.trackers import Callback
 from supermask_jax.training.trainer import Plan, Splits, Trainer
+from supermask_jax.training.waiting import waiting
 from supermask_jax.training.workdir import Workdir
 from supermask_jax.training.xla_cpu import steps_in_dispatch
 
@@ -227,24 +229,28 @@ def run(
     config: ConfigDict,
     workdir: str | os.PathLike[str],
     *,
+    callbacks: Sequence[Callback] = (),
     quiet: bool = False,
     data: Dataset | None = None,
 ) -> dict[str, Any]:
     """Trains what `config` describes in `workdir` and returns its summary.
 
-    A run that was stopped goes on where it stopped; a finished one is left alone. With
-    ``config.num_seeds`` there is one run a seed in the one folder, and the summary holds those of
-    all ("runs") and their means with intervals. A seed whose training diverges does not end the
-    others: it is listed apart ("diverged"), with the step by which it was not finite.
+    A run that was stopped goes on where it stopped; a finished one is left alone, or goes on where
+    nothing but more epochs is asked for. With ``config.num_seeds`` there is one run a seed in the
+    one folder, and the summary holds those of all ("runs") and their means with intervals. A seed
+    whose training diverges does not end the others: it is listed apart ("diverged"), with the step
+    by which it was not finite.
 
     Args:
       config: from `default_config` or a file in ``configs/``.
       workdir: the run's folder; made if it is not there.
+      callbacks: called with the metrics of each epoch: see `training.trackers`.
       quiet: print no epochs.
       data: to train on, in place of the data set that the config names: from `data.from_arrays`.
 
     Raises:
-      UserError: bad config, data or work folder, or no space.
+      UserError: bad config, data or work folder, or no space; or what the run did depends on the
+        number of its epochs, and it cannot have more.
       Diverged: training did, of all seeds.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
@@ -252,15 +258,23 @@ def run(
         config = config.copy_and_resolve_references()
         config.data.name = own.give(data)
     check_config(config)
-    folder = Workdir(workdir)
-    with folder.locked():
-        folder.check(identity(config), default_identity())
+    folder, wanted = Workdir(workdir), (identity(config), default_identity())
+    had = extension.epochs_before(folder, *wanted)
+    if had is not None:
+        before = ConfigDict(config.to_dict() | {"epochs": had})
+        shape = spec_of(config.data).image_shape
+        extension.check_longer(build(before), build(config), shape, config.schedule.name)
+    with folder.locked(changing=had is not None):
+        if had is not None and extension.epochs_before(folder, *wanted) == had:
+            extension.reopen(folder, config.epochs)
+        folder.check(*wanted)
         if (summary := folder.finished_summary()) is not None:
             check_left(folder, summary)
             _log.info("%s holds this run, finished: nothing to do", folder.path)
             return summary
-        trainers = programs(config, folder)
-        data = load_data(config)
+        with waiting(f"building {config.model.name} and reading {config.data.name}"):
+            trainers = [t._replace(callbacks=tuple(callbacks)) for t in programs(config, folder)]
+            data = load_data(config)
         folder.create(identity(config), trainers[0].convolution)
         runs: list[dict[str, Any]] = []
         for trainer in trainers:
@@ -278,11 +292,10 @@ def run(
                 folder.write_json(part.summary, found)
                 wait_for_all("part written")
             runs += found
+        found = runs[0] if runs else {}
         if trainers[0].in_set:
             check_left(folder, {"runs": runs})  # Also what a part that was there before has left.
             found = _set_summary(config, runs, DivergedSeeds(folder).read())
-        else:
-            (found,) = runs
         summary = summary_of(config, data, found)
         folder.write_json(folder.summary, summary)
         return summary
@@ -290,12 +303,8 @@ def run(
 
 def summary_of(config: ConfigDict, data: Dataset, found: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the summary of a run, of what its training `found`."""
-    summary = {
-        "name": config.name,
-        "protocol": config.protocol,
-        **found,
-        "data": {"name": data.name, "source": data.source, "digest": data.digest},
-    }
+    about = {"data": {"name": data.name, "source": data.source, "digest": data.digest}}
+    summary = {"name": config.name, "protocol": config.protocol, **found, **about}
     return config_files.with_warnings(summary, config)
 
 
@@ -304,9 +313,9 @@ def _set_summary(
 ) -> dict[str, Any]:
     """Returns the summary of a set: of its seeds but those that `diverged`, {seed: step}."""
     if not runs:
+        none = f"none of the {config.num_seeds} seeds stayed finite"
         raise Diverged(
-            f"training diverged: none of the {config.num_seeds} seeds stayed finite: lower the "
-            "learning rate, or change the initialisers"
+            f"training diverged: {none}: lower the learning rate, or change the initialisers"
         )
     if diverged:
         found = ", ".join(f"{seed} by step {step}" for seed, step in diverged.items())

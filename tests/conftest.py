@@ -21,6 +21,11 @@ import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from supermask_jax.training import waiting  # noqa: E402
+
+# A busy machine is slow, and tests count lines.
+waiting._LOG_S = 600.0
+
 # The tests compile hundreds of tiny functions: faster compilation beats faster code.
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

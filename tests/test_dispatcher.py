@@ -1,6 +1,7 @@
 """The console script: every command is reached, names itself, and starts fast."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from helpers import ROOT
 
 from supermask_jax import cli
 from supermask_jax.cli import COMMANDS
+from supermask_jax.config_files import load_with_overrides
 
 
 def helped(capsys, *argv):
@@ -46,7 +48,7 @@ def test_no_command_and_help_list_the_commands(capsys):
     [
         (["trian"], "unknown command 'trian': did you mean 'train'?"),
         (["--verison"], "unknown flag '--verison'"),
-        (["train"], "the following arguments are required: --config; see supermask train --help"),
+        (["train"], "which config? give e.g. supermask train conv8; see supermask train --help"),
         (["evaluate"], "see supermask evaluate --help"),
         (["data", "lst"], "invalid choice: 'lst'"),
         (["data", "--lst"], "unrecognized arguments: --lst; see supermask data --help"),
@@ -141,3 +143,16 @@ def test_completion_of_bash(capsys):
         ["bash", "-c", "\n".join(lines)], capture_output=True, text=True, cwd=ROOT
     )
     assert done.stdout.splitlines() == [" ".join(found) for _, found in TYPED], done.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_help_ends_with_two_examples_that_can_be_given(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    *_, first, second = capsys.readouterr().out.splitlines()
+    for line in (first, second):
+        program, *words = shlex.split(line)
+        assert program == "supermask" and words[0] == name
+        args = cli._parse(words)
+        if "config" in args:
+            load_with_overrides(args.config, args.overrides, lambda config: None)

@@ -58,7 +58,7 @@ def example(monkeypatch):
 def test_every_example_is_tested():
     found = {path.stem for path in EXAMPLES.glob("*.py")}
     others = {"training", "draw_mask", "every_method", "redraw", "from_python", "time_tickets",
-              "time_convolutions", "fuzz_tickets", "tasks"}  # fmt: skip
+              "time_convolutions", "fuzz_tickets", "tasks", "trackers"}  # fmt: skip
     assert found == {*MODELS, *others}
 
 

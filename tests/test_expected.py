@@ -49,7 +49,8 @@ def test_runs_that_are_not_finished_are_told_of_with_their_end(told, tmp_path, m
     )
     _, lines = told()
     assert any(
-        line.startswith(f"row {ROWS[0].name}, s1: 1 left, the last one ends") for line in lines
+        line.startswith(f"run 2 of 2, row {ROWS[0].name}, s1: 1 left, the last one ends")
+        for line in lines
     )
 
 

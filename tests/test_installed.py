@@ -40,6 +40,8 @@ def test_configs_come_along_by_name(installed, tmp_path):
         "package?\n"
     )
     assert (installed / "supermask_jax" / "analysis" / "report" / "report.html").is_file()
+    shipped = (installed / "supermask_jax" / "shipped").glob("*.safetensors")
+    assert {path.name for path in shipped} == {p.name for p in (ROOT / "tickets").glob("*.saf*")}
     names = {path.stem for path in (installed / "supermask_jax" / "configs").glob("[!_]*.py")}
     assert names == shipped_configs().keys() and not list(tmp_path.iterdir())
 

@@ -130,10 +130,13 @@ def fails(capsys, *argv):
         (["--criteria=large_fnial"], "unknown mask criterion 'large_fnial': did you mean"),
         (["--criteria="], "names no criterion"),
         (["--config.lottery.levels=0"], "config.lottery.levels must be at least 1"),
-        (["--config.lottery.kep=1"], "unknown entry of config.lottery 'kep'"),
+        (
+            ["--config.lottery.kep=1"],
+            "config.lottery.kep: did you mean --config.lottery.keep?",
+        ),
         (
             ["--config.lottery.keep_layers.dense4=0.9"],
-            "unknown entry of config.lottery.keep_layers",
+            "keep names 'dense4', but the layers are dense1/kernel",
         ),
         (["--config.lottery.rewind_steps=100000"], "rewind_steps must be from 0 to "),
         (["--config.lottery.rewind_steps=-1"], "rewind_steps must be from 0 to "),

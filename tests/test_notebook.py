@@ -1,7 +1,9 @@
 """The notebook, executed from its first cell to its last at small size."""
 
+import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -32,6 +34,53 @@ def test_nothing_needs_tensorflow_or_a_restart():
     cells = json.loads(NOTEBOOK.read_text())["cells"]
     code = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     assert not any(word in code for word in ("tensorflow", "kernel_restart", "os.kill", "tfds"))
+
+
+def first_cell(monkeypatch, folder, absent):
+    """What the first cell would install in a folder where these packages are absent."""
+    (source,) = [cell["source"] for cell in json.loads(NOTEBOOK.read_text())["cells"][1:2]]
+    code = "".join(source).replace('%pip install --quiet {" ".join(missing)}', "pass")
+    assert "%" not in code
+    monkeypatch.chdir(folder)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in absent else found("json")
+    )
+    names = {}
+    exec(code, names)
+    return names["missing"]
+
+
+def test_the_first_cell_installs_what_is_missing_wherever_it_runs(monkeypatch, tmp_path):
+    both = ("supermask_jax", "matplotlib")
+    away = first_cell(monkeypatch, tmp_path, both)
+    assert away == [f"git+{address()}", "matplotlib"]
+    assert first_cell(monkeypatch, ROOT, both) == [".", "matplotlib"]
+    assert first_cell(monkeypatch, NOTEBOOK.parent, both) == ["..", "matplotlib"]
+    # As in the environment of the documentation, which has the library and no matplotlib.
+    assert first_cell(monkeypatch, tmp_path, ("matplotlib",)) == ["matplotlib"]
+    assert first_cell(monkeypatch, tmp_path, ()) == []
+
+
+def test_what_the_cells_import_is_the_library_with_what_it_needs_or_installed_first():
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    imported = set(re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE))
+    needed = (ROOT / "setup.py").read_text().partition("extras_require")[0]
+    for name in imported - {"supermask_jax", "matplotlib", *sys.stdlib_module_names}:
+        assert f'"{name}>=' in needed, name
+
+
+def address():
+    return re.search(r'^URL = "(.+)"', (ROOT / "setup.py").read_text(), re.MULTILINE)[1]
+
+
+def test_one_address_in_badges_notebook_and_package():
+    place = address().removeprefix("https://github.com/")
+    badge = f"research.google.com/github/{place}/blob/main/notebooks/supermask.ipynb)"
+    for path in (ROOT / "README.md", NOTEBOOK):
+        assert badge in path.read_text()
+    assert f'REPOSITORY = \\"{address()}\\"' in NOTEBOOK.read_text()
 
 
 def test_every_cell_runs(tmp_path):

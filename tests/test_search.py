@@ -73,7 +73,7 @@ def test_the_digest_is_of_the_config_and_not_of_how_it_was_written():
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--grid=method.threshold.valeu=0.01"], "did you mean 'value'"),
+        (["--grid=method.threshold.valeu=0.01"], "did you mean --config.method.threshold.value?"),
         (["--grid=epochs=1,0.5"], "0.5"),
         (["--grid=epochs=1,0"], "config.epochs must be at least 1"),
         (["--grid=method.threshold.value=0.01,-1"], "finite and at least 0, got -1"),

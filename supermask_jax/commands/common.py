@@ -10,30 +10,60 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from supermask_jax.errors import UserError, expanded
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
+    from supermask_jax.analysis.front import Point
     from supermask_jax.analysis.rows import Row
 
 CONFIG_EPILOG = """\
 Every entry of the config can be set on the command line, e.g. --config.epochs=3
---config.optimizer.learning_rate=0.1; --print_config lists them. A run that was stopped goes on
-when the same command is given again; a finished one is left alone.
+--config.optimizer.learning_rate=0.1; --print_config lists them. Short forms: --seed, --epochs,
+--batch_size, and --lr for the learning rate. --config.optimizer=adamw, and likewise method,
+schedule, method.threshold and method.score_init, starts from the defaults of that one; a model or
+initialiser keeps the entries there are. The other overrides apply on top, wherever they stand.
+
+A run that was stopped goes on when the same command is given again; a finished one is left alone.
 """
+
+# Short flag -> the entry that it sets.
+ALIASES = {
+    "--seed": "seed",
+    "--epochs": "epochs",
+    "--batch_size": "batch_size",
+    "--lr": "optimizer.learning_rate",
+}
 
 
 _CONFIG = """\
 config file, e.g. configs/conv8.py or configs/fcn.py:released; or the name of one that comes with
-the package, e.g. conv8 or fcn:released"""
+the package, e.g. conv8 or fcn:released, for which the bare word conv8 will do"""
 _DRY_RUN = "print data, shapes, weight counts, memory and steps; train and write nothing"
 _PLAIN = """\
 print one line an epoch on a terminal too, and no live view; NO_COLOR=1 in the environment keeps the
 view and drops its colours"""
 _SEED = "which run, where a folder holds several (default: the first that did not diverge)"
+
+
+def spelled_out(words: Sequence[str]) -> list[str]:
+    """Returns a command line with every override as ``--config.ENTRY=VALUE``.
+
+    Short forms get their entry's name, and a value that is a word of its own joins its flag.
+    """
+    found: list[str] = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        open_flag = found and found[-1].startswith("--config.") and "=" not in found[-1]
+        if open_flag and not word.startswith("--"):
+            found[-1] += f"={word}"
+        else:
+            entry = ALIASES.get(name)
+            found.append(word if entry is None else f"--config.{entry}{equals}{value}")
+    return found
 
 
 def seed_list(text: str) -> list[int]:
@@ -62,15 +92,30 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of a command that works on one config, which takes overrides of it too."""
     parser.set_defaults(overrides=())
     add = parser.add_argument
-    add("--config", required=True, metavar="FILE[:VARIANT]", help=_CONFIG)
+    add("--config", metavar="FILE[:VARIANT]", help=_CONFIG)
     add("--workdir", metavar="FOLDER", help="where the run goes (default: a folder under runs/)")
     add("--print_config", action="store_true", help="print the config and stop")
     add("--dry_run", action="store_true", help=_DRY_RUN)
 
 
-def add_plain(parser: argparse.ArgumentParser) -> None:
-    """Adds the flag --plain, for `training.live.plain_lines`."""
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Adds --plain, for `training.live.plain_lines`, and --quiet and --json."""
     parser.add_argument("--plain", action="store_true", help=_PLAIN)
+    parser.add_argument("--quiet", action="store_true", help="print the result alone, no epochs")
+    add_json(parser)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds --json, which a command prints nothing else with."""
+    parser.add_argument("--json", action="store_true", help="print the result alone, as JSON")
+
+
+def points_json(points: Iterable[Point]) -> list[dict[str, Any]]:
+    """Returns the points of `analysis.front` as JSON has them."""
+    return [
+        {"label": p.label, "remaining": p.remaining._asdict(), "accuracy": p.accuracy._asdict()}
+        for p in points
+    ]
 
 
 def add_budget(parser: argparse.ArgumentParser, seeds: str) -> None:
@@ -85,7 +130,7 @@ def add_places(parser: argparse.ArgumentParser, number: int = 1) -> None:
     add = parser.add_argument
     add("places", nargs=number, metavar="PLACE", help="work folder of a run, or file of a ticket")
     add_seed(parser)
-    add("--json", action="store_true", help="print JSON instead")
+    add_json(parser)
 
 
 PLACES_EPILOG = """\
@@ -104,12 +149,15 @@ def recorded(words: Sequence[str], flags: Iterable[str]) -> list[str]:
 
     Args:
       words: the command line.
-      flags: to leave out, with their values, beside overrides that change nothing computed.
+      flags: to leave out, with their values, beside how it prints and overrides that change
+        nothing computed.
     """
     from supermask_jax.config_files import changes_nothing
 
     kept, value = [], False
     for word in words:
+        if word in ("--plain", "--quiet", "--json"):
+            continue
         dropped = word.partition("=")[0] in flags or changes_nothing(word)
         if not dropped and not (value and not word.startswith("--")):
             kept.append(word)

@@ -22,6 +22,10 @@ several seeds also of the mean over seeds (Student-t). Masks are compared with t
 drawn at random with as many weights; same sign: share of the weights kept by both whose effective
 weights agree in sign.
 """
+EXAMPLES = (
+    "compare runs/quickstart-s0 runs/quickstart-s1",
+    "compare tickets/fcn-best.safetensors tickets/fcn-sparse.safetensors",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ fish | source. To keep it, write it where your shell looks for such scripts: its
 
 Values are completed after a space: --config conv8, --config.epochs 3.
 """
+EXAMPLES = ("completion bash", "completion fish")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ folder:PLACE, idx:PLACE, tfds:NAME, hf:PLACE), and prints what a run would see.
   supermask data prepare cifar10
   supermask data inspect folder:~/flowers --image_size=64 --sheet=flowers.png
 """
+EXAMPLES = ("data list", "data prepare mnist --cache_dir=cache")
 
 _DATA_DIR = "(default: TFDS_DATA_DIR, else ~/tensorflow_datasets)"
 _CACHE_DIR = "(default: SUPERMASK_CACHE, else ~/.cache/supermask_jax)"

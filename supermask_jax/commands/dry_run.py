@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from supermask_jax.training.environment import fixed_settings, seed_key
 from supermask_jax.training.memory import plan_step
 from supermask_jax.training.state import TrainState
 from supermask_jax.training.trainer import Plan, Trainer
+from supermask_jax.training.waiting import waiting
 
 PyTree = Any
 
@@ -29,26 +30,25 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:,.1f} MiB"
 
 
-@fixed_settings()
-def describe(config: ConfigDict) -> str:
-    """Returns data, layers, weight counts, memory and steps of a run as text.
+def describe(config: ConfigDict) -> Iterator[str]:
+    """Yields data, layers, weight counts, steps and memory of a run as text, as they are known.
 
     Raises:
       UserError: the config is wrong.
     """
-    trainers = programs(config)
-    first = trainers[0]
-    state, frozen = jax.eval_shape(first.create, seed_key(0))
-    return "\n".join(
-        [
-            f"{config.name}: {config.model.name}, method {config.method.name}, seed {config.seed}",
-            _data(config, first.plan),
-            _layers(state, frozen),
-            _memory(config, first, state, frozen),
-            _steps(first.plan),
-            f"devices: {first.layout.describe()}" + _seeds(trainers),
-        ]
-    )
+    with fixed_settings():
+        with waiting("building the network"):
+            trainers = programs(config)
+        first = trainers[0]
+        state, frozen = jax.eval_shape(first.create, seed_key(0))
+        yield f"{config.name}: {config.model.name}, method {config.method.name}, seed {config.seed}"
+        yield _data(config, first.plan)
+        yield _layers(state, frozen)
+        yield _steps(first.plan)
+        yield f"devices: {first.layout.describe()}" + _seeds(trainers)
+        with waiting("compiling a step for the memory it takes"):
+            memory = _memory(config, first, state, frozen)
+        yield memory
 
 
 def _data(config: ConfigDict, plan: Plan) -> str:

@@ -26,6 +26,10 @@ The accuracy comes with its 95 % interval over the images (Wilson). Where the pl
 accuracy on the same images, the two must agree, or the exit status is 1. val and train are the
 parts that the run made of the training set.
 """
+EXAMPLES = (
+    "evaluate runs/quickstart-s0",
+    "evaluate tickets/fcn-sparse.safetensors --split=test --json",
+)
 
 _BATCH = 500
 

@@ -16,6 +16,10 @@ EPILOG = """\
 A ticket is made of the newest checkpoint in a work folder, whether or not the run is finished; of
 a level of pruning, of its files. With --ticket, the other formats are made of a ticket.
 """
+EXAMPLES = (
+    "export --workdir=runs/quickstart-s0 --out=quickstart.safetensors",
+    "export --ticket=tickets/fcn-sparse.safetensors --onnx=fcn.onnx",
+)
 
 _VALUES = """\
 how kept weights are stored where a layer has many magnitudes; seed stores signs alone, for weights

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
-from supermask_jax.commands.common import check_out, find_checkout
+from supermask_jax.commands.common import add_json, check_out, find_checkout, points_json
 from supermask_jax.errors import UserError
 
 EPILOG = """\
 Points are rows that have been run: means over seeds with 95 % intervals. The papers' points are
 those of the rows, and a dense row is the band. Nothing is trained.
 """
+EXAMPLES = ("front --rows='fcn-*'", "front --rows='fcn-*' --out=front.svg")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rows", required=True, metavar="NAMES", help="e.g. 'fcn-*', with its dense baseline")
     add("--out", type=Path, metavar="FILE", help=".svg or .pdf; default: print the table only")
     add("--results", type=Path, metavar="FOLDER", help="default: results/ of the repository")
+    add_json(parser)
     add("--title", default="", help="default: the title of the rows' table")
 
 
@@ -41,7 +44,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(
             f"{results} holds no masked row of {args.rows}: run `supermask reproduce` first"
         )
-    print(front_table([*found.ours, *found.dense]).text())
+    points = [*found.ours, *found.dense]
+    print(json.dumps(points_json(points), indent=2) if args.json else front_table(points).text())
     if args.out is not None:
         from supermask_jax.analysis.charts import front, theme
 

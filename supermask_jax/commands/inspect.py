@@ -18,6 +18,7 @@ flipped: kept weights of another sign than at the start, which a ticket alone do
 dead: units that no kept weight leads to. unread: units that no kept weight of the next layer takes;
 known of chains of layers only.
 """
+EXAMPLES = ("inspect runs/quickstart-s0", "inspect tickets/fcn-sparse.safetensors --json")
 
 _COUNTS = "size positive hidden negative density flipped units dead unread".split()
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
+import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from supermask_jax.commands.common import (
     CONFIG_EPILOG,
     add_config,
-    add_plain,
+    add_output,
     check_out,
     default_workdir,
     recorded,
@@ -26,6 +28,12 @@ A dense network is trained once; every combination of the names given prunes it 
 command prints the table.
 
 {CONFIG_EPILOG}"""
+EXAMPLES = (
+    "lottery lottery_fcn --config.lottery.levels=3",
+    "lottery lottery_fcn --criteria=large_final,random --seeds=0,1,2",
+)
+
+_log = logging.getLogger("supermask_jax")
 
 # Flag -> entry of config.lottery that it sets, and what it is.
 _AXES = {
@@ -44,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for flag, (_, what) in _AXES.items():
         add(f"--{flag}", metavar="NAMES", help=what)
     add("--untrained", action="store_true", help=_UNTRAINED)
-    add_plain(parser)
+    add_output(parser)
     add("--seeds", type=seed_list, metavar="NUMBERS", help="run each, give means with intervals")
     add("--out", type=Path, metavar="FILE", help="write the table as JSON too")
 
@@ -54,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     from supermask_jax import files, lottery
     from supermask_jax.analysis.results import mean_rows, write_result
     from supermask_jax.config_files import load_with_overrides
-    from supermask_jax.training.live import plain_lines
+    from supermask_jax.training.waiting import Points, plain_lines
 
     config = load_with_overrides(args.config, args.overrides, lottery.check_config)
     for flag, (entry, _) in _AXES.items():
@@ -65,17 +73,22 @@ def run(args: argparse.Namespace) -> None:
         print(config)
         return
     if args.dry_run:
-        print(_describe(config))
+        for part in _describe(config):
+            print(part, flush=True)
         return
     check_out(args.out)
     workdir, found = args.workdir or default_workdir(config, args.config), []
+    seeds = [config.seed] if args.seeds is None else args.seeds
+    points = Points(len(seeds))
     with plain_lines(args.plain):
-        for seed in [config.seed] if args.seeds is None else args.seeds:
+        for seed in seeds:
             config.seed = seed
+            if len(seeds) > 1:
+                _log.info("seed %d: %s", seed, next(points))
             place = workdir if args.seeds is None else Path(workdir) / f"s{seed}"
-            found.append(lottery.run(config, place))
+            found.append(lottery.run(config, place, quiet=args.quiet or args.json))
     rows = mean_rows(found)
-    print(f"{table(rows)}\nresults in {workdir}")
+    print(json.dumps(rows, indent=2) if args.json else f"{table(rows)}\nresults in {workdir}")
     if args.out:
         with files.locked(args.out):
             write_result(args.out, result(args, config, rows))
@@ -88,7 +101,7 @@ def result(
     from supermask_jax import lottery
     from supermask_jax.training.environment import environment
 
-    kept = recorded(args.words, ("--workdir", "--out", "--plain"))
+    kept = recorded(args.words, ("--workdir", "--out"))
     return {
         "command": shlex.join(["python", "experiments/lottery.py", *kept]),
         "config": config.to_dict() | {"seed": args.seeds or [config.seed]},
@@ -97,7 +110,7 @@ def result(
     }
 
 
-def _describe(config: ConfigDict) -> str:
+def _describe(config: ConfigDict) -> Iterator[str]:
     from supermask_jax import lottery
     from supermask_jax.commands import dry_run
     from supermask_jax.lottery.recipes import last_level
@@ -105,13 +118,9 @@ def _describe(config: ConfigDict) -> str:
     cells, section = lottery.build(config)[1], config.lottery
     levels = {recipe.name: last_level(recipe, section.levels) for recipe in cells}
     runs = (not section.prune_at_init) + (0 if section.untrained else sum(levels.values()))
-    return "\n".join(
-        [
-            dry_run.describe(lottery.split_config(config)[0]),
-            f"pruning: {_count(len(cells), 'cell')}, {_count(runs, 'training run')} in all:",
-            *(f"  {name}: {_count(number, 'level')}" for name, number in levels.items()),
-        ]
-    )
+    yield f"pruning: {_count(len(cells), 'cell')}, {_count(runs, 'training run')} in all:"
+    yield from (f"  {name}: {_count(number, 'level')}" for name, number in levels.items())
+    yield from dry_run.describe(lottery.split_config(config)[0])
 
 
 def _count(number: int, noun: str) -> str:

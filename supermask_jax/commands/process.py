@@ -9,6 +9,8 @@ import gc
 import io
 import logging
 import os
+import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -60,6 +62,46 @@ def plain_output() -> Iterator[None]:
         threading.excepthook, sys.unraisablehook = old[:2]
         absl_logging.set_verbosity(old[2])
         logger.setLevel(old[3])
+
+
+# Seconds in which what is under way may answer Ctrl-C by itself: a compilation does not.
+_ANSWER_S = 0.7
+
+
+@contextmanager
+def answered_signals() -> Iterator[None]:
+    """Answers Ctrl-C and SIGTERM also while XLA compiles, when no Python handler can run.
+
+    The first one says what it waits for, the second one ends the process: as after any kill, what
+    was saved is whole.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told, tell = socket.socketpair()
+    tell.setblocking(False)
+    ended, old = threading.Event(), signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
+
+    def answer() -> None:
+        first = True
+        while number := told.recv(1):
+            if number[0] not in (signal.SIGINT, signal.SIGTERM) or ended.wait(_ANSWER_S):
+                continue
+            if not first:
+                os._exit(128 + number[0])
+            first = False
+            print("stopping: what is being computed ends first; again: stop now", file=sys.stderr)
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        signal.set_wakeup_fd(old)
+        tell.close()
+        thread.join()
+        told.close()
 
 
 def no_backend() -> str:

@@ -17,6 +17,10 @@ Runs that differ in their seed alone are one curve with a band; others are compa
 no network and nothing beside it. What needs a checkpoint or the data set (scores, pictures,
 mistakes) is of the first seed, and left out with its reason where there is none.
 """
+EXAMPLES = (
+    "report runs",
+    "report runs/quickstart-s0 runs/quickstart-s1 --out=both.html --figures=figures",
+)
 
 _FOLDERS = "work folders, of any configs, or what they lie in, such as runs/ or a lottery's folder"
 _QUICK = "metrics and masks only: restore no checkpoint, load no data set"

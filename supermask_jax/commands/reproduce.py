@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from supermask_jax.commands.common import add_budget, find_checkout
+from supermask_jax.commands.common import add_budget, add_output, find_checkout
 
 if TYPE_CHECKING:
     from supermask_jax.analysis.rows import Row
@@ -20,6 +21,10 @@ Entries of the rows' configs can be set for all of them, e.g. --config.epochs=2
 --config.data.data_dir=FOLDER. Finished runs are not repeated. Rows run in the order of the table,
 the most valuable first.
 """
+EXAMPLES = (
+    "reproduce --list",
+    "reproduce --rows=fcn-published --seeds=0 --epochs=2 --results=short",
+)
 
 _ROWS = "e.g. fcn-published,conv*; default: all that this machine can run"
 _OF = "(default: {}/ of the repository)"
@@ -36,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--results", type=Path, metavar="FOLDER", help=f"for <row>.json {_OF.format('results')}")
     add("--together", action="store_true", help=_TOGETHER)
     add("--list", action="store_true", help="list the rows and stop")
+    add_output(parser)
     add("--page", action="store_true", help="only write RESULTS.md and the README's table")
 
 
@@ -44,6 +50,7 @@ def run(args: argparse.Namespace) -> None:
     from supermask_jax.analysis.page import table
     from supermask_jax.analysis.rows import select
     from supermask_jax.studies import reproduce
+    from supermask_jax.training.waiting import plain_lines
 
     root, rows = find_checkout()
     chosen = select(rows, args.rows.split(",")) if args.rows else list(rows)
@@ -56,20 +63,22 @@ def run(args: argparse.Namespace) -> None:
         return
     results = args.results or root / "results"
     if not args.page:
-        done = reproduce.reproduce(
-            chosen if args.rows else _runnable(chosen),
-            args.seeds,
-            root=root,
-            runs=args.runs or root / "runs" / "reproduce",
-            results=results,
-            flags=args.overrides,
-            budget_minutes=args.budget_minutes,
-            together=args.together or _accelerated(),
-            estimate=True,
-            quiet=False,
-        )
+        with plain_lines(args.plain):
+            done = reproduce.reproduce(
+                chosen if args.rows else _runnable(chosen),
+                args.seeds,
+                root=root,
+                runs=args.runs or root / "runs" / "reproduce",
+                results=results,
+                flags=args.overrides,
+                budget_minutes=args.budget_minutes,
+                together=args.together or _accelerated(),
+                estimate=True,
+                quiet=args.quiet or args.json,
+            )
         found = {result["row"]: result for result in done}
-        print(table([row for row in rows if row.name in found], found))
+        shown = table([row for row in rows if row.name in found], found)
+        print(json.dumps(done, indent=2) if args.json else shown)
     if results.resolve() == (root / "results").resolve():
         reproduce.write_pages(root, rows)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from supermask_jax.commands.common import (
     CONFIG_EPILOG,
     add_budget,
     add_config,
+    add_json,
     check_out,
+    points_json,
     recorded,
 )
 from supermask_jax.errors import UserError
@@ -21,6 +24,10 @@ Every point of a grid of config entries is run on the validation split, and accu
 against remaining weights. The test set is never looked at.
 
 {CONFIG_EPILOG}"""
+EXAMPLES = (
+    "search quickstart --grid=optimizer.learning_rate=0.02,0.05 --out=search.json",
+    "search fcn --grid=method.threshold.value=0.01,0.02 --seeds=0,1 --out=fcn.json",
+)
 
 _GRID = """\
 method.threshold.value=0.01,0.02; entries that vary together: a,b=1:2,3:4; may be given several
@@ -34,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--grid", action="append", required=True, metavar="ENTRY=VALUES", help=_GRID)
     add("--out", type=Path, required=True, metavar="FILE", help="the log, read to go on")
     add_budget(parser, "0")
+    add_json(parser)
     add("--at_most", type=float, metavar="FRACTION", help="name the best point with so few weights")
 
 
@@ -63,7 +71,16 @@ def run(args: argparse.Namespace) -> None:
             out=args.out,
             budget_minutes=args.budget_minutes,
         )
-        print(report(log, left, args.at_most))
+        print(as_json(log, left) if args.json else report(log, left, args.at_most))
+
+
+def as_json(log: dict[str, Any], left: int) -> str:
+    """Returns the points of a log, the runs that failed, and how many are left."""
+    from supermask_jax.analysis.front import search_points
+
+    failed = [run for run in log["runs"] if "failed" in run]
+    found = {"points": points_json(search_points(log)), "failed": failed, "left": left}
+    return json.dumps(found, indent=2)
 
 
 def report(log: dict[str, Any], left: int, at_most: float | None) -> str:

@@ -20,6 +20,10 @@ EPILOG = """\
 verify checks the digest, and with --data the stored accuracy; size compares ways of storing the
 network; compare shows the overlap of two masks beside what chance gives; table writes Markdown.
 """
+EXAMPLES = (
+    "ticket verify tickets/fcn-sparse.safetensors --data=mnist",
+    "ticket size tickets/fcn-sparse.safetensors",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

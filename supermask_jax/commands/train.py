@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from supermask_jax.commands.common import CONFIG_EPILOG, add_config, add_plain, default_workdir
+from supermask_jax.commands.common import CONFIG_EPILOG, add_config, add_output, default_workdir
 
 EPILOG = CONFIG_EPILOG
+EXAMPLES = (
+    "train conv8 --epochs=3 --config.optimizer=adamw",
+    "train edge_popup:conv4 --config.method.density=0.1 --dry_run",
+)
 
 _DISTRIBUTED = """\
 join the other processes of this job (Slurm, Open MPI, GKE, TPU pods; elsewhere
@@ -18,30 +23,36 @@ JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID say who they are)"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_config(parser)
-    add_plain(parser)
+    add_output(parser)
     parser.add_argument("--distributed", action="store_true", help=_DISTRIBUTED)
 
 
 def run(args: argparse.Namespace) -> None:
     """Trains what the command line says, and prints what came of it."""
     from supermask_jax.config_files import load_with_overrides
+    from supermask_jax.training.waiting import plain_lines, waiting
 
     config = load_with_overrides(args.config, args.overrides)
     if args.print_config:
         print(config)
         return
     if args.dry_run:
-        from supermask_jax.commands.dry_run import describe
+        with waiting("loading JAX"):
+            from supermask_jax.commands.dry_run import describe
 
-        print(describe(config))
+        for part in describe(config):
+            print(part, flush=True)
         return
-    from supermask_jax import experiment
-    from supermask_jax.training import distributed, live
+    with plain_lines(args.plain), waiting("loading JAX"):
+        from supermask_jax import experiment
+        from supermask_jax.training import distributed
 
     workdir = args.workdir or default_workdir(config, args.config)
-    with distributed.together(args.distributed), live.plain_lines(args.plain):
-        summary = experiment.run(config, workdir)
-        if distributed.is_main():
+    with distributed.together(args.distributed), plain_lines(args.plain):
+        summary = experiment.run(config, workdir, quiet=args.quiet or args.json)
+        if distributed.is_main() and args.json:
+            print(json.dumps(summary, indent=2))
+        elif distributed.is_main():
             print(f"{config.name}: {_result(summary)}; results in {workdir}")
 
 

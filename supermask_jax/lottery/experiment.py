@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import logging
 import os
 from typing import Any
 
@@ -24,7 +25,10 @@ from supermask_jax.lottery.trainer import LevelTrainer, level_folder
 from supermask_jax.training.environment import fixed_settings, seed_key
 from supermask_jax.training.schedules import CONTROLLERS
 from supermask_jax.training.trainer import Trainer
+from supermask_jax.training.waiting import Points
 from supermask_jax.training.workdir import Workdir
+
+_log = logging.getLogger("supermask_jax")
 
 _AXES = ("criterion", "mask1", "mask0")
 
@@ -140,7 +144,9 @@ def run(
             )
         dense = levels.dense.summary
         rows = [] if dense is None else [_row(None, 0, dense)]
+        points = Points(len(cells))
         for recipe in cells:
+            _log.info("cell %s: %s", next(points), recipe.name)
             last = last_level(recipe, section.levels)
             make = levels.evaluate_levels if section.untrained else levels.train_levels
             for number, measured in enumerate(make(recipe, last), start=1):

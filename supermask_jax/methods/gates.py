@@ -135,7 +135,7 @@ def _held(
         if not density:
             return scores
         count = count_on_path(start_density, density, num_params(scores), progress, anneal)
-        only_down = (progress < anneal) & (start_density == 1)
+        only_down = jnp.less(progress, anneal) & (start_density == 1)
         if gate.signed:
             cuts = jax.tree.map(lambda _: jnp.float32(gate.cut), scores)
             return scale_to_count(scores, cuts, count, only_down)

@@ -95,7 +95,7 @@ def reproduce(
     started, written = time.monotonic(), []
     done: dict[str, list[Path]] = {}
     lost: dict[str, list[dict[str, Any]]] = {}
-    for row, folder, config in tasks:
+    for number, (row, folder, config) in enumerate(tasks, start=1):
         folders, failures = done.setdefault(row.name, []), lost.setdefault(row.name, [])
         if time.monotonic() - started > 60 * budget_minutes:
             names = list(dict.fromkeys(row.name for row in rows))
@@ -103,7 +103,8 @@ def reproduce(
             said = "budget spent: %s has %d of %d seeds; rows not begun: %s"
             _log.info(said, row.name, len(folders), len(seeds), left)
             return written
-        _log.info("row %s, %s%s", row.name, folder.name, _until(pending))
+        place = f"{number} of {len(tasks)}, row {row.name}, {folder.name}"
+        _log.info("run %s%s", place, _until(pending))
         if (failed := _failure(config, folder, quiet)) is None:
             folders.append(folder)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,10 @@ from supermask_jax.config_files import default_identity, identity, load_with_ove
 from supermask_jax.errors import Diverged, UserError, one_line
 from supermask_jax.run_files import SEARCH, check_lines, flat, read, read_lines
 from supermask_jax.training.environment import environment
+from supermask_jax.training.waiting import Points
 from supermask_jax.training.workdir import Workdir, config_difference
+
+_log = logging.getLogger("supermask_jax")
 
 # Of the last epoch; the test set is not among what a search sees.
 KEPT = ("epoch", "train_accuracy", "val_accuracy", "remaining_weights")
@@ -185,11 +189,13 @@ def search(
     done = {(run["digest"], run["seed"]) for run in log["runs"]}
     tasks = [(trial, seed) for seed in seeds for trial in trials]
     tasks = [(trial, seed) for trial, seed in tasks if (trial.digest, seed) not in done]
+    points = Points(len(tasks))
     for ended, (trial, seed) in enumerate(tasks):
         if time.monotonic() > deadline:
             return len(tasks) - ended
         config = trial.config.copy_and_resolve_references()
         config.seed = seed
+        _log.info("point %s: %s, seed %d", next(points), str(trial) or "the config itself", seed)
         labels = {"point": trial.point, "digest": trial.digest, "seed": seed}
         _add(out, log, labels | _run(config, workdir / trial.digest / f"s{seed}"))
     return 0

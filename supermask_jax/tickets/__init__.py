@@ -2,13 +2,15 @@
 
 ::
 
-    ticket = tickets.load_ticket("ticket.safetensors")
+    ticket = tickets.load_ticket("ticket.safetensors")  # or "fcn-sparse", which ships
     logits = tickets.predict(ticket, images)                   # NumPy and SciPy
     logits = model.apply(tickets.to_variables(ticket), x)      # JAX
 """
 
 from __future__ import annotations
 
+from supermask_jax.tickets import card
+from supermask_jax.tickets.card import shipped_tickets as shipped_tickets
 from supermask_jax.tickets.comparison import compare as compare
 from supermask_jax.tickets.comparison import intersection as intersection
 from supermask_jax.tickets.comparison import union as union
@@ -26,3 +28,5 @@ from supermask_jax.tickets.ticket import from_run as from_run
 from supermask_jax.tickets.ticket import make_layer as make_layer
 from supermask_jax.tickets.ticket import to_params as to_params
 from supermask_jax.tickets.ticket import to_variables as to_variables
+
+Ticket.__repr__, Ticket._repr_html_ = card.text, card.html

@@ -20,6 +20,7 @@ from safetensors.numpy import save
 from supermask_jax import files
 from supermask_jax.errors import UserError, one_line, unknown_name
 from supermask_jax.tickets import metadata, positions
+from supermask_jax.tickets.card import ticket_file
 from supermask_jax.tickets.metadata import LayerEntry
 from supermask_jax.tickets.positions import Reader
 from supermask_jax.tickets.ticket import Layer, Ticket, digest
@@ -57,11 +58,13 @@ def save_ticket(path: str | os.PathLike[str], ticket: Ticket, *, values: str = "
 def load_ticket(path: str | os.PathLike[str]) -> Ticket:
     """Reads a ticket, with NumPy alone, and checks it against its digest.
 
+    Args:
+      path: of a file, or the name of a ticket that comes with the package: ``"fcn-sparse"``.
+
     Raises:
       UserError: the file cannot be read, is no ticket, or is not as it was written.
     """
-    if not Path(path).is_file():
-        raise UserError(f"there is no file {path}")
+    path = ticket_file(os.fspath(path))
     try:
         return decode_ticket(Path(path).read_bytes())
     except OSError as error:

@@ -1,17 +1,15 @@
 """The live view of a run on a terminal: loss, accuracy, remaining weights by layer, time left.
 
-There is no thread: the loop's own calls redraw, and so seldom that drawing takes under one per cent
-of the time, however slow the terminal is.
+The loop's own calls redraw, and so seldom that drawing takes under one per cent of the time,
+however slow the terminal is. A thread does while the first epoch compiles, and ends with it.
 """
 
 from __future__ import annotations
 
-import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from supermask_jax.training.trainer import Plan
+from supermask_jax.training.waiting import plain_lines as plain_lines
+from supermask_jax.training.waiting import wanted as wanted
 
 Line = Mapping[str, Any]
 
@@ -30,28 +30,10 @@ Line = Mapping[str, Any]
 _REFRESH_S = 0.25
 _PAUSE = 150
 
-_PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
-
 # Lines that are always there: the frame, the bar, the metrics, and one under the panel.
 _HEAD = 7
 
 _ECHO = 5
-
-
-@contextmanager
-def plain_lines(plain: bool = True) -> Iterator[None]:
-    """Makes the runs within print plain lines where `plain`, and not show a live view."""
-    token = _PLAIN.set(plain)
-    try:
-        yield
-    finally:
-        _PLAIN.reset(token)
-
-
-def wanted() -> bool:
-    """Says whether a live view can be shown and is not unwanted: see `plain_lines`."""
-    dumb = os.environ.get("TERM", "").lower() in ("", "dumb", "unknown")
-    return sys.stderr.isatty() and not dumb and not _PLAIN.get()
 
 
 class LiveView:
@@ -84,6 +66,7 @@ class LiveView:
         self._since: tuple[int, float] | None = None  # steps and seconds that the pace is told from
         self._epochs = 0  # those seen from here
         self._next = -float("inf")
+        self._began, self._compiled = self._clock(), threading.Event()
 
     def start(self) -> None:
         """Shows the panel."""
@@ -91,9 +74,15 @@ class LiveView:
         # Shown all the time: killed at any moment, the terminal is as it was.
         self._console.show_cursor(True)
         self._draw()
+        threading.Thread(target=self._tick, daemon=True).start()
+
+    def _tick(self) -> None:
+        while not self._compiled.wait(1.0):
+            self._draw()
 
     def stop(self) -> None:
         """Takes the panel away, and gives the terminal back."""
+        self._compiled.set()
         self._live.stop()
 
     def step(self, epoch: int, steps: int) -> None:
@@ -108,6 +97,7 @@ class LiveView:
         """Notes the metrics of a finished epoch, a line a seed."""
         self._lines = lines
         self._epochs += 1
+        self._compiled.set()
         if self._epochs == 1:  # The first evaluation compiled.
             self._since = (self._done, self._clock())
         accuracy = mean_line(lines)[f"{watched_split(lines[0])}_accuracy"]
@@ -138,7 +128,8 @@ class LiveView:
             parts.append(_metrics_table(line, self._best))
             parts += _layers_table(line, self._console.height - _HEAD, self._console.width)
         else:
-            parts.append(Text("compiling and training the first epoch", style="dim"))
+            passed = timedelta(seconds=round(self._clock() - self._began))
+            parts.append(Text(f"compiling and training the first epoch, {passed}", style="dim"))
         # Room for the ^C that a terminal echoes: on a line of its own it would stay behind.
         width = max(self._console.width - _ECHO, 1)
         style = {"title_align": "left", "border_style": "dim"}

@@ -38,8 +38,8 @@ class StepPlan(NamedTuple):
     flops: float  # as the compiler counts them, of a loop one turn; 0 where it does not
 
 
-def plan_step(trainer: Trainer, image_shape: tuple[int, ...]) -> StepPlan:
-    """Compiles one train step of one seed and returns the plan."""
+def lower_step(trainer: Trainer, image_shape: tuple[int, ...]) -> jax.stages.Lowered:
+    """Returns the program of one train step of one seed, not compiled."""
     state, frozen = jax.eval_shape(trainer.create, seed_key(0))
     size = trainer.plan.batch_size
     batch = {
@@ -47,8 +47,12 @@ def plan_step(trainer: Trainer, image_shape: tuple[int, ...]) -> StepPlan:
         "label": jax.ShapeDtypeStruct((size,), jnp.int32),
         "weight": jax.ShapeDtypeStruct((size,), jnp.float32),
     }
-    step = jax.jit(make_train_step(trainer), donate_argnums=0)
-    compiled = step.lower(state, frozen, batch).compile()
+    return jax.jit(make_train_step(trainer), donate_argnums=0).lower(state, frozen, batch)
+
+
+def plan_step(trainer: Trainer, image_shape: tuple[int, ...]) -> StepPlan:
+    """Compiles one train step of one seed and returns the plan."""
+    compiled = lower_step(trainer, image_shape).compile()
     plan = compiled.memory_analysis()
     arguments, temporaries = plan.argument_size_in_bytes, plan.temp_size_in_bytes
     outputs = plan.output_size_in_bytes - plan.alias_size_in_bytes

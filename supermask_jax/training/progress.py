@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from supermask_jax.training import live
 from supermask_jax.training.distributed import is_main
 from supermask_jax.training.tensorboard import Board, Pictures
 from supermask_jax.training.trainer import Trainer
+from supermask_jax.training.waiting import waiting
 from supermask_jax.training.workdir import Workdir
 
 _log = logging.getLogger("supermask_jax")
@@ -41,14 +43,18 @@ class Progress:
         self._view = None if quiet or not live.wanted() else live.LiveView(title, self._plan)
         # The view tells the same, but to nobody who reads a file or a pipe.
         self._plain = not (quiet or (self._view is not None and sys.stdout.isatty()))
-        self._last, self._warned = "", False
+        self._callbacks = trainer.callbacks if is_main() else ()
+        self._last, self._warned, self._compiling = "", False, ExitStack()
 
     def __enter__(self) -> Progress:
         if self._view is not None:
             self._view.start()
+        elif self._plain:
+            self._compiling.enter_context(waiting("compiling the first step"))
         return self
 
     def __exit__(self, *unused: Any) -> None:
+        self._compiling.close()
         if self._view is not None:
             self._view.stop()
             if self._last and not self._plain:
@@ -58,6 +64,7 @@ class Progress:
 
     def step(self, epoch: int, steps: int) -> None:
         """Notes that `steps` steps of `epoch` are done."""
+        self._compiling.close()
         if self._view is not None:
             self._view.step(epoch, steps)
 
@@ -77,3 +84,6 @@ class Progress:
             print(self._last, flush=True)
         if self._view is not None:
             self._view.report(lines)
+        for callback in self._callbacks:
+            for line in lines:
+                callback(line)

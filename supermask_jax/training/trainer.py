@@ -81,6 +81,7 @@ class Trainer(NamedTuple):
     in_set: bool = False  # a part of a set of seeds, if only one of them
     first_step: int = 0  # where in schedules and data order the program begins
     tensorboard: str = ""  # "", "metrics" or "masks"
+    callbacks: tuple[Callable[[Any], None], ...] = ()  # see `trackers`
     convolution: str = ""  # how they are computed, where there are any
 
     def part(self, folder: Workdir) -> Part:

@@ -99,14 +99,19 @@ class Workdir:
                     "--workdir, or empty it"
                 )
             return
-        old = self.read_config()
-        # Through JSON, so that tuples compare equal to what was written.
-        new, known = (json.loads(json.dumps(x)) for x in (config, defaults or {}))
-        if difference := config_difference(old, new, known):
+        if difference := self.differences(config, defaults):
             raise UserError(
                 f"work folder {self.path} holds a run of another config ({difference}): choose "
                 "another --workdir, or undo the difference"
             )
+
+    def differences(
+        self, config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+    ) -> str:
+        """Returns how `config` differs from that in the folder, as `config_difference` does."""
+        # Through JSON, so that tuples compare equal to what was written.
+        new, known = (json.loads(json.dumps(x)) for x in (config, defaults or {}))
+        return config_difference(self.read_config(), new, known)
 
     def is_empty(self) -> bool:
         """Says whether nothing is there but logs, locks, or what a kill left half-written."""
@@ -202,18 +207,21 @@ class Workdir:
             _replace(self.metrics, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, changing: bool = False) -> Iterator[None]:
         """Keeps other runs out of the folder, which is made; every process must ask.
 
         It comes before anything in the folder is read. A finished run needs no lock, and may lie
         where none can be made: nobody changes it.
+
+        Args:
+          changing: a finished run will be changed.
 
         Raises:
           UserError: another run is in it, or it cannot be written.
         """
         refused = None
         with ExitStack() as held:
-            if is_main() and not self.summary.exists():
+            if is_main() and (changing or not self.summary.exists()):
                 try:
                     held.enter_context(files.locked(self.path, folder=True))
                 except UserError as error:

@@ -1,0 +1,120 @@
+"""Nothing is silent for long, and Ctrl-C is answered also where Python runs no handler."""
+
+import logging
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import ROOT, tiny_config
+
+from supermask_jax import cli
+from supermask_jax.commands import dry_run, process
+from supermask_jax.training import waiting
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    monkeypatch.setattr(waiting, "_LOG_S", 0.01)
+    monkeypatch.setattr(waiting, "_TERMINAL_S", 0.01)
+
+
+def test_what_takes_long_is_told_in_a_log_and_the_rest_is_not(at_once, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "supermask_jax")
+    with waiting.waiting("reading it"):
+        time.sleep(0.2)
+    assert [record.getMessage() for record in caplog.records] == ["reading it ..."]
+    monkeypatch.setattr(waiting, "_LOG_S", 60)
+    with waiting.waiting("reading more"):
+        pass
+    assert len(caplog.records) == 1
+
+
+def test_a_spinner_with_the_time_and_the_cursor_on_a_terminal():
+    ours, theirs = pty.openpty()
+    code = (
+        "import time\nfrom supermask_jax.training.waiting import waiting\n"
+        "with waiting('reading it'):\n    time.sleep(1.2)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=theirs, stderr=theirs, cwd=ROOT, env=os.environ | {"TERM": "xterm"},
+    )  # fmt: skip
+    assert child.wait(60) == 0
+    shown = os.read(ours, 65536).decode()
+    os.close(ours), os.close(theirs)
+    assert re.search("reading it .*0:00:0", shown)
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
+def test_points_tell_when_the_last_one_ends(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(waiting.time, "time", lambda: 0.0)
+    points = waiting.Points(3)
+    assert next(points) == "1 of 3"
+    now[0] += 3600
+    end = time.strftime("%a %H:%M", time.localtime(7200))
+    assert next(points) == f"2 of 3, the last one ends about {end}"
+
+
+def test_a_dry_run_shows_its_table_before_it_compiles(monkeypatch):
+    def not_yet(*unused):
+        raise AssertionError("compiled before the table was shown")
+
+    monkeypatch.setattr(dry_run, "plan_step", not_yet)
+    parts, said = dry_run.describe(tiny_config()), ""
+    while "steps: 3 epochs" not in said or "devices:" not in said:
+        said += next(parts)
+    assert "dense3/kernel" in said
+    with pytest.raises(AssertionError, match="compiled"):
+        list(parts)
+
+
+STUCK = """
+import ctypes, signal
+from supermask_jax.commands import process
+signal.signal(signal.SIGINT, lambda *unused: None)
+with process.answered_signals():
+    print("ready", flush=True)
+    for _ in range(3):  # A call into C, as a compilation is: handlers run after it.
+        ctypes.CDLL(None).sleep(30)
+"""
+
+
+def test_a_signal_is_answered_by_a_line_and_a_second_one_ends_what_does_not_stop():
+    child = subprocess.Popen(
+        [sys.executable, "-c", STUCK],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert child.stdout.readline() == "ready\n"
+    child.send_signal(signal.SIGINT)
+    said = child.stderr.readline()
+    child.send_signal(signal.SIGINT)
+    assert child.wait(20) == 130
+    assert said == "stopping: what is being computed ends first; again: stop now\n"
+    child.stdout.close(), child.stderr.close()
+
+
+def test_a_command_that_ends_by_itself_answers_nothing(capsys):
+    old = signal.signal(signal.SIGINT, lambda *unused: None)
+    try:
+        with process.answered_signals():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, old)
+    assert capsys.readouterr().err == ""
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_stopped_script_ends_without_the_interpreters_own_end(monkeypatch):
+    found = []
+    monkeypatch.setattr(cli.os, "_exit", found.append)
+    monkeypatch.setattr(cli, "main", lambda: 130)
+    with pytest.raises(SystemExit):
+        cli.script()
+    assert found == [130]
