@@ -157,6 +157,16 @@ def test_a_prepared_set_of_tfds(tmp_path):
         load("tfds:none", data_dir=str(tmp_path))
 
 
+def test_tasks_of_another_set_are_trained_on_by_name(tmp_path):
+    config = tiny_config(**{"data.name": "permuted:digits:3", "epochs": 1})
+    summary = experiment.run(config, tmp_path / "run", quiet=True)
+    assert summary["data"]["name"] == "permuted:digits:3"
+    found, plain = (load(name).train.images for name in ("permuted:digits:3", "digits"))
+    assert not np.array_equal(found, plain)
+    np.testing.assert_array_equal(np.sort(found, axis=None), np.sort(plain, axis=None))
+    assert spec_of({"name": "split:digits:1,7"}).num_classes == 2
+
+
 def test_images_are_resized_and_cropped(tmp_path):
     Image.new("RGB", (40, 20), (10, 200, 30)).save(tmp_path / "wide.jpg", quality=95)
     found = images.decode(tmp_path / "wide.jpg", 8)

@@ -7,6 +7,8 @@ folder:P   P/train/CLASS/*.png and P/test/CLASS/*.png (or val), PNG and JPEG
 idx:P      MNIST's four files, packed or not, as torchvision, EMNIST and others lay them out
 tfds:NAME  any image classification set that TFDS has prepared in `data_dir`; NAME may be
            NAME/CONFIG
+permuted:NAME:SEED, split:NAME:CLASSES
+           tasks made of another data set: see `tasks`
 hf:P       a Hugging Face data set that `save_to_disk` wrote, with columns image and label
 =========  =====================================================================================
 
@@ -246,6 +248,18 @@ def _stacked(
     return np.stack(every)
 
 
+def _task(kind: str) -> Callable[[str, int, str], Dataset]:
+    """Returns the reader of tasks made of another data set: see `tasks`."""
+
+    def read(place: str, image_size: int, data_dir: str) -> Dataset:
+        del image_size
+        from supermask_jax.data.tasks import load_task  # It loads the other one.
+
+        return load_task(f"{kind}:{place}", data_dir=data_dir or None)
+
+    return read
+
+
 def _there(place: str) -> Path:
     path = expanded(place)
     if not path.exists():
@@ -259,5 +273,7 @@ READERS: dict[str, Callable[[str, int, str], Dataset]] = {
     "idx": _idx,
     "tfds": _tfds,
     "hf": _hf,
+    "permuted": _task("permuted"),
+    "split": _task("split"),
     "given": _given,
 }
