@@ -66,6 +66,7 @@ setup(
             "equinox>=0.11.10",
             "hypothesis>=6.100",
             "matplotlib>=3.8",
+            "mypy>=1.13",
             "pytest>=8",
             "pytest-randomly>=3.15",
             "pytest-xdist>=3.6",

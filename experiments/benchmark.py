@@ -27,7 +27,7 @@ from timing import Process, Steps, call, peak_bytes, ratios, step_seconds, synth
 from supermask_jax import files
 from supermask_jax.commands.common import check_out
 from supermask_jax.config import default_config, dense
-from supermask_jax.config_files import identity, load_config
+from supermask_jax.config.files import identity, load_config
 from supermask_jax.data import DATASETS
 from supermask_jax.errors import UserError, unknown_name
 from supermask_jax.experiment import build, split_data

@@ -60,7 +60,7 @@ _LATE = {
     "lottery_ticket": "methods.lottery",
     "SignedConv": "modules",
     "SignedDense": "modules",
-    "load_config": "config_files",
+    "load_config": "config.files",
     "run": "experiment",
     "sgdw": "training.optimizers",
 }

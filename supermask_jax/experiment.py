@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from supermask_jax import config_files, methods, models
+from supermask_jax import methods, models
 from supermask_jax.analysis.intervals import mean_interval
-from supermask_jax.config_files import check_config, default_identity, identity
+from supermask_jax.config import files as config_files
+from supermask_jax.config.files import check_config, default_identity, identity
 from supermask_jax.core import initializers
 from supermask_jax.data import Dataset, load, own, spec_of
 from supermask_jax.data.pipeline import Examples, hold_out, num_batches

@@ -40,7 +40,7 @@ def settings() -> None:
 
 
 def _config(flags: list[str]) -> Any:
-    from supermask_jax.config_files import load_with_overrides
+    from supermask_jax.config.files import load_with_overrides
 
     return load_with_overrides(flags[0].partition("=")[2], flags[1:])
 

@@ -8,7 +8,7 @@ from helpers import ROOT, run_main, tiny_argv
 
 from supermask_jax import cli
 from supermask_jax.commands import common
-from supermask_jax.config_files import load_config
+from supermask_jax.config.files import load_config
 from supermask_jax.core.trees import num_params
 from supermask_jax.training.memory import StepPlan
 

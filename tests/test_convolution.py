@@ -9,7 +9,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from supermask_jax import models
-from supermask_jax.config_files import _CHOICES
+from supermask_jax.config.files import _CHOICES
 from supermask_jax.errors import UserError
 from supermask_jax.experiment import build
 from supermask_jax.models import canonical, im2col, winograd

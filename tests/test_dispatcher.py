@@ -11,7 +11,7 @@ from helpers import ROOT
 
 from supermask_jax import cli
 from supermask_jax.cli import COMMANDS
-from supermask_jax.config_files import load_with_overrides
+from supermask_jax.config.files import load_with_overrides
 
 
 def helped(capsys, *argv):

@@ -7,7 +7,7 @@ import sys
 import pytest
 from helpers import ROOT
 
-from supermask_jax.config_files import identity, load_config, shipped_configs
+from supermask_jax.config.files import identity, load_config, shipped_configs
 from supermask_jax.errors import UserError
 
 

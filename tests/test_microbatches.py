@@ -13,7 +13,7 @@ from method_helpers import METHODS_UNDER_TEST, apply_fn, batch, params, trainer_
 from supermask_jax import experiment, methods
 from supermask_jax.commands.dry_run import describe
 from supermask_jax.config import default_config
-from supermask_jax.config_files import default_identity, identity
+from supermask_jax.config.files import default_identity, identity
 from supermask_jax.core.trees import mask_named
 from supermask_jax.errors import UserError
 from supermask_jax.methods.lottery import lottery_ticket

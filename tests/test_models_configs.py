@@ -7,7 +7,7 @@ import pytest
 from helpers import ROOT
 
 from supermask_jax import models
-from supermask_jax.config_files import load_config, load_with_overrides
+from supermask_jax.config.files import load_config, load_with_overrides
 from supermask_jax.core.trees import named_leaves, num_params
 from supermask_jax.data import DATASETS
 from supermask_jax.data.transforms import make_prepare

@@ -36,11 +36,12 @@ def test_nothing_needs_tensorflow_or_a_restart():
     assert not any(word in code for word in ("tensorflow", "kernel_restart", "os.kill", "tfds"))
 
 
-def first_cell(monkeypatch, folder, absent):
+def first_cell(monkeypatch, folder, absent, owner="someone"):
     """What the first cell would install in a folder where these packages are absent."""
     (source,) = [cell["source"] for cell in json.loads(NOTEBOOK.read_text())["cells"][1:2]]
     code = "".join(source).replace('%pip install --quiet {" ".join(missing)}', "pass")
     assert "%" not in code
+    code = code.replace("/OWNER/", f"/{owner}/", 1)  # In the address; not in the check of it.
     monkeypatch.chdir(folder)
     found = importlib.util.find_spec
     monkeypatch.setattr(
@@ -54,7 +55,9 @@ def first_cell(monkeypatch, folder, absent):
 def test_the_first_cell_installs_what_is_missing_wherever_it_runs(monkeypatch, tmp_path):
     both = ("supermask_jax", "matplotlib")
     away = first_cell(monkeypatch, tmp_path, both)
-    assert away == [f"git+{address()}", "matplotlib"]
+    assert away == [f"git+{address().replace('OWNER', 'someone')}", "matplotlib"]
+    with pytest.raises(ValueError, match="REPOSITORY: give the address"):
+        first_cell(monkeypatch, tmp_path, both, owner="OWNER")
     assert first_cell(monkeypatch, ROOT, both) == [".", "matplotlib"]
     assert first_cell(monkeypatch, NOTEBOOK.parent, both) == ["..", "matplotlib"]
     # As in the environment of the documentation, which has the library and no matplotlib.

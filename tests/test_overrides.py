@@ -8,9 +8,9 @@ from helpers import assert_trees_equal, tiny_argv
 
 from supermask_jax import cli, experiment, methods
 from supermask_jax.commands.common import spelled_out
-from supermask_jax.config_files import load_with_overrides
+from supermask_jax.config.files import load_with_overrides
+from supermask_jax.config.overrides import BLOCKS, _options
 from supermask_jax.errors import UserError
-from supermask_jax.overrides import BLOCKS, _options
 
 ADAMW = {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4, "b1": 0.9, "b2": 0.999,
          "eps": 1e-8}  # fmt: skip

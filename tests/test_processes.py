@@ -8,7 +8,7 @@ from helpers import ROOT, main_command, run_main, start_command, tiny_argv
 from test_seeds import assert_same_runs, lines_of
 
 from supermask_jax import experiment
-from supermask_jax.config_files import load_with_overrides
+from supermask_jax.config.files import load_with_overrides
 from supermask_jax.training.workdir import Workdir
 
 

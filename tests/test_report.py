@@ -18,7 +18,7 @@ from supermask_jax.analysis.report.groups import group_runs
 from supermask_jax.analysis.rows import Row, Section
 from supermask_jax.analysis.runs import read_folders
 from supermask_jax.commands import report_arrays
-from supermask_jax.config_files import default_identity
+from supermask_jax.config.files import default_identity
 from supermask_jax.training.workdir import Workdir
 
 EVIL = "<b>&\"'x"

@@ -21,7 +21,7 @@ from supermask_jax.analysis.report.details import (
 )
 from supermask_jax.analysis.report.groups import group_runs, ladders
 from supermask_jax.analysis.runs import read_folders
-from supermask_jax.config_files import default_identity
+from supermask_jax.config.files import default_identity
 from supermask_jax.core import stats
 from supermask_jax.errors import UserError
 

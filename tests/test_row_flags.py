@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from supermask_jax.analysis.rows import Row
 from supermask_jax.commands.common import seed_list
 from supermask_jax.config import default_config
-from supermask_jax.config_files import changes_nothing
+from supermask_jax.config.files import changes_nothing
 from supermask_jax.errors import UserError
 from supermask_jax.run_files import flat
 from supermask_jax.studies import reproduce

@@ -71,7 +71,7 @@ def test_the_results_that_are_kept_fit():
 
 
 def test_a_config_lacks_only_what_came_later():
-    from supermask_jax.config_files import default_identity
+    from supermask_jax.config.files import default_identity
 
     config = default_identity()
     assert fault(config, CONFIG) == ""

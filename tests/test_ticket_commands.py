@@ -12,7 +12,7 @@ from ticket_helpers import FCN, SMALL, SMALL_CONV, random_ticket
 
 from supermask_jax import cli, experiment, methods, models, tickets
 from supermask_jax.commands import restore
-from supermask_jax.config_files import identity
+from supermask_jax.config.files import identity
 from supermask_jax.data import load
 from supermask_jax.data.transforms import standardize
 from supermask_jax.errors import UserError

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supermask_jax import methods
-from supermask_jax.config_files import load_config
+from supermask_jax.config.files import load_config
 from supermask_jax.core import initializers, order
 from supermask_jax.core.counting import num_kept
 from supermask_jax.core.density import annealed_count, ramp

@@ -7,7 +7,7 @@ from helpers import tiny_config
 
 from supermask_jax import experiment
 from supermask_jax.config import default_config
-from supermask_jax.config_files import default_identity, identity, load_config
+from supermask_jax.config.files import default_identity, identity, load_config
 from supermask_jax.training.workdir import Workdir, config_difference
 
 

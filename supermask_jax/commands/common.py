@@ -152,7 +152,7 @@ def recorded(words: Sequence[str], flags: Iterable[str]) -> list[str]:
       flags: to leave out, with their values, beside how it prints and overrides that change
         nothing computed.
     """
-    from supermask_jax.config_files import changes_nothing
+    from supermask_jax.config.files import changes_nothing
 
     kept, value = [], False
     for word in words:
@@ -171,7 +171,7 @@ def default_workdir(config: ConfigDict, spec: str) -> str:
     Entries that do not change what is computed are not in the digest; nor is the section on
     pruning, so that ways to prune share their dense network.
     """
-    from supermask_jax.config_files import identity, load_config
+    from supermask_jax.config.files import identity, load_config
 
     folder = f"runs/{config.name}-s{config.seed}"
     plain, default = identity(config), identity(load_config(spec))

@@ -87,7 +87,7 @@ def _seeds_text(place: str) -> str:
 
 def _whole(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a config with the entries that an older version did not have, as JSON has it."""
-    from supermask_jax.config_files import default_identity
+    from supermask_jax.config.files import default_identity
 
     defaults = default_identity()
     whole = {**defaults, **config, "data": {**defaults["data"], **config.get("data", {})}}

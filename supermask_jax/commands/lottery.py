@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     """Prunes what the command line says, and prints the table."""
     from supermask_jax import files, lottery
     from supermask_jax.analysis.results import mean_rows, write_result
-    from supermask_jax.config_files import load_with_overrides
+    from supermask_jax.config.files import load_with_overrides
     from supermask_jax.training.waiting import Points, plain_lines
 
     config = load_with_overrides(args.config, args.overrides, lottery.check_config)

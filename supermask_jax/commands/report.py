@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from supermask_jax.analysis.report.groups import group_runs
     from supermask_jax.analysis.runs import read_folders
     from supermask_jax.commands import report_arrays
-    from supermask_jax.config_files import default_identity
+    from supermask_jax.config.files import default_identity
 
     groups = group_runs(read_folders(args.folders), default_identity())
     out = args.out or _first(args.folders) / "report.html"

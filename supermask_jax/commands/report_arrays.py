@@ -22,7 +22,7 @@ from supermask_jax.analysis.report.groups import Group
 from supermask_jax.analysis.rows import Row
 from supermask_jax.analysis.runs import Run
 from supermask_jax.commands.restore import full_config, restore
-from supermask_jax.config_files import load_with_overrides
+from supermask_jax.config.files import load_with_overrides
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.data.pipeline import Examples
 from supermask_jax.errors import UserError

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains what the command line says, and prints what came of it."""
-    from supermask_jax.config_files import load_with_overrides
+    from supermask_jax.config.files import load_with_overrides
     from supermask_jax.training.waiting import plain_lines, waiting
 
     config = load_with_overrides(args.config, args.overrides)

@@ -17,7 +17,8 @@ import jax
 from ml_collections import ConfigDict
 
 from supermask_jax import config as defaults
-from supermask_jax import config_files, experiment
+from supermask_jax import experiment
+from supermask_jax.config import files as config_files
 from supermask_jax.core.trees import mask_kernels, named_leaves, partition
 from supermask_jax.errors import UserError
 from supermask_jax.lottery.recipes import MODES, Recipe, check_recipe, last_level

@@ -27,7 +27,8 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from supermask_jax import config_files, experiment
+from supermask_jax import experiment
+from supermask_jax.config import files as config_files
 from supermask_jax.core import stats
 from supermask_jax.core.trees import digest, mask_kernels, named_leaves, partition, path_name
 from supermask_jax.data import Dataset

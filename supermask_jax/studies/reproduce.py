@@ -15,7 +15,7 @@ from supermask_jax import files
 from supermask_jax.analysis import page
 from supermask_jax.analysis.results import collect, extra_flags, seeds_of, write_result
 from supermask_jax.analysis.rows import Row
-from supermask_jax.config_files import changes_nothing, load_with_overrides
+from supermask_jax.config.files import changes_nothing, load_with_overrides
 from supermask_jax.errors import Diverged, UserError, one_line
 from supermask_jax.lottery.table import criteria_page, lottery_page
 from supermask_jax.run_files import LOTTERY, RESULT, SEARCH, read

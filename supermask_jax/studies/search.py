@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from supermask_jax import experiment, files
 from supermask_jax.analysis.results import write_result
-from supermask_jax.config_files import default_identity, identity, load_with_overrides
+from supermask_jax.config.files import default_identity, identity, load_with_overrides
 from supermask_jax.errors import Diverged, UserError, one_line
 from supermask_jax.run_files import SEARCH, check_lines, flat, read, read_lines
 from supermask_jax.training.environment import environment

@@ -15,8 +15,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from supermask_jax import overrides
-from supermask_jax.config import default_config
+from supermask_jax.config import overrides
+from supermask_jax.config.defaults import default_config
 from supermask_jax.data import own, spec_of
 from supermask_jax.data.datasets import check_name
 from supermask_jax.errors import UserError, unknown_name
@@ -84,7 +84,7 @@ def default_identity() -> dict[str, Any]:
 
 def shipped_configs() -> dict[str, Path]:
     """Returns {name: file} of the configs that come with the package, those in ``configs/``."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     # In a checkout they stand beside the package.
     inside = package / "configs"
     folder = inside if inside.is_dir() else package.parent / "configs"

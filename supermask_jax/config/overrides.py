@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from supermask_jax.config import score_init
+from supermask_jax.config.defaults import score_init
 from supermask_jax.errors import UserError, one_line, options_of, unknown_name
 from supermask_jax.run_files import flat
 

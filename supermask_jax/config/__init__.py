@@ -1,0 +1,39 @@
+"""Configs: what a run is made of, read from files and changed by flags."""
+
+from supermask_jax.config.defaults import (
+    CONVS,
+    RESNETS,
+    conv_on_cifar10,
+    default_config,
+    dense,
+    exponential,
+    lottery,
+    network,
+    plateau,
+    relu_network,
+    score_init,
+    sgd,
+    sgdw,
+    signed,
+    use_variant,
+    weight_init,
+)
+
+__all__ = [
+    "CONVS",
+    "RESNETS",
+    "conv_on_cifar10",
+    "default_config",
+    "dense",
+    "exponential",
+    "lottery",
+    "network",
+    "plateau",
+    "relu_network",
+    "score_init",
+    "sgd",
+    "sgdw",
+    "signed",
+    "use_variant",
+    "weight_init",
+]
