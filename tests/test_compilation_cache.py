@@ -60,6 +60,12 @@ def test_a_folder_that_cannot_be_made_does_not_matter(outside):
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
+def test_what_belongs_to_another_user_is_not_run(outside, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    compilation_cache.turn_on()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+
+
 def test_the_oldest_go_first(tmp_path):
     for age, name in enumerate("abc"):
         (tmp_path / name).write_bytes(b"x" * 10)
