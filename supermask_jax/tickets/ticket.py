@@ -16,8 +16,6 @@ from supermask_jax.run_files import flat, versions
 
 Arrays = dict[str, np.ndarray]
 
-_PACKAGES = ("flax", "jax", "numpy", "supermask-jax")
-
 
 class Layer(NamedTuple):
     """A masked array of n weights of which k are kept.
@@ -149,7 +147,8 @@ def from_run(
         if name not in arrays or arrays[name].shape != mask.shape:
             raise UserError(f"mask {name!r} of shape {mask.shape} has no array of that shape")
         layers[name] = make_layer(arrays.pop(name), mask)
-    made_with = {name: found for name, found in versions(_PACKAGES).items() if found}
+    packages = versions(("flax", "jax", "numpy", "supermask-jax"))
+    made_with = {name: found for name, found in packages.items() if found}
     return Ticket(
         layers,
         _floats(arrays),
@@ -290,8 +289,7 @@ def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 def _arrays(tree: Mapping[str, Any]) -> Arrays:
     """Returns nested dicts as {"a/b": array}, in their order; `None` leaves are left out."""
-    leaves = flat(tree, "/").items()
-    return {name: np.asarray(leaf) for name, leaf in leaves if leaf is not None}
+    return {name: np.asarray(x) for name, x in flat(tree, "/").items() if x is not None}
 
 
 def _floats(arrays: Arrays) -> Arrays:
