@@ -113,7 +113,7 @@ def test_impossible_numbers_are_one_line(name):
         optimizers.sgdw(0.1, momentum=3)
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop"])
 def test_optax_optimisers_scale_with_the_schedule(name):
     options = {"weight_decay": 0.0} if name == "adamw" else {}
     full = optimizers.get(name, lambda t: 1.0, learning_rate=0.1, **options)

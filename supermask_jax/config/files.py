@@ -111,7 +111,7 @@ def load_config(spec: str) -> ConfigDict:
         with _neighbours(Path(path).resolve().parent):
             module_spec.loader.exec_module(module)
             if variant and not inspect.signature(module.get_config).parameters:
-                raise UserError(f"it has no variants, so not {variant!r}")
+                raise UserError(f"it has no variants: leave out {variant!r}")
             config = module.get_config(variant) if variant else module.get_config()
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -202,7 +202,7 @@ def check_config(config: ConfigDict) -> None:
     fraction = config.validation_fraction
     _must(config, "validation_fraction", 0 < fraction <= 0.5, "be in (0, 0.5]")
     parts = round(1 / fraction)
-    whole = f"be one in a whole number, such as {1 / parts:.6g}"
+    whole = f"be 1 divided by a whole number, such as {1 / parts:.6g}"
     _must(config, "validation_fraction", abs(1 / fraction - parts) <= 1e-6, whole)
     width = config.model.get("width", 1.0)
     if isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 < width < 1e6:

@@ -183,11 +183,26 @@ def adamw(
     return optax.adamw(_times(factor, learning_rate), b1, b2, eps, weight_decay=weight_decay)
 
 
+def rmsprop(
+    factor: Factor,
+    *,
+    learning_rate: float,
+    decay: float = 0.9,
+    momentum: float = 0.0,
+    eps: float = 1e-8,
+) -> optax.GradientTransformation:
+    """RMSprop, as SupSup's code trains its masks."""
+    _check(learning_rate=learning_rate, decay=decay, momentum=momentum, eps=eps)
+    rate = _times(factor, learning_rate)
+    return optax.rmsprop(rate, decay, eps, momentum=momentum or None)
+
+
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "sgdw": _scheduled_sgdw,
     "sgd": sgd,
     "adam": adam,
     "adamw": adamw,
+    "rmsprop": rmsprop,
 }
 
 
