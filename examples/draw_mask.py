@@ -23,8 +23,13 @@ from supermask_jax.models.fcn import FCN
 
 EPOCHS = (0, 1, 2, 3, 5, 20)
 KEEP, INVERT, PAPER, PANEL, INK, MUTED = (
-    "#0072b2", "#d55e00", "#ffffff", "#f1f3f5", "#1f2328", "#59636e"
-)  # fmt: skip
+    "#0072b2",
+    "#d55e00",
+    "#ffffff",
+    "#f1f3f5",
+    "#1f2328",
+    "#59636e",
+)
 CELL, GAP, LEFT, TOP = 4, 14, 16, 40
 
 
@@ -128,10 +133,13 @@ def svg(drawn: Drawn, data: Dataset, digits: tuple[int, ...]) -> str:
     legend = ((KEEP, "keep"), (PANEL, "hide"), (INVERT, "invert"))
     x, y = right - side - GAP, bottom - 2
     for i, (colour, word) in enumerate(legend):
-        parts.append(f'<rect x="{x + 40 * i - 2}" y="{y}" width="11" height="11" rx="2" '
-                     f'fill="{colour}" stroke="{MUTED}" stroke-width=".4"/>')  # fmt: skip
-        parts.append(f'<text x="{x + 40 * i + 4}" y="{y + 24}" font-size="11" '
-                     f'fill="{MUTED}">{word}</text>')  # fmt: skip
+        parts.append(
+            f'<rect x="{x + 40 * i - 2}" y="{y}" width="11" height="11" rx="2" '
+            f'fill="{colour}" stroke="{MUTED}" stroke-width=".4"/>'
+        )
+        parts.append(
+            f'<text x="{x + 40 * i + 4}" y="{y + 24}" font-size="11" fill="{MUTED}">{word}</text>'
+        )
     return "\n".join([*parts, "</svg>\n"])
 
 

@@ -14,8 +14,10 @@ def small_run(config_path: str, workdir: Path, epochs: int = 60) -> float:
     config.epochs = epochs
     config.method.threshold.value = 0.02
     summary = sm.run(config, workdir, quiet=True)  # goes on if it was stopped
-    print(f"test accuracy {summary['test_accuracy']:.1%}, of {summary['num_weights']:,} weights "
-          f"{summary['remaining_weights']:.1%} remain")  # fmt: skip
+    print(
+        f"test accuracy {summary['test_accuracy']:.1%}, of {summary['num_weights']:,} weights "
+        f"{summary['remaining_weights']:.1%} remain"
+    )
 
     ticket = tickets.load_ticket(workdir / "ticket.safetensors")  # needs no JAX from here on
     test = load("digits").test

@@ -21,8 +21,16 @@ from supermask_jax.training.environment import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 # (height and width, channels, features): the layers of Conv8.
-SHAPES = ((32, 3, 64), (32, 64, 64), (16, 64, 128), (16, 128, 128), (8, 128, 256), (8, 256, 256),
-          (4, 256, 512), (4, 512, 512))  # fmt: skip
+SHAPES = (
+    (32, 3, 64),
+    (32, 64, 64),
+    (16, 64, 128),
+    (16, 128, 128),
+    (8, 128, 256),
+    (8, 256, 256),
+    (4, 256, 512),
+    (4, 512, 512),
+)
 TIMES = 4
 
 
@@ -70,8 +78,11 @@ def programs(way):
 
 def time_shape(batch: int, size: int, channels: int, features: int, rounds: int) -> list[dict]:
     rng = np.random.default_rng(0)
-    shapes = ((batch, size, size, channels), (3, 3, channels, features),
-              (batch, size, size, features))  # fmt: skip
+    shapes = (
+        (batch, size, size, channels),
+        (3, 3, channels, features),
+        (batch, size, size, features),
+    )
     operands = [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
     seconds = {}
     for way, each in {name: programs(way) for name, way in WAYS.items()}.items():
@@ -84,11 +95,18 @@ def time_shape(batch: int, size: int, channels: int, features: int, rounds: int)
             jax.block_until_ready(program(*operands))
             taken.append((time.perf_counter() - start) / TIMES)
     return [
-        {"size": size, "channels": channels, "features": features, "way": way,
-         **{f"{part}_seconds": statistics.median(seconds[way, part][1])
-            for part in ("forward", "backward")}}
+        {
+            "size": size,
+            "channels": channels,
+            "features": features,
+            "way": way,
+            **{
+                f"{part}_seconds": statistics.median(seconds[way, part][1])
+                for part in ("forward", "backward")
+            },
+        }
         for way in WAYS
-    ]  # fmt: skip
+    ]
 
 
 def main() -> None:

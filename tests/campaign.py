@@ -139,11 +139,13 @@ def races(root: Path, count: int) -> Iterator[tuple[str, str]]:
         folder, seeds = Workdir(root / str(number)), (number, number + 1000)
         pair = [
             subprocess.Popen(
-                [sys.executable, main, *FLAGS, f"--config.seed={seed}",
-                 f"--workdir={folder.path}"],
-                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            ) for seed in seeds
-        ]  # fmt: skip
+                [sys.executable, main, *FLAGS, f"--config.seed={seed}", f"--workdir={folder.path}"],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for seed in seeds
+        ]
         errors = [process.communicate()[1].splitlines() for process in pair]
         ended = [process.returncode for process in pair]
         wrong = ""

@@ -39,7 +39,7 @@ BAD_INPUT = [
     (["--config=conv9"], "known: bernoulli, biprop, conv2, "),
     (["--config=fcn:relesed"], "did you mean 'released'"),
     ([f"{FCN}:relesed"], "did you mean 'released'"),
-    ([f"{QUICK}:released"], "it has no variants, so not 'released'"),
+    ([f"{QUICK}:released"], "it has no variants: leave out 'released'"),
     ([FCN, "--config.epohcs=3"], "unknown entry config.epohcs: did you mean --config.epochs?"),
     (
         [FCN, "--config.optimizer.momentun=0.5"],
@@ -204,9 +204,12 @@ def test_every_config_builds_with_the_papers_weights():
     from supermask_jax.experiment import build
 
     counts = {
-        "fcn": 266_200, "conv2": 4_300_992, "conv4": 2_425_024, "conv6": 2_261_184,
+        "fcn": 266_200,
+        "conv2": 4_300_992,
+        "conv4": 2_425_024,
+        "conv6": 2_261_184,
         "conv8": 5_275_840,
-    }  # fmt: skip
+    }
     import jax
 
     for name, count in counts.items():

@@ -10,8 +10,11 @@ from helpers import main_command, tiny_argv
 from supermask_jax.commands import compilation_cache
 from supermask_jax.training.workdir import Workdir
 
-NAMES = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
-         "JAX_ENABLE_COMPILATION_CACHE")  # fmt: skip
+NAMES = (
+    "JAX_COMPILATION_CACHE_DIR",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+    "JAX_ENABLE_COMPILATION_CACHE",
+)
 
 
 @pytest.fixture

@@ -30,8 +30,11 @@ def with_gradients(conv, x, kernel, dy):
 
 def operands(batch, height, width, channels, features):
     rng = np.random.default_rng(height * width)
-    shapes = [(batch, height, width, channels), (3, 3, channels, features),
-              (batch, height, width, features)]  # fmt: skip
+    shapes = [
+        (batch, height, width, channels),
+        (3, 3, channels, features),
+        (batch, height, width, features),
+    ]
     return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
 
 
@@ -186,8 +189,9 @@ def test_the_dtype_stays():
 @pytest.mark.parametrize("name", ["conv2", "resnet18"])
 def test_a_network_is_the_same_by_every_way(name):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 3)), jnp.float32)
-    networks = {way: models.get(name, num_classes=3, width=0.5, convolution=way)
-                for way in CONVOLUTIONS}  # fmt: skip
+    networks = {
+        way: models.get(name, num_classes=3, width=0.5, convolution=way) for way in CONVOLUTIONS
+    }
     variables = networks["xla"].init(jax.random.key(0), x)
     results = {way: jax.jit(each.apply)(variables, x) for way, each in networks.items()}
     text = jax.jit(networks["products"].apply).lower(variables, x).as_text()

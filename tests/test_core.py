@@ -43,8 +43,9 @@ def test_xavier_bounds_of_the_papers(shape, bound):
 
 
 @pytest.mark.parametrize("distribution", ["uniform", "normal", "constant", "signed_constant"])
-@pytest.mark.parametrize(("scale", "variance"), [("he", 2 / 400), ("elu", 1.5 / 400),
-                                                 ("xavier", 2 / 700), ("unit", 1.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("scale", "variance"), [("he", 2 / 400), ("elu", 1.5 / 400), ("xavier", 2 / 700), ("unit", 1.0)]
+)
 def test_second_moment(distribution, scale, variance):
     init = initializers.get(distribution, scale=scale, gain=2.0)
     weights = init(jax.random.key(1), (400, 300))

@@ -26,8 +26,12 @@ def fresh():
 
 
 def arrays(**changed):
-    made = {"train_images": PIXELS, "train_labels": LABELS,
-            "test_images": PIXELS[:6], "test_labels": LABELS[:6]}  # fmt: skip
+    made = {
+        "train_images": PIXELS,
+        "train_labels": LABELS,
+        "test_images": PIXELS[:6],
+        "test_labels": LABELS[:6],
+    }
     return made | changed
 
 
@@ -52,8 +56,12 @@ def folder_of(root, splits=("train", "test"), name="{}.png", mode="RGB"):
 )
 @pytest.mark.parametrize("label", [lambda y: y, lambda y: y[:, None], lambda y: np.eye(3)[y]])
 def test_arrays_are_understood_whatever_their_form(change, label):
-    made = arrays(train_images=change(PIXELS), test_images=change(PIXELS[:6]),
-                  train_labels=label(LABELS), test_labels=label(LABELS[:6]))  # fmt: skip
+    made = arrays(
+        train_images=change(PIXELS),
+        test_images=change(PIXELS[:6]),
+        train_labels=label(LABELS),
+        test_labels=label(LABELS[:6]),
+    )
     data = from_arrays(**made)
     np.testing.assert_array_equal(data.train.images, PIXELS)
     np.testing.assert_array_equal(data.test.labels, LABELS[:6])
@@ -75,7 +83,7 @@ WRONG = {
     "train labels go from -1": {"train_labels": LABELS - 1},
     "test has classes that train has no image of: [3]": {"test_labels": LABELS[:6] + 1},
     "train has images of one class": {"train_labels": LABELS * 0, "test_labels": LABELS[:6] * 0},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("line", WRONG)
@@ -256,9 +264,18 @@ def test_the_mean_is_that_of_the_training_images():
 
 
 def train(name, path, *more):
-    argv = ["train", "--config=quickstart", "--config.epochs=2", "--config.model.width=0.1",
-            "--config.batch_size=5", f"--config.data.name={name}", "--config.protocol=paper",
-            "--config.data.preprocess=mean_std", f"--workdir={path}", "--plain"]  # fmt: skip
+    argv = [
+        "train",
+        "--config=quickstart",
+        "--config.epochs=2",
+        "--config.model.width=0.1",
+        "--config.batch_size=5",
+        f"--config.data.name={name}",
+        "--config.protocol=paper",
+        "--config.data.preprocess=mean_std",
+        f"--workdir={path}",
+        "--plain",
+    ]
     return cli.main([*argv, *more])
 
 

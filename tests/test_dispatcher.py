@@ -102,8 +102,11 @@ def test_help_that_nobody_reads_on_ends_quietly():
     os.close(read)
     done = subprocess.run(
         [sys.executable, "-m", "supermask_jax"],
-        stdout=write, stderr=subprocess.PIPE, cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": ""},
-    )  # fmt: skip
+        stdout=write,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": ""},
+    )
     os.close(write)
     assert (done.returncode, done.stderr) == (1, b"")
 

@@ -153,8 +153,10 @@ def test_the_python_of_the_readme_runs_in_order_as_one_script(monkeypatch, tmp_p
 
 def test_the_reason_that_the_readme_gives_is_what_was_measured():
     text = " ".join((ROOT / "README.md").read_text().split())
-    rows = {row: json.loads((ROOT / "results" / f"fcn-{row}.json").read_text())
-            for row in ("sparse", "baseline")}  # fmt: skip
+    rows = {
+        row: json.loads((ROOT / "results" / f"fcn-{row}.json").read_text())
+        for row in ("sparse", "baseline")
+    }
     remaining = rows["sparse"]["remaining_weights"]["mean"]
     size = (ROOT / "tickets" / "fcn-sparse.safetensors").stat().st_size
     assert f"keeps {remaining:.2%} of".replace("%", " %") in text

@@ -57,8 +57,18 @@ def example(monkeypatch):
 
 def test_every_example_is_tested():
     found = {path.stem for path in EXAMPLES.glob("*.py")}
-    others = {"training", "draw_mask", "every_method", "redraw", "from_python", "time_tickets",
-              "time_convolutions", "fuzz_tickets", "tasks", "trackers"}  # fmt: skip
+    others = {
+        "training",
+        "draw_mask",
+        "every_method",
+        "redraw",
+        "from_python",
+        "time_tickets",
+        "time_convolutions",
+        "fuzz_tickets",
+        "tasks",
+        "trackers",
+    }
     assert found == {*MODELS, *others}
 
 
@@ -106,8 +116,11 @@ def test_an_nnx_model_is_left_with_its_masked_weights(example, monkeypatch):
     monkeypatch.setattr(
         module, "CNN", lambda cls=module.CNN, **kw: made.append(cls(**kw)) or made[0]
     )
-    monkeypatch.setattr(module, "train", lambda *, params, method, **kw: Found(
-        [], *method.init(jax.random.key(0), params)))  # fmt: skip
+    monkeypatch.setattr(
+        module,
+        "train",
+        lambda *, params, method, **kw: Found([], *method.init(jax.random.key(0), params)),
+    )
     module.main()
     for layer in (made[0].conv1, made[0].conv2, made[0].linear):
         assert 0 < np.mean(np.asarray(layer.kernel[...]) == 0) < 1
@@ -123,8 +136,13 @@ def test_an_nnx_model_may_have_batch_norm_and_dropout(example, monkeypatch):
             self.dropout = nnx.Dropout(rate=0.1, rngs=rngs)
 
     monkeypatch.setattr(module, "CNN", Normed)
-    monkeypatch.setattr(module, "train", lambda *, params, method, **kw: calls.update(
-        kw, params=params) or Found([], *method.init(jax.random.key(0), params)))  # fmt: skip
+    monkeypatch.setattr(
+        module,
+        "train",
+        lambda *, params, method, **kw: (
+            calls.update(kw, params=params) or Found([], *method.init(jax.random.key(0), params))
+        ),
+    )
     module.main()
 
     @jax.jit

@@ -25,9 +25,12 @@ def installed(tmp_path_factory):
 def train(installed, cwd, *argv):
     return subprocess.run(
         [sys.executable, "-m", "supermask_jax", "train", *argv],
-        capture_output=True, text=True, timeout=60, cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(installed)},
-    )  # fmt: skip
+    )
 
 
 def test_configs_come_along_by_name(installed, tmp_path):

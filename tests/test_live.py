@@ -24,8 +24,7 @@ from supermask_jax.training.trainer import Plan
 from supermask_jax.training.workdir import Workdir
 
 PLAN = Plan(epochs=10, batch_size=32, steps_per_epoch=20, steps_per_call=1)
-TRAINER = SimpleNamespace(plan=PLAN, tensorboard="", in_set=False, seeds=range(1),
-                          callbacks=())  # fmt: skip
+TRAINER = SimpleNamespace(plan=PLAN, tensorboard="", in_set=False, seeds=range(1), callbacks=())
 
 
 class Clock:

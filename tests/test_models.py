@@ -39,8 +39,9 @@ def test_weight_counts_of_the_papers(name, image_shape, count):
 
 
 def test_width_scales_convolutions_and_hidden_dense_layers():
-    leaves = {name: leaf.shape for name, leaf in named_leaves(shapes("conv2", CIFAR10, width=0.5))
-              .items()}  # fmt: skip
+    leaves = {
+        name: leaf.shape for name, leaf in named_leaves(shapes("conv2", CIFAR10, width=0.5)).items()
+    }
     assert leaves == {
         "conv1/kernel": (3, 3, 3, 32),
         "conv2/kernel": (3, 3, 32, 32),
@@ -75,9 +76,12 @@ def test_vgg_pools_after_each_stage():
     seen = state["intermediates"]
     convs = [seen[f"conv{i:02}"]["__call__"][0].shape[1:] for i in range(1, 14)]
     assert convs == [
-        *[(32, 32, 8)] * 2, *[(16, 16, 16)] * 2, *[(8, 8, 32)] * 3, *[(4, 4, 64)] * 3,
+        *[(32, 32, 8)] * 2,
+        *[(16, 16, 16)] * 2,
+        *[(8, 8, 32)] * 3,
+        *[(4, 4, 64)] * 3,
         *[(2, 2, 64)] * 3,
-    ]  # fmt: skip
+    ]
 
 
 def test_elu_of_vgg19_falls_deeper():
@@ -181,8 +185,10 @@ def test_every_model_takes_the_entries_of_the_default_config(name):
     # A norm after every layer but the last.
     kernels = len(named_leaves(plain))
     assert [leaves.count(kind) for kind in ("kernel", "scale", "bias")] == [
-        kernels, kernels - 1, kernels - 1
-    ]  # fmt: skip
+        kernels,
+        kernels - 1,
+        kernels - 1,
+    ]
 
 
 def test_errors():

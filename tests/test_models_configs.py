@@ -83,9 +83,14 @@ def test_hyperparameters_of_the_rows(spec, row):
     config = load(spec)
     optimizer, schedule = config.optimizer, config.schedule
     assert row == (
-        config.data.name, config.epochs, optimizer.learning_rate, optimizer.weight_decay,
-        schedule.patience, schedule.reductions, schedule.factor,
-    )  # fmt: skip
+        config.data.name,
+        config.epochs,
+        optimizer.learning_rate,
+        optimizer.weight_decay,
+        schedule.patience,
+        schedule.reductions,
+        schedule.factor,
+    )
     assert schedule.name == "plateau"
     assert (config.data.augment == "crop_flip") == (config.data.name == "cifar100")
 

@@ -30,8 +30,11 @@ def norm_layers(variables, collection="batch_stats"):
 
 
 def layers(variables):
-    return {name.removesuffix("/kernel") for name in named_leaves(variables["params"])
-            if name.endswith("kernel")}  # fmt: skip
+    return {
+        name.removesuffix("/kernel")
+        for name in named_leaves(variables["params"])
+        if name.endswith("kernel")
+    }
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -79,12 +82,17 @@ def test_momentum_and_epsilon_of_the_families(name, kept, epsilon):
     model = SMALL[name](norm="stem")
     variables = jax.jit(model.init)(jax.random.key(0), IMAGE)
     _, seen = model.apply(
-        variables, IMAGE, train=True, capture_intermediates=True,
+        variables,
+        IMAGE,
+        train=True,
+        capture_intermediates=True,
         mutable=["batch_stats", "intermediates"],
-    )  # fmt: skip
+    )
     layer = "dense1" if name == "fcn" else "conv1"
-    x, y = (np.asarray(seen["intermediates"][key]["__call__"][0], np.float64)
-            for key in (layer, f"{layer}_norm"))  # fmt: skip
+    x, y = (
+        np.asarray(seen["intermediates"][key]["__call__"][0], np.float64)
+        for key in (layer, f"{layer}_norm")
+    )
     axes = tuple(range(x.ndim - 1))
     stats = seen["batch_stats"][f"{layer}_norm"]["bn"]
     np.testing.assert_allclose(stats["mean"], (1 - kept) * x.mean(axes), rtol=1e-4)

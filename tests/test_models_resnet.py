@@ -37,10 +37,14 @@ def traced(name, classes=10, **options):
 @pytest.mark.parametrize(
     ("width", "count"),
     [
-        (1, 248_624), (1.5, 558_600), (2, 992_352), (2.5, 1_549_880), (3, 2_231_184),
+        (1, 248_624),
+        (1.5, 558_600),
+        (2, 992_352),
+        (2.5, 1_549_880),
+        (3, 2_231_184),
         (3.5, 3_036_264),
     ],
-)  # fmt: skip
+)
 def test_weight_counts_of_kosters_resnet20(width, count):
     assert num_params(traced("koster_resnet20", width=width)[0]) == count
 
@@ -62,10 +66,14 @@ def test_weight_counts_of_kosters_deep_networks(name, count, tensors):
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("resnet18", 11_173_962), ("resnet20", 269_722), ("resnet32", 464_154),
-        ("resnet44", 658_586), ("resnet56", 853_018), ("resnet110", 1_727_962),
+        ("resnet18", 11_173_962),
+        ("resnet20", 269_722),
+        ("resnet32", 464_154),
+        ("resnet44", 658_586),
+        ("resnet56", 853_018),
+        ("resnet110", 1_727_962),
     ],
-)  # fmt: skip
+)
 def test_parameter_counts_of_standard_networks(name, count):
     params, _ = traced(name, norm="all", norm_affine=True)
     assert num_params(params) + 10 == count

@@ -69,8 +69,9 @@ def test_layers_equal_the_functional_path(rule):
 @pytest.mark.parametrize("layer", [SignedDense, SignedConv])
 def test_weights_of_half_precision_and_scores_of_float32(layer, dtype):
     sizes = {"features": 4, "use_bias": False, "threshold": absolute(0.05)}
-    module = layer(**sizes | ({"kernel_size": (3, 3)} if layer is SignedConv else {}),
-                   param_dtype=dtype)  # fmt: skip
+    module = layer(
+        **sizes | ({"kernel_size": (3, 3)} if layer is SignedConv else {}), param_dtype=dtype
+    )
     variables = module.init(jax.random.key(0), IMAGE)
     weight, score = (variables[part]["kernel"] for part in ("frozen", "scores"))
     assert (weight.dtype, score.dtype) == (dtype, jnp.float32)

@@ -25,9 +25,14 @@ def test_all_names_can_be_had():
 
 
 @pytest.mark.parametrize(
-    "path", [*(ROOT / ".github").glob("*.yml"), *(ROOT / ".github").glob("workflows/*.yml"),
-             ROOT / ".pre-commit-config.yaml"], ids=lambda path: path.stem
-)  # fmt: skip
+    "path",
+    [
+        *(ROOT / ".github").glob("*.yml"),
+        *(ROOT / ".github").glob("workflows/*.yml"),
+        ROOT / ".pre-commit-config.yaml",
+    ],
+    ids=lambda path: path.stem,
+)
 def test_files_of_the_forge_can_be_read(path):
     yaml = pytest.importorskip("yaml")
     assert isinstance(yaml.safe_load(path.read_text()), dict)

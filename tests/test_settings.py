@@ -22,14 +22,17 @@ SETTINGS = {
 SHAPE = (8, 8, 3, 8)
 
 DRAWS = {
-    **{name: (lambda key, name=name: initializers.get(name)(key, SHAPE))
-       for name in initializers.INITIALIZERS},
+    **{
+        name: (lambda key, name=name: initializers.get(name)(key, SHAPE))
+        for name in initializers.INITIALIZERS
+    },
     "epoch_order": lambda key: epoch_order(key, 1, 100, 8, shuffle=True),
     "crop_flip": lambda key: crop_flip(key, np.arange(768, dtype=np.uint8).reshape(4, 8, 8, 3)),
     "sampled": lambda key: bernoulli().apply(*bernoulli().init(key, PARAMS), key),
     "round": lambda key: bernoulli(variant="round").apply(
-        *bernoulli(variant="round").init(key, PARAMS), key),
-}  # fmt: skip
+        *bernoulli(variant="round").init(key, PARAMS), key
+    ),
+}
 PARAMS = {"layer": {"kernel": np.ones((20, 30), np.float32)}}
 
 

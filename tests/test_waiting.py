@@ -42,8 +42,11 @@ def test_a_spinner_with_the_time_and_the_cursor_on_a_terminal():
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code],
-        stdout=theirs, stderr=theirs, cwd=ROOT, env=os.environ | {"TERM": "xterm"},
-    )  # fmt: skip
+        stdout=theirs,
+        stderr=theirs,
+        cwd=ROOT,
+        env=os.environ | {"TERM": "xterm"},
+    )
     assert child.wait(60) == 0
     shown = os.read(ours, 65536).decode()
     os.close(ours), os.close(theirs)
@@ -89,8 +92,11 @@ with process.answered_signals():
 def test_a_signal_is_answered_by_a_line_and_a_second_one_ends_what_does_not_stop():
     child = subprocess.Popen(
         [sys.executable, "-c", STUCK],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
     assert child.stdout.readline() == "ready\n"
     child.send_signal(signal.SIGINT)
     said = child.stderr.readline()

@@ -81,10 +81,26 @@ def latency(unused: None) -> str:
             dense = min(value for way, value in seconds.items() if way.startswith("dense"))
             times = (dense, seconds["ticket"], seconds["all sparse"])
             shown = (f"{1e3 * value:,.3f} ms" for value in times)
-            rows.append((f"`{result['ticket']}`", f"{100 * result['density']:.2f}", timing["part"],
-                         timing["batch"], *shown, f"{dense / seconds['ticket']:.2f}"))  # fmt: skip
-    head = ("ticket", "density %", "part", "batch", "dense", "ticket", "all sparse",
-            "dense / ticket")  # fmt: skip
+            rows.append(
+                (
+                    f"`{result['ticket']}`",
+                    f"{100 * result['density']:.2f}",
+                    timing["part"],
+                    timing["batch"],
+                    *shown,
+                    f"{dense / seconds['ticket']:.2f}",
+                )
+            )
+    head = (
+        "ticket",
+        "density %",
+        "part",
+        "batch",
+        "dense",
+        "ticket",
+        "all sparse",
+        "dense / ticket",
+    )
     return Table(head, rows).markdown()
 
 
@@ -97,13 +113,29 @@ def peer(unused: None) -> str:
             sides = [found[side] for side in ("ours", "peer")]
             times = (f"{1e3 * side['step_wall_seconds']:,.2f} ms" for side in sides)
             memory = " and ".join(_mib(side["process_peak_bytes"]) for side in sides)
-            rows.append((
-                sides[0]["version"], found["compute_dtype"], f"`{model}`", *times,
-                _ratio(found, "ratio_wall"), f"{found['ratio_cpu']:.2f}", memory,
-                f"{found['compile_and_first_step_seconds']:.1f} s",
-            ))  # fmt: skip
-    head = ("jax", "dtype", "model", "ours", "PyTorch", "ours / PyTorch", "in CPU time",
-            "peak memory", "first step")  # fmt: skip
+            rows.append(
+                (
+                    sides[0]["version"],
+                    found["compute_dtype"],
+                    f"`{model}`",
+                    *times,
+                    _ratio(found, "ratio_wall"),
+                    f"{found['ratio_cpu']:.2f}",
+                    memory,
+                    f"{found['compile_and_first_step_seconds']:.1f} s",
+                )
+            )
+    head = (
+        "jax",
+        "dtype",
+        "model",
+        "ours",
+        "PyTorch",
+        "ours / PyTorch",
+        "in CPU time",
+        "peak memory",
+        "first step",
+    )
     return Table(head, rows).markdown()
 
 
@@ -122,10 +154,16 @@ def convolutions(unused: None) -> str:
 def memory(name: str) -> str:
     """Memory of a batch, of four times as much, and of that in microbatches."""
     rows = [
-        (case["batch_size"], case["microbatches"], _mib(case["step_bytes"]["peak"]),
-         _mib(case["process_peak_bytes"]), f"{case['step_wall_seconds']:.2f} s")
-        for model in _result(name)["models"].values() for case in model["memory"]
-    ]  # fmt: skip
+        (
+            case["batch_size"],
+            case["microbatches"],
+            _mib(case["step_bytes"]["peak"]),
+            _mib(case["process_peak_bytes"]),
+            f"{case['step_wall_seconds']:.2f} s",
+        )
+        for model in _result(name)["models"].values()
+        for case in model["memory"]
+    ]
     head = ("batch", "microbatches", "planned for a step", "peak of the process", "step")
     return Table(head, rows).markdown()
 

@@ -40,8 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data_dir", metavar="FOLDER", help=f"prepared TFDS data sets and archives {_DATA_DIR}")
     add("--cache_dir", metavar="FOLDER", help=f"our cache {_CACHE_DIR}")
     add("--json", action="store_true", help="list, inspect: print JSON instead")
-    add("--image_size", type=int, default=0, metavar="N",
-        help="inspect: resize and crop images of your own to N x N")  # fmt: skip
+    add(
+        "--image_size",
+        type=int,
+        default=0,
+        metavar="N",
+        help="inspect: resize and crop images of your own to N x N",
+    )
     add("--sheet", type=Path, metavar="FILE.png", help="inspect: write some images of each class")
 
 

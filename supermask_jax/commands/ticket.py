@@ -134,11 +134,17 @@ def overlap_table(overlaps: Mapping[str, Overlap]) -> str:
 
     head = ("layer", "kept", "both", "by chance", "deviations", "Jaccard", "same sign")
     rows = [
-        (name, " / ".join(f"{k:,}" for k in found.kept), f"{found.both:,}",
-         f"{found.expected:,.1f} +- {found.std:.1f}", f"{found.deviations:+.1f}",
-         f"{found.jaccard:.3f}", f"{found.same_sign / max(found.both, 1):.1%}")
+        (
+            name,
+            " / ".join(f"{k:,}" for k in found.kept),
+            f"{found.both:,}",
+            f"{found.expected:,.1f} +- {found.std:.1f}",
+            f"{found.deviations:+.1f}",
+            f"{found.jaccard:.3f}",
+            f"{found.same_sign / max(found.both, 1):.1%}",
+        )
         for name, found in overlaps.items()
-    ]  # fmt: skip
+    ]
     return Table(head, rows).text()
 
 
@@ -151,17 +157,32 @@ def table(paths: Sequence[str | Path]) -> str:
     from supermask_jax import tickets
     from supermask_jax.analysis.tables import Table
 
-    head = ("ticket", "network", "method", "density %", "test accuracy %", "bytes",
-            "of dense float32")  # fmt: skip
+    head = (
+        "ticket",
+        "network",
+        "method",
+        "density %",
+        "test accuracy %",
+        "bytes",
+        "of dense float32",
+    )
     rows, commands = [], []
     for path in sorted(map(Path, paths)):
         ticket, size = tickets.load_ticket(path), path.stat().st_size
         dense = 4 * sum(layer.size for layer in ticket.layers.values())
         measured = ticket.accuracy
         accuracy = f"{100 * measured['value']:.2f}" if measured else ""
-        rows.append((f"`{path.stem}`", ticket.model["name"], ticket.method,
-                     f"{100 * ticket.density:.2f}", accuracy, f"{size:,}",
-                     f"1/{dense / size:,.0f}"))  # fmt: skip
+        rows.append(
+            (
+                f"`{path.stem}`",
+                ticket.model["name"],
+                ticket.method,
+                f"{100 * ticket.density:.2f}",
+                accuracy,
+                f"{size:,}",
+                f"1/{dense / size:,.0f}",
+            )
+        )
         data = f" --data={measured['data']}" if measured else ""
         commands.append(f"supermask ticket verify tickets/{path.name}{data}")
     return "\n".join([Table(head, rows).markdown(), "", "```sh", *commands, "```"])

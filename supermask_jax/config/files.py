@@ -38,8 +38,13 @@ NOT_IDENTITY = (
 )
 
 _AT_LEAST_1 = (
-    "epochs", "batch_size", "microbatches", "eval_batch_size", "checkpoints_to_keep", "num_seeds",
-)  # fmt: skip
+    "epochs",
+    "batch_size",
+    "microbatches",
+    "eval_batch_size",
+    "checkpoints_to_keep",
+    "num_seeds",
+)
 _CHOICES = {
     "protocol": ("validation", "paper"),
     "seed_loop": ("auto", "vmap", "unroll"),
@@ -49,9 +54,12 @@ _CHOICES = {
 }
 # What each section names its factory by.
 _NAMED_BY = {
-    "model": "name", "weight_init": "distribution", "method": "name", "optimizer": "name",
+    "model": "name",
+    "weight_init": "distribution",
+    "method": "name",
+    "optimizer": "name",
     "schedule": "name",
-}  # fmt: skip
+}
 
 
 def changes_nothing(flag: str) -> bool:

@@ -205,11 +205,22 @@ def _near(key: str, known: Iterable[str]) -> str:
 
 
 _WANTED = {
-    bool: "true or false", int: "a whole number", float: "a number", tuple: "values with commas",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    tuple: "values with commas",
     dict: "entries, such as {'name': 'sgd', 'nesterov': True}",
-}  # fmt: skip
-_SWITCH = {"true": True, "t": True, "1": True, "yes": True,
-           "false": False, "f": False, "0": False, "no": False}  # fmt: skip
+}
+_SWITCH = {
+    "true": True,
+    "t": True,
+    "1": True,
+    "yes": True,
+    "false": False,
+    "f": False,
+    "0": False,
+    "no": False,
+}
 
 
 def _parsed(key: str, text: str, like: Any) -> Any:

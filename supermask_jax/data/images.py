@@ -63,8 +63,9 @@ def resized(images: np.ndarray, size: int) -> np.ndarray:
         return images
     from PIL import Image
 
-    height, width = (max(size, round(side * size / min(images.shape[1:3])))
-                     for side in images.shape[1:3])  # fmt: skip
+    height, width = (
+        max(size, round(side * size / min(images.shape[1:3]))) for side in images.shape[1:3]
+    )
     top, left = (height - size) // 2, (width - size) // 2
     out = np.empty((len(images), size, size, images.shape[-1]), np.uint8)
     for image, place in zip(images, out, strict=True):

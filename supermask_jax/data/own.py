@@ -32,8 +32,12 @@ from supermask_jax.data.specs import Dataset, SourceError, Spec, Split
 from supermask_jax.errors import UserError, expanded, one_line, unknown_name
 from supermask_jax.run_files import read_npz
 
-_KERAS = {"x_train": "train_images", "y_train": "train_labels",
-          "x_test": "test_images", "y_test": "test_labels"}  # fmt: skip
+_KERAS = {
+    "x_train": "train_images",
+    "y_train": "train_labels",
+    "x_test": "test_images",
+    "y_test": "test_labels",
+}
 _ARRAYS = tuple(_KERAS.values())
 _TRAIN, _TEST = ("train", "training"), ("test", "val", "valid", "validation")
 
