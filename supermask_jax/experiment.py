@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from supermask_jax import methods, models
@@ -21,8 +20,8 @@ from supermask_jax.analysis.intervals import mean_interval
 from supermask_jax.config import files as config_files
 from supermask_jax.config.files import check_config, default_identity, identity
 from supermask_jax.core import initializers
-from supermask_jax.data import Dataset, load, own, spec_of
-from supermask_jax.data.pipeline import Examples, hold_out, num_batches
+from supermask_jax.data import Dataset, own, spec_of
+from supermask_jax.data.pipeline import hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
 from supermask_jax.errors import Diverged, UserError
 from supermask_jax.models.convolution import resolved
@@ -34,11 +33,12 @@ from supermask_jax.training.evaluate import COMPUTE_DTYPES, linen_apply
 from supermask_jax.training.loop import train
 from supermask_jax.training.memory import seeds_per_program
 from supermask_jax.training.sharding import Layout, choose_layout, one_device
+from supermask_jax.training.splits import examples_used, load_data, split_data
 from supermask_jax.training.state import create_state
 from supermask_jax.training.summary import check_left, finish
 from supermask_jax.training.tensorboard import require_tensorboard
 from supermask_jax.training.trackers import Callback
-from supermask_jax.training.trainer import Plan, Splits, Trainer
+from supermask_jax.training.trainer import Plan, Trainer
 from supermask_jax.training.waiting import waiting
 from supermask_jax.training.workdir import Workdir
 from supermask_jax.training.xla_cpu import steps_in_dispatch
@@ -177,52 +177,6 @@ def _layout(config: ConfigDict, num_seeds: int, seed_loop: str = "vmap") -> Layo
         data=config.mesh.data,
         seed_loop=seed_loop,
     )
-
-
-def examples_used(examples: int, config: ConfigDict) -> int:
-    """Returns how many of a split's examples a run sees."""
-    return min(examples, config.data.subset or examples)
-
-
-def load_data(config: ConfigDict) -> Dataset:
-    """Loads the data set of a config into memory.
-
-    Raises:
-      UserError: it cannot be loaded, or is not the one that the config has the digest of.
-    """
-    data = load(
-        config.data.name,
-        data_dir=config.data.data_dir or None,
-        cache_dir=config.data.cache_dir or None,
-        image_size=config.data.image_size,
-    )
-    if config.data.digest not in ("", data.digest):
-        raise UserError(
-            f"data {config.data.name} have changed: their digest is {data.digest}, and config."
-            f"data.digest is {config.data.digest}"
-        )
-    return data
-
-
-def split_data(data: Dataset, config: ConfigDict, layout: Layout) -> Splits:
-    """Puts a data set on the devices, with part of train held out under 'validation'.
-
-    Where ``config.data.streaming`` says so, it stays on the host, and batches are put there.
-    """
-    stays = streaming.wanted(spec_of(config.data), config.data.streaming)
-
-    def examples(split: Any, rows: Any) -> Examples | streaming.Stream:
-        if stays:
-            every = np.arange(len(split.labels))
-            return streaming.Stream(split.images, split.labels, every[rows], layout.put)
-        return layout.put(Examples(split.images[rows], split.labels[rows]))
-
-    num_train = examples_used(len(data.train.labels), config)
-    test = examples(data.test, slice(examples_used(len(data.test.labels), config)))
-    if config.protocol == "paper":
-        return Splits(examples(data.train, slice(num_train)), None, test)
-    kept, held_out = hold_out(num_train, config.validation_fraction)
-    return Splits(examples(data.train, kept), examples(data.train, held_out), test)
 
 
 @fixed_settings()

@@ -8,18 +8,8 @@ from helpers import ROOT
 
 from supermask_jax import run_files
 from supermask_jax.errors import UserError
-from supermask_jax.run_files import (
-    CONFIG,
-    COUNT,
-    LOTTERY,
-    RESULT,
-    SEARCH,
-    SHARE,
-    dump,
-    fault,
-    parse,
-    read,
-)
+from supermask_jax.run_files import dump, parse, read
+from supermask_jax.schemas import CONFIG, COUNT, LOTTERY, RESULT, SEARCH, SHARE, fault
 
 SCHEMA = {"a": COUNT, "b?": [SHARE], "c": ({"d": str}, None), "e": {str: float}}
 GOOD = {"a": 3, "c": None, "e": {"x": 1, "y": 2.5}, "more": []}

@@ -15,7 +15,8 @@ from supermask_jax import files
 from supermask_jax.analysis.intervals import mask_bytes, mean_interval
 from supermask_jax.analysis.runs import Run, read_folder
 from supermask_jax.errors import UserError
-from supermask_jax.run_files import CONFIG, ENV, read, read_masks
+from supermask_jax.run_files import read, read_masks
+from supermask_jax.schemas import CONFIG, ENV
 
 ACCURACIES = ("train_accuracy", "val_accuracy", "test_accuracy")
 KEEP = (

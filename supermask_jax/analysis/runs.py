@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from supermask_jax import run_files
+from supermask_jax import run_files, schemas
 from supermask_jax.errors import UserError, expanded
 
 _log = logging.getLogger("supermask_jax")
@@ -96,9 +96,9 @@ def read_folder(folder: Path) -> list[Run]:
     """
     if not _is_run(folder):
         raise NothingToReport(f"{folder} holds no run")
-    config = _json(folder / "config.json", run_files.CONFIG)
-    env = _json(folder / "env.json", run_files.ENV)
-    summary = _json(folder / "summary.json", run_files.SUMMARY)
+    config = _json(folder / "config.json", schemas.CONFIG)
+    env = _json(folder / "env.json", schemas.ENV)
+    summary = _json(folder / "summary.json", schemas.SUMMARY)
     diverged = _diverged(folder, summary)
     metrics, alone = folder / "metrics.jsonl", config.get("num_seeds", 1) == 1
     every, wrong = run_files.read_lines(metrics)  # Without a last one that a kill tore.
@@ -108,7 +108,7 @@ def read_folder(folder: Path) -> list[Run]:
     if not lines:
         raise NothingToReport(f"the run in {folder} {_why_nothing(diverged, alone)}")
     # Of a set of seeds those that are done are in a file a part, until all are.
-    parts = (_json(part, run_files.PART) for part in sorted(folder.glob("seeds_*.json")))
+    parts = (_json(part, schemas.PART) for part in sorted(folder.glob("seeds_*.json")))
     found = summary.get("runs", [summary] if summary else itertools.chain(*parts))
     done = {run["seed"]: run for run in found}
     first, runs = None if "recipe" in config else 1, []

@@ -18,7 +18,8 @@ from supermask_jax.analysis.rows import Row
 from supermask_jax.config.files import changes_nothing, load_with_overrides
 from supermask_jax.errors import Diverged, UserError, one_line
 from supermask_jax.lottery.table import criteria_page, lottery_page
-from supermask_jax.run_files import LOTTERY, RESULT, SEARCH, read
+from supermask_jax.run_files import read
+from supermask_jax.schemas import LOTTERY, RESULT, SEARCH
 
 _SEEDS = ("--config.seed=", "--config.num_seeds=")
 

@@ -17,7 +17,8 @@ from supermask_jax import experiment, files
 from supermask_jax.analysis.results import write_result
 from supermask_jax.config.files import default_identity, identity, load_with_overrides
 from supermask_jax.errors import Diverged, UserError, one_line
-from supermask_jax.run_files import SEARCH, check_lines, flat, read, read_lines
+from supermask_jax.run_files import check_lines, flat, read, read_lines
+from supermask_jax.schemas import SEARCH
 from supermask_jax.training.environment import environment
 from supermask_jax.training.waiting import Points
 from supermask_jax.training.workdir import Workdir, config_difference

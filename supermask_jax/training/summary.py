@@ -10,7 +10,8 @@ from supermask_jax.core import stats, trees
 from supermask_jax.data import spec_of
 from supermask_jax.errors import UserError
 from supermask_jax.methods import Method
-from supermask_jax.run_files import ENV, PART, check_lines, read, read_lines, read_masks
+from supermask_jax.run_files import check_lines, read, read_lines, read_masks
+from supermask_jax.schemas import ENV, PART
 from supermask_jax.tickets import Ticket, from_run, load_ticket, save_ticket
 from supermask_jax.training.distributed import is_main, wait_for_all
 from supermask_jax.training.diverged import DivergedSeeds

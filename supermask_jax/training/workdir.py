@@ -22,7 +22,8 @@ import numpy as np
 
 from supermask_jax import files
 from supermask_jax.errors import UserError, expanded, one_line
-from supermask_jax.run_files import CONFIG, PART, SUMMARY, dump, flat, parse, read, read_lines
+from supermask_jax.run_files import dump, flat, parse, read, read_lines
+from supermask_jax.schemas import CONFIG, PART, SUMMARY
 from supermask_jax.training.distributed import in_any, is_main, wait_for_all
 from supermask_jax.training.environment import environment
 
