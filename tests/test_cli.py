@@ -36,7 +36,7 @@ BAD_INPUT = [
     ([f"--config={ROOT}/configs/fnc.py"], "did you mean"),
     (["--config=configs/fcn.py"], "did you mean fcn, which comes with the package?"),
     (["--config=conv9"], "unknown config 'conv9': did you mean 'conv"),
-    (["--config=conv9"], "known: bernoulli, biprop, conv2, "),
+    (["--config=conv9"], "known: bernoulli, biprop, continuous_sparsification, conv2, "),
     (["--config=fcn:relesed"], "did you mean 'released'"),
     ([f"{FCN}:relesed"], "did you mean 'released'"),
     ([f"{QUICK}:released"], "it has no variants: leave out 'released'"),

@@ -68,6 +68,7 @@ def test_every_example_is_tested():
         "fuzz_tickets",
         "tasks",
         "trackers",
+        "own_data",
     }
     assert found == {*MODELS, *others}
 
@@ -266,3 +267,7 @@ def test_timed_tickets_are_result_files(example, tmp_path):
     assert {timing["batch"] for timing in result["timings"]} == {1, 128}
     for timing in result["timings"]:
         assert timing["seconds"].keys() == {"dense, NumPy", "ticket", "all sparse", "dense, JAX"}
+
+
+def test_arrays_of_ones_own_are_learnt(example, tmp_path):
+    assert example("own_data").train(tmp_path) == 1

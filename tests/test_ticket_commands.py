@@ -106,7 +106,7 @@ def test_the_commands_print(made, capsys):
 @pytest.mark.parametrize(
     "argv, said",
     [
-        (["verify", "nothing"], "there is no file nothing"),
+        (["verify", "nothing"], "unknown ticket 'nothing'"),
         (["compare", "a"], "compare takes 2 tickets"),
         (["burn", "a"], "invalid choice: 'burn'"),
     ],

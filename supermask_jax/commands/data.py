@@ -6,8 +6,6 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-
 from supermask_jax.errors import UserError, unknown_name
 
 EPILOG = """\
@@ -69,6 +67,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _inspect(name: str, args: argparse.Namespace) -> None:
+    import numpy as np
+
     from supermask_jax.data import load, spec_of
 
     section = {"name": name, "image_size": args.image_size, "data_dir": args.data_dir or ""}

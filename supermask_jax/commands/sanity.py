@@ -25,6 +25,11 @@ that invert); what they hide kept instead (inverted); masks drawn at the densiti
 95 % are over draws, those of one network over the test images (Wilson).
 """
 
+EXAMPLES = (
+    "sanity runs/quickstart-s0 --draws=10",
+    "sanity tickets/fcn-sparse.safetensors --data_dir=data",
+)
+
 _DRAWS = "how many networks each check draws (default: 5)"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -55,16 +56,16 @@ def make_train_step(
         key = jax.random.fold_in(state.key, state.step)
         progress = state.step / plan.total_steps
 
-        def effective(trainable: PyTree) -> tuple[PyTree, PyTree]:
-            operands = (trainable, frozen, key, progress)
-            return method.apply(*operands), method.penalty(*operands) if method.penalty else ()
-
-        (params, penalty), pull_back = jax.vjp(effective, state.trainable)
+        # The gradient to the scores is that to the effective weights, pulled back through the mask.
+        apply = partial(method.apply, frozen=frozen, key=key, progress=progress)
+        params, pull_back = jax.vjp(apply, state.trainable)
         sums, batch_stats, grads = loss_gradient(
             trainer.apply_fn, params, state.batch_stats, batch, plan.microbatches
         )
-        # The gradient to the scores is that to the effective weights, pulled back through the mask.
-        (grads,) = pull_back((grads, jax.tree.map(jnp.ones_like, penalty)))
+        (grads,) = pull_back(grads)
+        if method.penalty is not None:
+            more = jax.grad(method.penalty)(state.trainable, frozen, key, progress)
+            grads = jax.tree.map(jnp.add, grads, more)
         loss = sums["loss"] / sums["count"]
         updates, opt_state = tx.update(grads, state.opt_state, state.trainable, value=loss)
         trainable = optax.apply_updates(state.trainable, updates)

@@ -75,7 +75,7 @@ def wanted(spec: Spec, mode: str) -> bool:
 
 def device_bytes() -> float:
     """Returns the memory of a device; on a CPU that of the machine, where the host has it too."""
-    stats = jax.devices()[0].memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}
     if limit := stats.get("bytes_limit"):
         return limit
     try:
