@@ -1,6 +1,7 @@
 """Data sets of one's own: each kind from real small files, each wrong form with its one line."""
 
 import gzip
+import os
 import struct
 
 import numpy as np
@@ -315,6 +316,20 @@ def test_arrays_are_trained_on_from_python(tmp_path):
         dict(np.load(tmp_path / "again" / "masks.npz")),
     )
     assert spec_of(config.data).num_classes == 3
+
+
+def test_data_that_change_in_a_process_are_read_anew(tmp_path):
+    name = as_npz(tmp_path)
+    assert len(load(name).train.labels) == 12
+    changed = arrays(train_images=PIXELS[:9], train_labels=LABELS[:9])
+    np.savez(tmp_path / "a.npz", **changed)
+    os.utime(tmp_path / "a.npz", ns=(1, 1))
+    assert len(load(name).train.labels) == 9
+    root = folder_of(tmp_path / "images")
+    assert len(load(f"folder:{root}").train.labels) == 12
+    (root / "train" / "class1" / "1.png").unlink()
+    os.utime(root / "train" / "class1", ns=(1, 1))
+    assert len(load(f"folder:{root}").train.labels) == 11
 
 
 def test_inspect_prints_what_a_run_would_see(tmp_path, capsys):

@@ -64,7 +64,7 @@ def give(data: Dataset) -> str:
 
 
 def load(name: str, *, image_size: int = 0, data_dir: str = "") -> Dataset:
-    """Reads the data set KIND:PLACE; once a process.
+    """Reads the data set KIND:PLACE; once a process, and again where its place changed.
 
     Args:
       name: see the top of this file.
@@ -74,16 +74,28 @@ def load(name: str, *, image_size: int = 0, data_dir: str = "") -> Dataset:
     Raises:
       UserError: it is not there, or not as it must be; one line names the file or the array.
     """
-    return _loaded(name, image_size, data_dir)[0]
+    return _loaded(name, image_size, data_dir, _stamp(name))[0]
 
 
 def spec_of(name: str, *, image_size: int = 0, data_dir: str = "") -> Spec:
     """Returns shapes, counts, digest, mean and deviation of the data set KIND:PLACE; reads it."""
-    return _loaded(name, image_size, data_dir)[1]
+    return _loaded(name, image_size, data_dir, _stamp(name))[1]
+
+
+def _stamp(name: str) -> tuple[int, ...]:
+    """Returns when a file, or the folders down to those of classes, last changed."""
+    path = Path(name.partition(":")[2]).expanduser()
+    if not path.exists():
+        return ()
+    found = [path, *path.glob("*/"), *path.glob("*/*/")] if path.is_dir() else [path]
+    return tuple(place.stat().st_mtime_ns for place in found)
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(name: str, image_size: int, data_dir: str) -> tuple[Dataset, Spec]:
+def _loaded(
+    name: str, image_size: int, data_dir: str, stamp: tuple[int, ...]
+) -> tuple[Dataset, Spec]:
+    del stamp  # What is read anew when it changes.
     kind, _, place = name.partition(":")
     if kind not in READERS:
         raise unknown_name("kind of data", kind, READERS)
