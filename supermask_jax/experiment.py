@@ -25,6 +25,7 @@ from supermask_jax.data.pipeline import hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
 from supermask_jax.errors import Diverged, UserError
 from supermask_jax.models.convolution import resolved
+from supermask_jax.splits import examples_used, load_data, split_data
 from supermask_jax.training import extension, optimizers, schedules, streaming
 from supermask_jax.training.distributed import wait_for_all
 from supermask_jax.training.diverged import DivergedSeeds
@@ -33,7 +34,6 @@ from supermask_jax.training.evaluate import COMPUTE_DTYPES, linen_apply
 from supermask_jax.training.loop import train
 from supermask_jax.training.memory import seeds_per_program
 from supermask_jax.training.sharding import Layout, choose_layout, one_device
-from supermask_jax.training.splits import examples_used, load_data, split_data
 from supermask_jax.training.state import create_state
 from supermask_jax.training.summary import check_left, finish
 from supermask_jax.training.tensorboard import require_tensorboard
@@ -230,7 +230,7 @@ def run(
         with waiting(f"building {config.model.name} and reading {config.data.name}"):
             trainers = [t._replace(callbacks=tuple(callbacks)) for t in programs(config, folder)]
             data = load_data(config)
-        folder.create(identity(config), trainers[0].convolution)
+        folder.create(wanted[0], trainers[0].convolution)
         runs: list[dict[str, Any]] = []
         for trainer in trainers:
             part = trainer.part(folder)

@@ -13,13 +13,14 @@ import logging
 import os
 import re
 import socket
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from supermask_jax.errors import UserError
+from supermask_jax.errors import UserError, expanded
 
 try:
     import fcntl
@@ -35,6 +36,24 @@ _POLL_S = 0.05
 _log = logging.getLogger("supermask_jax")
 
 Release = Callable[[], object]
+
+
+# What `user_folder` takes for the folder of the caches.
+CACHE = ("SUPERMASK_CACHE", "~/.cache/supermask_jax")
+
+
+def user_folder(given: str | None, variable: str, default: str) -> str:
+    """Returns the folder given, else that of the environment variable, else the default.
+
+    Raises:
+      UserError: one of the first two is in a home folder that is not there.
+    """
+    if named := given or os.environ.get(variable):
+        return os.fspath(expanded(named))
+    try:
+        return os.fspath(expanded(default))
+    except UserError:  # A container's user may have no home.
+        return os.path.join(tempfile.gettempdir(), "supermask_jax", os.path.basename(default))
 
 
 def replace(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:

@@ -4,10 +4,15 @@ import subprocess
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from supermask_jax.data import DATASETS, Split
 from supermask_jax.data.sources import READERS, Folders
 from supermask_jax.data.specs import Spec, verified
+
+# Twelve images of three classes.
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 8, 6, 3), dtype=np.uint8)
+LABELS = np.arange(12) % 3
 
 
 def keep_apart(monkeypatch, tmp_path):
@@ -51,3 +56,13 @@ def assert_same(dataset, name, source):
     for found, wanted in arrays:
         assert found.dtype == wanted.dtype and found.flags.c_contiguous
         np.testing.assert_array_equal(found, wanted)
+
+
+def folder_of(root, splits=("train", "test"), name="{}.png", mode="RGB"):
+    """Writes them as a folder a class: all to train, half of them to test."""
+    for part, count in zip(splits, (12, 6), strict=True):
+        for index in range(count):
+            place = root / part / f"class{LABELS[index]}" / name.format(index)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(PIXELS[index]).convert(mode).save(place)
+    return root

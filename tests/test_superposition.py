@@ -10,7 +10,7 @@ from supermask_jax import methods
 from supermask_jax.core import initializers
 from supermask_jax.core.superposition import entropy, infer_task, superpose
 from supermask_jax.data import load
-from supermask_jax.data.tasks import load_task, permuted, split
+from supermask_jax.data.tasks import permuted, split
 from supermask_jax.errors import UserError
 
 
@@ -142,15 +142,17 @@ def test_a_split_has_some_classes_in_their_order(digits):
 
 
 def test_tasks_by_name(digits):
-    assert load_task("digits").digest == digits.digest
-    assert load_task("permuted:digits:4").digest == permuted(digits, 4).digest
-    assert load_task("split:digits:0-2,9").digest == split(digits, [0, 1, 2, 9]).digest
+    assert load("digits").digest == digits.digest
+    assert load("permuted:digits:4").digest == permuted(digits, 4).digest
+    assert load("split:digits:0-2,9").digest == split(digits, [0, 1, 2, 9]).digest
+    of_task = split(permuted(digits, 4), [1, 2])
+    assert load("split:permuted:digits:4:1,2").train.images.shape == of_task.train.images.shape
 
 
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("turned:digits:1", "a task is permuted:NAME:SEED or split:NAME:CLASSES"),
+        ("turned:digits:1", "unknown data set 'turned:digits:1'"),
         ("permuted:digits", "a task is"),
         ("permuted:digits:x", "whole numbers with commas"),
         ("permuted:digits:1,2", "permuted takes one seed"),
@@ -162,5 +164,5 @@ def test_tasks_by_name(digits):
 )
 def test_what_is_no_task_is_one_line(spec, said):
     with pytest.raises(UserError, match=said) as caught:
-        load_task(spec)
+        load(spec)
     assert "\n" not in str(caught.value)

@@ -12,17 +12,13 @@ import hashlib
 import os
 import platform
 import sys
-import tempfile
 from importlib import metadata
 from pathlib import Path
 
-_LIMIT = 1 << 30  # bytes
+from supermask_jax.errors import UserError
+from supermask_jax.files import CACHE, user_folder
 
-_VARIABLES = {
-    "JAX_COMPILATION_CACHE_DIR": "",
-    # JAX keeps only what took a second or more: less than most of what a run compiles.
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-}
+_LIMIT = 1 << 30  # bytes
 
 
 def turn_on() -> None:
@@ -31,25 +27,22 @@ def turn_on() -> None:
         return
     if os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "1").lower() in ("0", "false", "no", "off"):
         return
-    with contextlib.suppress(OSError):  # Without a cache all works as well.
+    with contextlib.suppress(OSError, UserError):  # Without a cache all works as well.
         folder = _folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # What others may write to is not run.
         if folder.stat().st_uid == os.getuid() and os.access(folder, os.W_OK):
             _trim(folder)
-            for name, value in (_VARIABLES | {"JAX_COMPILATION_CACHE_DIR": str(folder)}).items():
-                os.environ.setdefault(name, value)
+            os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+            # JAX keeps only what took a second or more: less than most of what a run compiles.
+            os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
 def _folder() -> Path:
     """Returns the folder for programs of this user, processor and version."""
-    try:
-        home = Path.home() / ".cache" / "supermask_jax"
-    except RuntimeError:  # A container's user may have no home.
-        home = Path(tempfile.gettempdir()) / f"supermask_jax-{os.getuid()}"
     known = f"{_processor()} {metadata.version('jaxlib')}"
     name = hashlib.sha256(known.encode()).hexdigest()[:12]
-    return Path(os.environ.get("SUPERMASK_CACHE") or home) / "compiled" / name
+    return Path(user_folder(None, *CACHE)) / "compiled" / name
 
 
 def _processor() -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +10,8 @@ from typing import Any
 from supermask_jax.data import cache, own
 from supermask_jax.data.sources import READERS, Folders
 from supermask_jax.data.specs import DATASETS, Dataset, SourceCorrupt, SourceError, Spec, Split
-from supermask_jax.errors import UserError, expanded, unknown_name
+from supermask_jax.errors import UserError, unknown_name
+from supermask_jax.files import CACHE, user_folder
 
 __all__ = ["DATASETS", "Dataset", "Spec", "Split", "load", "spec_of"]
 
@@ -117,19 +116,9 @@ def _served(name: str, chain: Sequence[str], folders: Folders) -> Dataset:
 def find_folders(data_dir: str | None = None, cache_dir: str | None = None) -> Folders:
     """Returns the folders that `load` looks in; its arguments of these names."""
     return Folders(
-        data=_folder(data_dir, "TFDS_DATA_DIR", "~/tensorflow_datasets"),
-        cache=_folder(cache_dir, "SUPERMASK_CACHE", "~/.cache/supermask_jax"),
+        data=user_folder(data_dir, "TFDS_DATA_DIR", "~/tensorflow_datasets"),
+        cache=user_folder(cache_dir, *CACHE),
     )
-
-
-def _folder(given: str | None, variable: str, default: str) -> str:
-    """Returns the folder given, else that of the environment variable, else the default."""
-    if named := given or os.environ.get(variable):
-        return os.fspath(expanded(named))
-    try:
-        return os.fspath(expanded(default))
-    except UserError:  # A container's user may have no home.
-        return os.path.join(tempfile.gettempdir(), "supermask_jax", os.path.basename(default))
 
 
 def _chain(name: str, sources: Sequence[str] | None) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from supermask_jax.data import formats, images, sources
+from supermask_jax.data import formats, images, sources, tasks
 from supermask_jax.data.arrays import as_uint8, from_arrays
 from supermask_jax.data.specs import Dataset, SourceError, Spec, Split
 from supermask_jax.errors import UserError, expanded, one_line, unknown_name
@@ -84,7 +84,7 @@ def spec_of(name: str, *, image_size: int = 0, data_dir: str = "") -> Spec:
 
 def _stamp(name: str) -> tuple[int, ...]:
     """Returns when a file, or the folders down to those of classes, last changed."""
-    path = Path(name.partition(":")[2]).expanduser()
+    path = expanded(name.partition(":")[2])
     if not path.exists():
         return ()
     found = [path, *path.glob("*/"), *path.glob("*/*/")] if path.is_dir() else [path]
@@ -101,9 +101,7 @@ def _loaded(
         raise unknown_name("kind of data", kind, READERS)
     try:
         data = READERS[kind](place, image_size, data_dir)
-    except UserError as error:
-        raise UserError(f"data {name}: {error}") from error
-    except SourceError as error:
+    except (UserError, SourceError) as error:
         raise UserError(f"data {name}: {error}") from error
     except Exception as error:  # Parsers raise nearly anything on broken bytes.
         raise UserError(f"data {name} cannot be read: {one_line(error)}") from error
@@ -264,16 +262,16 @@ def _stacked(
     return np.stack(every)
 
 
-def _task(kind: str) -> Callable[[str, int, str], Dataset]:
-    """Returns the reader of tasks made of another data set: see `tasks`."""
+def _task(
+    make: Callable[[Dataset, Sequence[int]], Dataset], place: str, image_size: int, data_dir: str
+) -> Dataset:
+    from supermask_jax.data.datasets import load  # Of the other data set.
 
-    def read(place: str, image_size: int, data_dir: str) -> Dataset:
-        del image_size
-        from supermask_jax.data.tasks import load_task  # It loads the other one.
-
-        return load_task(f"{kind}:{place}", data_dir=data_dir or None)
-
-    return read
+    name, _, numbers = place.rpartition(":")
+    if not name:
+        raise UserError(f"a task is permuted:NAME:SEED or split:NAME:CLASSES, got {place!r}")
+    size = image_size if is_own(name) else 0
+    return make(load(name, data_dir=data_dir or None, image_size=size), tasks.numbers(numbers))
 
 
 def _there(place: str) -> Path:
@@ -289,7 +287,7 @@ READERS: dict[str, Callable[[str, int, str], Dataset]] = {
     "idx": _idx,
     "tfds": _tfds,
     "hf": _hf,
-    "permuted": _task("permuted"),
-    "split": _task("split"),
+    "permuted": functools.partial(_task, tasks.permuted_by),
+    "split": functools.partial(_task, tasks.split),
     "given": _given,
 }

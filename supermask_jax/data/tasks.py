@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from supermask_jax.data.datasets import load
 from supermask_jax.data.specs import Dataset, Split, content_digest
 from supermask_jax.errors import UserError
 
@@ -54,41 +53,32 @@ def split(dataset: Dataset, classes: Sequence[int]) -> Dataset:
     return _renamed(dataset, name, some, len(chosen))
 
 
-def load_task(spec: str, **folders: str | None) -> Dataset:
-    """Loads a task by its name.
-
-    Args:
-      spec: ``permuted:NAME:SEED``, ``split:NAME:CLASSES`` with classes such as ``0,1,5-8``, or the
-        name of a data set.
-      **folders: `data_dir` and `cache_dir` of `data.load`.
+def permuted_by(dataset: Dataset, seeds: Sequence[int]) -> Dataset:
+    """Returns `permuted` of the one seed in a list, as names of data sets have it.
 
     Raises:
-      UserError: it is none of these, or the data set cannot be loaded.
+      UserError: there are more.
     """
-    kind, *rest = spec.split(":")
-    if not rest:
-        return load(kind, **folders)
-    if kind not in ("permuted", "split") or len(rest) != 2:
-        raise UserError(f"a task is permuted:NAME:SEED or split:NAME:CLASSES, got {spec!r}")
-    name, option = rest
+    if len(seeds) != 1:
+        raise UserError(f"permuted takes one seed, got {list(seeds)}")
+    return permuted(dataset, seeds[0])
+
+
+def numbers(text: str) -> list[int]:
+    """Returns the whole numbers of a text such as ``0,1,5-8``.
+
+    Raises:
+      UserError: it is none.
+    """
+    found: list[int] = []
     try:
-        numbers = _numbers(option)
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            found += range(int(first), int(last or first) + 1)
     except ValueError as error:
         raise UserError(
-            f"whole numbers with commas, or ranges such as 0-4, got {option!r}"
+            f"whole numbers with commas, or ranges such as 0-4, got {text!r}"
         ) from error
-    if kind == "split":
-        return split(load(name, **folders), numbers)
-    if len(numbers) != 1:
-        raise UserError(f"permuted takes one seed, got {option!r}")
-    return permuted(load(name, **folders), numbers[0])
-
-
-def _numbers(text: str) -> list[int]:
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
     return found
 
 

@@ -71,7 +71,6 @@ def next_level(
     Raises:
       UserError: a name or share is wrong, or what the recipe needs is missing.
     """
-    final, gradient, fresh = final or {}, gradient or {}, fresh or {}
     rng, rng1, rng0 = (np.random.default_rng([seed, level, stream]) for stream in range(3))
     masks = _next_masks(recipe, before, final, gradient, level, rng)
     mask1, mask0 = MASK1_ACTIONS[recipe.mask1], MASK0_ACTIONS[recipe.mask0]
@@ -82,13 +81,13 @@ def next_level(
     for name in sorted(masks):
         with about(f"layer {name!r}"):
             new, frozen = masks[name], before.masks[name] == 0
-            initial = start = mask1(source[name], new, fresh=fresh.get(name), **options)
+            initial = start = mask1(source[name], new, fresh=_of(fresh, name), **options)
             if mask0.zeroes_kept and not compound:  # What it set to 0 at a level before stays 0.
                 start = np.where(before.initial[name] == 0, initial.dtype.type(0), initial)
             # What is frozen stays what it is for good, but in the original's reshuffled control: it
             # draws its zeros among all pruned weights, and counts those of newly pruned ones.
             acted_on = new == 0 if recipe.original_quirks else ~frozen & (new == 0)
-            ends, values = (before.initial[name], final.get(name)), before.values[name]
+            ends, values = (before.initial[name], _of(final, name)), before.values[name]
             w_i, w_f = (end if end is None else np.where(frozen, values, end) for end in ends)
             pruned, kept = mask0(w_i, w_f, ~acted_on, start=start, rng=rng0)
         made.values[name] = np.where(acted_on, pruned, values)
@@ -97,11 +96,15 @@ def next_level(
     return made
 
 
+def _of(arrays: Mapping[str, np.ndarray] | None, name: str) -> np.ndarray | None:
+    return None if arrays is None else arrays[name]
+
+
 def _next_masks(recipe, before, final, gradient, level, rng) -> Arrays:
     masks, criterion, scores = before.masks, find_criterion(recipe.criterion), {}
     options = {"original_quirks": recipe.original_quirks, "rng": rng}
     for name in sorted(masks):
-        ends, slope = (before.initial[name], final.get(name)), gradient.get(name)
+        ends, slope = (before.initial[name], _of(final, name)), _of(gradient, name)
         scores[name] = criterion(*ends, gradient=slope, mask=masks[name], **options)
     if recipe.criterion in SIGN_MASKS:
         return {name: mask * scores[name] for name, mask in masks.items()}
