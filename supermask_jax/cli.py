@@ -25,6 +25,7 @@ COMMANDS = {
     "inspect": "show a run or a ticket layer by layer: signs, flips, dead units",
     "compare": "compare two runs or tickets, and their masks with chance",
     "sanity": "compare a ticket with chance: masks shuffled, inverted and drawn, weights redrawn",
+    "tasks": "train a mask for each of several tasks over one frozen network",
     "export": "make tickets of runs, and StableHLO, ONNX and PyTorch files of tickets",
     "ticket": "verify, inspect, size and compare tickets, without JAX",
     "report": "write an HTML file about runs: curves, masks, layers",

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from supermask_jax import methods, models
@@ -20,6 +21,7 @@ from supermask_jax.analysis.intervals import mean_interval
 from supermask_jax.config import files as config_files
 from supermask_jax.config.files import check_config, default_identity, identity
 from supermask_jax.core import initializers
+from supermask_jax.core.trees import named_leaves
 from supermask_jax.data import Dataset, own, spec_of
 from supermask_jax.data.pipeline import hold_out, num_batches
 from supermask_jax.data.transforms import make_prepare
@@ -254,6 +256,14 @@ def run(
         summary = summary_of(config, data, found)
         folder.write_json(folder.summary, summary)
         return summary
+
+
+@fixed_settings()
+def drawn_weights(config: ConfigDict) -> dict[str, np.ndarray]:
+    """Returns the frozen weights that a run of a config starts from: name -> float32 [*shape]."""
+    trainer = build(config)
+    (frozen,) = trainer.layout.seeds_of(trainer.start()[1])
+    return named_leaves(frozen["weights"])
 
 
 def summary_of(config: ConfigDict, data: Dataset, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from ticket_helpers import SMALL, SMALL_CONV, random_ticket
 
 from supermask_jax import cli, experiment, tickets
 from supermask_jax.analysis.intervals import share_interval
-from supermask_jax.commands import evaluate, places
+from supermask_jax.commands import places
 from supermask_jax.errors import UserError
 from supermask_jax.methods import METHODS
 from supermask_jax.tickets.comparison import count_layers, total
@@ -76,7 +76,7 @@ def test_evaluate_of_one_of_a_set_of_seeds_whose_masks_are_sampled(capsys, tmp_p
 def test_evaluate_of_a_model_that_numpy_does_not_run(run, capsys, monkeypatch):
     path, summary = run
     monkeypatch.setattr("supermask_jax.tickets.chain.CHAINS", ())
-    monkeypatch.setattr(evaluate, "_BATCH", 100)  # 360 images: the last one is not full.
+    monkeypatch.setattr("supermask_jax.tickets.exports._BATCH", 100)  # 360 images: the last one is not full.
     monkeypatch.setattr(tickets, "accuracy", lambda *unused: pytest.fail("ran in NumPy"))
     found = asked(capsys, "evaluate", path / "ticket.safetensors")
     assert found["accuracy"] == pytest.approx(summary["test_accuracy"])

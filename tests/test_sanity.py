@@ -170,12 +170,9 @@ def test_a_level_of_pruning_is_refused(run, tmp_path, capsys):
 
 
 def test_redrawn_weights_are_those_of_other_seeds(run):
-    from supermask_jax.commands.sanity import _drawn
-    from supermask_jax.experiment import build
-
     config = tiny_config()
-    first, second = _drawn(config, 0), _drawn(config, 1)
-    job = build(config)
+    first, second = (experiment.drawn_weights(tiny_config(seed=seed)) for seed in (0, 1))
+    job = experiment.build(config)
     own = named_leaves(job.layout.seeds_of(job.start()[1])[0]["weights"])
     for name, weights in own.items():
         np.testing.assert_array_equal(first[name], weights)

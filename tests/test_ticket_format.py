@@ -14,6 +14,8 @@ from ticket_helpers import SMALL, random_ticket
 
 from supermask_jax import tickets
 from supermask_jax.tickets.file import encode_ticket
+from supermask_jax.tickets.ticket import without_values
+from supermask_jax.tickets.ticket_set import encode_tickets
 
 PAGE = (ROOT / "docs" / "ticket-format.md").read_text()
 FILTERS = [{"id": lzma.FILTER_LZMA2, "dict_size": 65536, "lc": 0, "lp": 0, "pb": 0}]
@@ -21,9 +23,30 @@ FILTERS = [{"id": lzma.FILTER_LZMA2, "dict_size": 65536, "lc": 0, "lp": 0, "pb":
 
 def read(content):
     """Returns the metadata, {layer: {place: weight}}, and {name: values} of the free arrays."""
+    meta, streams = opened(content, "supermask-ticket-2")
+    found = ticket_in(meta, streams)
+    assert all_read(streams)
+    return meta, *found
+
+
+def read_set(content):
+    """Returns {name: what `read` does} of a file with several tickets."""
+    meta, streams = opened(content, "supermask-ticket-set-1")
+    pairs = zip(meta["names"], meta["tickets"], strict=True)
+    found = {name: (about, *ticket_in(about, streams)) for name, about in pairs}
+    assert all_read(streams)
+    return found
+
+
+def all_read(streams):
+    stream, signs, values, free = streams
+    return len(signs) < 8 and not any(signs) and not values and not free and not stream
+
+
+def opened(content, form):
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
-    assert header.pop("__metadata__") == {"format": "supermask-ticket-2"}
+    assert header.pop("__metadata__") == {"format": form}
     tensors = {}
     for name, entry in header.items():
         first, end = entry["data_offsets"]
@@ -33,10 +56,17 @@ def read(content):
     signs = bits(tensors["signs"][1])
     values = floats(*tensors.get("values", ("F32", b"")))
     free = floats(*tensors.get("free", ("F32", b"")))
+    return meta, (stream, signs, values, free)
+
+
+def ticket_in(meta, streams):
+    stream, signs, values, free = streams
     layers, sha = {}, hashlib.sha256()
     for layer in meta["layers"]:
         places, kept = positions(stream, layer), layer["kept"]
-        if layer["coding"] in ("signs", "drawn"):
+        if layer["coding"] == "kept":
+            weights, others = [1.0] * kept, []
+        elif layer["coding"] in ("signs", "drawn"):
             table, others = layer["magnitudes"] or [1.0], []
             width = next(w for w in (0, 1, 2, 4, 8) if len(table) <= 2**w)
             index = bits(taken(stream, -(-kept * width // 8)))
@@ -59,9 +89,8 @@ def read(content):
             arrays[prefix + name] = found = taken(free, math.prod(shape))
             sha.update(f"{prefix}{name}:{'x'.join(map(str, shape))};".encode())
             sha.update(struct.pack(f"<{len(found)}f", *found))
-    assert len(signs) < 8 and not any(signs) and not values and not free and not stream
     assert sha.hexdigest() == meta["sha256"]
-    return meta, layers, arrays
+    return layers, arrays
 
 
 def taken(numbers, count):
@@ -146,6 +175,28 @@ def test_another_reader_finds_the_same(density, levels, values):
     assert arrays["dense1/bias"] == ticket.params["dense1/bias"].tolist()
     mean = ticket.batch_stats["dense1_norm/bn/mean"].tolist()
     assert arrays["batch_stats/dense1_norm/bn/mean"] == mean
+
+
+def set_of_two():
+    """A ticket of masks alone and one with everything else."""
+    rng = np.random.default_rng(1)
+    weights = {name: rng.normal(size=shape).astype("f4") for name, shape in SMALL.items()}
+    kept = {name: rng.random(w.shape) < 0.5 for name, w in weights.items()}
+    layers = {f"{n}/kernel": tickets.make_layer(w * kept[n], kept[n]) for n, w in weights.items()}
+    drawn = {f"{name}/kernel": w for name, w in weights.items()}
+    masks = without_values(random_ticket()._replace(layers=layers), drawn)
+    bias = {"dense1": {"bias": np.ones(30, "f4")}}
+    return {"masks": masks, "all": random_ticket(SMALL, 0.3, levels=0, free=bias)}, drawn
+
+
+def test_another_reader_finds_every_ticket_of_a_set():
+    saved, _ = set_of_two()
+    for name, (meta, found, arrays) in read_set(encode_tickets(saved)).items():
+        assert meta["sha256"] == tickets.digest(saved[name])
+        for layer, content in saved[name].layers.items():
+            assert list(found[layer]) == content.positions.tolist()
+            assert list(found[layer].values()) == content.values.tolist()
+        assert arrays.keys() == saved[name].params.keys()
 
 
 def test_the_page_names_every_entry():

@@ -177,6 +177,28 @@ def starts(name: str) -> str:
     return Table(("model", "no compilation cache", "with one"), rows).markdown()
 
 
+def tasks(unused: None) -> str:
+    """Several tasks over one network: accuracy, which task an image is of, bytes."""
+    rows = []
+    for path in sorted((ROOT / "results").glob("tasks-*.json")):
+        result = _result(path.stem)
+        found, config = result["tasks"], result["config"]
+        accuracies = [100 * row["accuracy"] for row in found]
+        rows.append(
+            (
+                f"`{config['method']['name']}`",
+                len(found),
+                config["epochs"],
+                f"{100 * sum(row['remaining'] for row in found) / len(found):.2f}",
+                f"{sum(accuracies) / len(found):.2f} ({min(accuracies):.2f} to {max(accuracies):.2f})",
+                f"{sum(r['task_found'] for r in found)} of {sum(r['task_asked'] for r in found)}",
+                f"{result['bytes'] / len(found):,.0f}",
+            )
+        )
+    head = ("method", "tasks", "epochs", "remaining %", "accuracy %", "task found", "bytes a task")
+    return Table(head, rows).markdown()
+
+
 def _result(name: str) -> dict[str, Any]:
     return json.loads((ROOT / "results" / f"{name}.json").read_text())
 
@@ -202,6 +224,7 @@ _MAKERS: dict[str, Callable[[Any], str]] = {
     "convolutions": convolutions,
     "memory": memory,
     "starts": starts,
+    "tasks": tasks,
 }
 
 

@@ -8,7 +8,7 @@ import importlib.util
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -75,6 +75,17 @@ def seed_list(text: str) -> list[int]:
     if len(set(seeds)) < len(seeds):
         raise argparse.ArgumentTypeError(f"names a seed twice: {text!r}")
     return seeds
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Returns what parses the value of a flag: a whole number, `least` or more."""
+
+    def parse(text: str) -> int:
+        if not (text.isdecimal() and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"a whole number, at least {least}, got {text!r}")
+        return int(text)
+
+    return parse
 
 
 def minutes(text: str) -> float:

@@ -31,8 +31,6 @@ EXAMPLES = (
     "evaluate tickets/fcn-sparse.safetensors --split=test --json",
 )
 
-_BATCH = 500
-
 _log = logging.getLogger("supermask_jax")
 
 
@@ -157,15 +155,8 @@ def _measure_ticket(ticket: Ticket, args: Any) -> dict[str, Any]:
 def _accuracy(ticket: Ticket, images: np.ndarray, labels: np.ndarray) -> float:
     from supermask_jax import tickets
     from supermask_jax.tickets.chain import CHAINS
-    from supermask_jax.tickets.exports import forward
+    from supermask_jax.tickets.exports import measurer
 
     if ticket.model.get("name") in CHAINS:
         return tickets.accuracy(ticket, images, labels)
-    import jax
-
-    call, starts = jax.jit(forward(ticket)), range(0, len(images), _BATCH)
-    right = sum(
-        int((call(images[i : i + _BATCH]).argmax(-1) == labels[i : i + _BATCH]).sum())
-        for i in starts
-    )
-    return right / len(images)
+    return measurer(ticket)(ticket, images, labels)

@@ -96,7 +96,7 @@ def _with_data(
     means = class_means(train.images, train.labels, data.num_classes)
     held_out = splits.val is not None and not run.summary
     examples = splits.val if held_out else splits.test
-    predicted = _predict(job, *parts, examples)
+    predicted = _predict(job, *parts, examples, data.num_classes)
     labels = np.asarray(job.layout.fetch(examples.labels))
     wrong = np.flatnonzero(predicted != labels)[:_MISTAKES]
     pictures = job.layout.fetch(examples.images)
@@ -109,7 +109,12 @@ def _with_data(
 
 
 def _predict(
-    job: Trainer, trainable: PyTree, frozen: PyTree, batch_stats: PyTree, examples: Examples
+    job: Trainer,
+    trainable: PyTree,
+    frozen: PyTree,
+    batch_stats: PyTree,
+    examples: Examples,
+    num_classes: int,
 ) -> np.ndarray:
     """Returns the classes that the final network gives: int [N]."""
     params = jax.jit(job.method.apply)(trainable, frozen)
@@ -117,7 +122,7 @@ def _predict(
     @jax.jit
     def classes(params: PyTree, images: jax.Array) -> jax.Array:
         logits, _ = job.apply_fn(params, batch_stats, job.prepare(None, images), train=False)
-        return logits.argmax(-1)
+        return logits[:, :num_classes].argmax(-1)
 
     images = np.asarray(job.layout.fetch(examples.images))
     size = job.plan.eval_batch_size

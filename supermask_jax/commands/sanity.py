@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from supermask_jax.commands.common import PLACES_EPILOG, add_places
+from supermask_jax.commands.common import PLACES_EPILOG, add_places, at_least
 from supermask_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,35 +33,33 @@ EXAMPLES = (
 _DRAWS = "how many networks each check draws (default: 5)"
 
 
-def _positive(text: str) -> int:
-    if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"a whole number, at least 1, got {text!r}")
-    return int(text)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_places(parser)
     add = parser.add_argument
-    add("--draws", type=_positive, default=5, metavar="NUMBER", help=_DRAWS)
+    add("--draws", type=at_least(1), default=5, metavar="NUMBER", help=_DRAWS)
     add("--data_dir", metavar="FOLDER", help="where prepared data sets lie")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measures the ticket of a place, and what chance makes of it."""
+    from supermask_jax import experiment
     from supermask_jax.analysis.intervals import mean_interval, percent, share_interval
     from supermask_jax.analysis.tables import Table
     from supermask_jax.commands import places
+    from supermask_jax.tickets.exports import measurer
     from supermask_jax.training.environment import fixed_settings
 
     (place,) = args.places
     with fixed_settings():
         found = places.find(place, args.seed)
         config = _config(found.ticket, args.data_dir)
-        measure, images = _measure(found.ticket, config)
+        test, measure = experiment.load_data(config).test, measurer(found.ticket)
+        images = experiment.examples_used(len(test.labels), config)
+        test = test.images[:images], test.labels[:images]
         shown: dict[str, list[float]] = {}
         for name, ticket in _variants(found.ticket, found.start, config, args.draws):
-            shown.setdefault(name, []).append(measure(ticket))
+            shown.setdefault(name, []).append(measure(ticket, *test))
     rows = {
         name: share_interval(values[0], images) if len(values) == 1 else mean_interval(values)
         for name, values in shown.items()
@@ -95,42 +93,14 @@ def _config(ticket: Ticket, data_dir: str | None) -> ConfigDict:
     return config
 
 
-def _measure(ticket: Ticket, config: ConfigDict) -> tuple[Callable[[Ticket], float], int]:
-    """Returns what measures tickets of one network on the test set, and how many images it has."""
-    import jax
-    import jax.numpy as jnp
-
-    from supermask_jax import experiment
-    from supermask_jax.tickets import to_variables
-    from supermask_jax.tickets.chain import preprocess
-    from supermask_jax.tickets.exports import model
-
-    test, module = experiment.load_data(config).test, model(ticket)
-    total = experiment.examples_used(len(test.labels), config)
-    size = config.eval_batch_size
-
-    @jax.jit
-    def right(variables: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-        logits = module.apply(variables, preprocess(ticket, images, jnp))
-        return jnp.sum(jnp.argmax(logits, -1) == labels)
-
-    def measure(ticket: Ticket) -> float:
-        variables, found = to_variables(ticket), 0
-        for start in range(0, total, size):
-            part = slice(start, min(start + size, total))
-            found += int(right(variables, test.images[part], test.labels[part]))
-        return found / total
-
-    return measure, total
-
-
 def _variants(
     ticket: Ticket, start: dict[str, np.ndarray], config: ConfigDict, draws: int
 ) -> Iterator[tuple[str, Ticket]]:
     """Yields (check, a network of it); the first is the ticket itself."""
+    from supermask_jax.experiment import drawn_weights
     from supermask_jax.tickets import sanity
 
-    weights = start or _drawn(config, config.seed)
+    weights = start or drawn_weights(_of_seed(config, config.seed))
     masks = sanity.factors(ticket, weights)
     yield "ticket", sanity.combined(ticket, weights, masks)
     invert = any((mask < 0).any() for mask in masks.values())
@@ -140,16 +110,13 @@ def _variants(
         for seed in range(1 if name == "inverted" else draws):
             yield name, sanity.checked(name, ticket, weights, masks, seed)
     for seed in range(1, draws + 1):
-        yield "redrawn", sanity.combined(ticket, _drawn(config, config.seed + seed), masks)
+        yield (
+            "redrawn",
+            sanity.combined(ticket, drawn_weights(_of_seed(config, config.seed + seed)), masks),
+        )
 
 
-def _drawn(config: ConfigDict, seed: int) -> dict[str, np.ndarray]:
-    """Returns {name: [*s]} of the frozen weights that a run of this seed starts from."""
-    from supermask_jax import experiment
-    from supermask_jax.core.trees import named_leaves
-
+def _of_seed(config: ConfigDict, seed: int) -> ConfigDict:
     config = config.copy_and_resolve_references()
     config.seed, config.num_seeds = seed % 2**32, 1
-    job = experiment.build(config)
-    (frozen,) = job.layout.seeds_of(job.start()[1])
-    return named_leaves(frozen["weights"])
+    return config

@@ -68,6 +68,7 @@ def network(name: str, **entries: str | float | bool) -> ConfigDict:
         {
             "name": name,
             "width": 1.0,
+            "outputs": 0,  # more than there are classes; 0: as many
             "activation": "elu",
             "norm": "none",
             "norm_affine": False,

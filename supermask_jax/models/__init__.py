@@ -7,7 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from supermask_jax.errors import make, unknown_name
+from supermask_jax.errors import UserError, make, unknown_name
 from supermask_jax.models.conv import Conv2 as Conv2
 from supermask_jax.models.conv import Conv4 as Conv4
 from supermask_jax.models.conv import Conv6 as Conv6
@@ -51,25 +51,37 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 
 def get(
-    name: str, *, activation: str = "elu", convolution: str = "xla", **options: Any
+    name: str,
+    *,
+    num_classes: int,
+    outputs: int = 0,
+    activation: str = "elu",
+    convolution: str = "xla",
+    **options: Any,
 ) -> nn.Module:
     """Returns a model by name.
 
     Args:
       name: in `MODELS`.
+      num_classes: K, how many logits there are.
+      outputs: how many there are instead, at least K: those past the classes are never a label, and
+        help to tell apart the tasks of superposed masks; 0 is K.
       activation: a name in `models.layers.ACTIVATIONS`.
       convolution: a name in `models.convolution.CONVOLUTIONS`; all but "xla" lack forward-mode
         gradients.
       options: attributes of `models.Network`.
 
     Raises:
-      UserError: a name or an option is unknown.
+      UserError: a name or an option is unknown, or there are fewer outputs than classes.
     """
+    if outputs and outputs < num_classes:
+        raise UserError(f"model outputs: {outputs} are too few for {num_classes} classes")
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise unknown_name("activation", activation, ACTIVATIONS)
     if convolution not in CONVOLUTIONS:
         raise unknown_name("convolution", convolution, CONVOLUTIONS)
     options |= {
+        "num_classes": outputs or num_classes,
         "activation": ACTIVATIONS[activation],
         "conv_general_dilated": CONVOLUTIONS[convolution],
     }

@@ -28,5 +28,7 @@ from supermask_jax.tickets.ticket import from_run as from_run
 from supermask_jax.tickets.ticket import make_layer as make_layer
 from supermask_jax.tickets.ticket import to_params as to_params
 from supermask_jax.tickets.ticket import to_variables as to_variables
+from supermask_jax.tickets.ticket_set import load_tickets as load_tickets
+from supermask_jax.tickets.ticket_set import save_tickets as save_tickets
 
 Ticket.__repr__, Ticket._repr_html_ = card.text, card.html

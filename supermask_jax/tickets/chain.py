@@ -180,7 +180,7 @@ def _check_shapes(ticket: Ticket, blocks: list[Block]) -> None:
             )
         else:
             features = block.kernel.shape[1]
-    if features != ticket.num_classes:
+    if features != ticket.num_outputs:
         raise UserError(
-            f"the last layer has {features} outputs, but there are {ticket.num_classes} classes"
+            f"the last layer has {features} outputs, and the network {ticket.num_outputs}"
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from supermask_jax import files
 from supermask_jax.errors import UserError, one_line, unknown_name
 from supermask_jax.tickets import metadata, positions
 from supermask_jax.tickets.card import ticket_file
-from supermask_jax.tickets.metadata import LayerEntry
+from supermask_jax.tickets.metadata import LayerEntry, Metadata
 from supermask_jax.tickets.positions import Reader
 from supermask_jax.tickets.ticket import Layer, Ticket, digest
 
 FORMAT = "supermask-ticket-2"
+FORMAT_OF_SET = "supermask-ticket-set-1"
 VALUES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 # Tensor -> the dtypes that it may have: those that must be there, and those that may.
@@ -105,32 +107,46 @@ def encode_ticket(ticket: Ticket, *, values: str = "float32") -> tuple[bytes, Ti
       UserError: as `save_ticket`.
     """
     ticket = rounded(ticket, values)
-    entries, stream, signs, stored = [], [], [], []
-    for name, layer in ticket.layers.items():
-        kept, coding, listed = len(layer.positions), _coding(layer), ()
-        order, live, coded = positions.encode(layer.shape, layer.positions)
-        stream.append(coded)
-        if coding in ("values", "all"):
-            stored += [layer.values] if layer.pruned is None else [layer.values, layer.pruned]
-        else:
-            signs.append(layer.values < 0)
-        if coding == "signs":
-            magnitudes, index = np.unique(np.abs(layer.values), return_inverse=True)
-            # The shortest decimal that reads back as the same float32.
-            listed = tuple(float(str(value)) for value in magnitudes)
-            stream.append(positions.encode_indices(index, len(listed)))
-        entries.append(LayerEntry(name, layer.shape, kept, coding, listed, order, live))
-    free = [a.reshape(-1) for a in (*ticket.params.values(), *ticket.batch_stats.values())]
-    parts = {
-        "meta": metadata.pack(ticket, entries, digest(ticket)),
-        "positions": positions.compress(b"".join(stream)),
-        "signs": np.packbits(_joined(signs, bool)),
-    }
+    (described,), tensors = encode([ticket], values)
+    return container(described, tensors, FORMAT), ticket
+
+
+def encode(
+    tickets: Sequence[Ticket], values: str
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """Returns descriptions of rounded tickets, and the tensors that hold them one after another."""
+    described, stream, signs, stored, free = [], [], [], [], []
+    for ticket in tickets:
+        entries = []
+        for name, layer in ticket.layers.items():
+            kept, coding, listed = len(layer.positions), _coding(layer), ()
+            order, live, coded = positions.encode(layer.shape, layer.positions)
+            stream.append(coded)
+            if coding in ("values", "all"):
+                stored += [layer.values] if layer.pruned is None else [layer.values, layer.pruned]
+            elif coding != "kept":
+                signs.append(layer.values < 0)
+            if coding == "signs":
+                magnitudes, index = np.unique(np.abs(layer.values), return_inverse=True)
+                # The shortest decimal that reads back as the same float32.
+                listed = tuple(float(str(value)) for value in magnitudes)
+                stream.append(positions.encode_indices(index, len(listed)))
+            entries.append(LayerEntry(name, layer.shape, kept, coding, listed, order, live))
+        free += [a.reshape(-1) for a in (*ticket.params.values(), *ticket.batch_stats.values())]
+        described.append(metadata.describe(ticket, entries, digest(ticket)))
+    parts = {"positions": positions.compress(b"".join(stream)), "signs": _joined(signs, bool)}
+    parts["signs"] = np.packbits(parts["signs"])
     tensors = {name: np.frombuffer(part, np.uint8) for name, part in parts.items()}
     for name, arrays, dtype in (("values", stored, VALUES[values]), ("free", free, "F32")):
         if arrays:
             tensors[name] = _joined(arrays, _DTYPES[dtype])
-    return save(tensors, metadata={"format": FORMAT}), ticket
+    return described, tensors
+
+
+def container(described: dict[str, Any], tensors: dict[str, np.ndarray], form: str) -> bytes:
+    """Returns the bytes of a file."""
+    meta = np.frombuffer(metadata.pack(described), np.uint8)
+    return save({"meta": meta, **tensors}, metadata={"format": form})
 
 
 def decode_ticket(content: bytes) -> Ticket:
@@ -139,43 +155,60 @@ def decode_ticket(content: bytes) -> Ticket:
     Raises:
       UserError: they are no ticket, or not as they were written.
     """
-    tensors = _open(content)
-    described = metadata.unpack(tensors["meta"].tobytes())
+    described, tensors = opened(content, FORMAT)
+    return decode([metadata.checked(described)], tensors)[0]
+
+
+def decode(described: Sequence[Metadata], tensors: dict[str, np.ndarray]) -> list[Ticket]:
+    """Returns the tickets that the tensors of a file hold one after another.
+
+    Raises:
+      UserError: the tensors are damaged, or hold less or more.
+    """
+    entries = [entry for one in described for entry in one.layers]
     # A kept weight is at least a bit of the file, and at most four bytes here; 255 skip a gap.
     most = 64 * sum(map(len, tensors.values())) + 4096
-    most += sum(math.prod(entry.shape) // 64 for entry in described.layers)
+    most += sum(math.prod(entry.shape) // 64 for entry in entries)
     data = positions.decompress(tensors["positions"].tobytes(), most)
     stream, signs = Reader("positions", data), Reader("signs", np.unpackbits(tensors["signs"]))
     values, free = Reader("values", tensors["values"]), Reader("free values", tensors["free"])
     # Each kept weight takes a sign or a value: no more is described than the file can hold.
-    if sum(entry.num_signs for entry in described.layers) > len(signs.left):
+    if sum(entry.num_signs for entry in entries) > len(signs.left):
         raise UserError("it holds fewer signs than it describes")
-    if sum(entry.num_values for entry in described.layers) > len(values.left):
+    if sum(entry.num_values for entry in entries) > len(values.left):
         raise UserError("it holds fewer values than it describes")
-    layers = {}
-    for entry in described.layers:
-        kept = positions.decode(stream, entry)
-        if entry.num_signs:
-            found, pruned = _magnitudes(stream, entry), None
-            np.negative(found, out=found, where=signs.take(entry.kept).astype(bool))
-        else:
-            found = values.take(entry.kept)
-            pruned = values.take(entry.num_values - entry.kept) if entry.coding == "all" else None
-        found = found + np.float32(0)
-        layers[entry.name] = Layer(entry.shape, kept, found, pruned, entry.coding == "drawn")
-    parts: dict[str, dict[str, np.ndarray]] = {"params": {}, "batch_stats": {}}
-    for part, name, shape in described.free:
-        parts[part][name] = free.take(math.prod(shape)).reshape(shape)
+    tickets = []
+    for one in described:
+        layers = {e.name: _read_layer(e, stream, signs, values) for e in one.layers}
+        parts: dict[str, dict[str, np.ndarray]] = {"params": {}, "batch_stats": {}}
+        for part, name, shape in one.free:
+            parts[part][name] = free.take(math.prod(shape)).reshape(shape)
+        tickets.append(Ticket(layers, **parts, **one.fields))
+        if digest(tickets[-1]) != one.sha256:
+            raise UserError("its weights do not have the digest stored with them: it is damaged")
     if len(values.left) or len(free.left) or len(signs.left) > 7 or signs.left.any():
         raise UserError("it holds more than it describes")
-    ticket = Ticket(layers, **parts, **described.fields)
-    if digest(ticket) != described.sha256:
-        raise UserError("its weights do not have the digest stored with them: it is damaged")
-    return ticket
+    return tickets
 
 
-def _open(content: bytes) -> dict[str, np.ndarray]:
-    """Returns the tensors of a file, floats as float32; those that may be absent are then empty."""
+def _read_layer(entry: LayerEntry, stream: Reader, signs: Reader, values: Reader) -> Layer:
+    kept, pruned = positions.decode(stream, entry), None
+    if entry.num_values:
+        found = values.take(entry.kept)
+        pruned = values.take(entry.num_values - entry.kept) if entry.coding == "all" else None
+    else:
+        found = _magnitudes(stream, entry)
+    if entry.num_signs:
+        np.negative(found, out=found, where=signs.take(entry.kept).astype(bool))
+    return Layer(entry.shape, kept, found + np.float32(0), pruned, entry.drawn)
+
+
+def opened(content: bytes, form: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Returns the description in a file, and its tensors: floats as float32, the absent ones empty.
+
+    Raises:
+      UserError: it is no file of this format, or damaged.
+    """
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > len(content) - 8:
         raise UserError("it is cut short, or no safetensors file")
@@ -186,10 +219,13 @@ def _open(content: bytes) -> dict[str, np.ndarray]:
     except safetensors.SafetensorError as error:
         raise UserError(f"it is cut short or damaged ({one_line(error, 80)})") from error
     name = (json.loads(content[8 : 8 + length]).get("__metadata__") or {}).get("format")
-    if name != FORMAT:
+    if {name, form} == {FORMAT, FORMAT_OF_SET}:
+        reader = "load_ticket" if name == FORMAT else "load_tickets"
+        raise UserError(f"its format is {name!r}: tickets.{reader} reads it")
+    if name != form:
         raise UserError(
             f"it is not a ticket that this version reads: its format is {one_line(repr(name), 40)} "
-            f"and not {FORMAT!r}; export the ticket again from its run"
+            f"and not {form!r}; export the ticket again from its run"
         )
     known, tensors = _NEEDED | _OPTIONAL, {name: np.zeros(0, np.float32) for name in _OPTIONAL}
     if missing := _NEEDED.keys() - found.keys():
@@ -202,7 +238,7 @@ def _open(content: bytes) -> dict[str, np.ndarray]:
         tensors[name] = array if tensor["dtype"] == "U8" else array.astype(np.float32)
         if not np.isfinite(tensors[name]).all():
             raise UserError(f"tensor {name!r} holds numbers that are not finite")
-    return tensors
+    return metadata.unpack(tensors["meta"].tobytes()), tensors
 
 
 def write(path: str | os.PathLike[str], content: bytes) -> None:
@@ -220,7 +256,7 @@ def write(path: str | os.PathLike[str], content: bytes) -> None:
 
 def _coding(layer: Layer) -> str:
     if layer.drawn:
-        return "drawn"
+        return "drawn" if (layer.values < 0).any() else "kept"
     if layer.pruned is not None:
         return "all"
     return "signs" if len(np.unique(np.abs(layer.values))) <= _MAX_MAGNITUDES else "values"
@@ -230,7 +266,7 @@ def _magnitudes(stream: Reader, entry: LayerEntry) -> np.ndarray:
     """Returns the magnitude of every kept weight, float32 [kept]."""
     table = np.array(entry.magnitudes, np.float32)
     index = stream.indices(entry.kept, len(table))
-    if index.max() >= len(table):
+    if len(index) and index.max() >= len(table):
         raise UserError(f"a weight of {entry.name!r} has a magnitude that is not listed")
     return table[index]
 

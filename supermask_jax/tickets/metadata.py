@@ -17,7 +17,8 @@ _MAX_INFLATION = 64
 _MAX_WEIGHTS = 2**31
 _MAX_MAGNITUDES = 256
 _MAX_FLOAT = float(np.finfo(np.float32).max)
-_CODINGS = ("signs", "values", "all", "drawn")
+_CODINGS = ("signs", "values", "all", "drawn", "kept")
+_DRAWN = ("drawn", "kept")  # from a seed, as are the signs of the latter
 _ACCURACY = {"data": str, "split": str, "images": int, "value": float}
 _FIELDS = {
     "model": dict,
@@ -53,6 +54,11 @@ class LayerEntry(NamedTuple):
         """How many sign bits are this layer's."""
         return self.kept if self.coding in ("signs", "drawn") else 0
 
+    @property
+    def drawn(self) -> bool:
+        """Whether the weights are drawn from a seed, and not in the file."""
+        return self.coding in _DRAWN
+
 
 class Metadata(NamedTuple):
     """What the metadata say."""
@@ -63,12 +69,17 @@ class Metadata(NamedTuple):
     fields: dict[str, Any]  # the plain fields of a `Ticket`
 
 
-def pack(ticket: Ticket, layers: list[LayerEntry], sha256: str) -> bytes:
-    """Returns the metadata of a ticket as bytes."""
+def describe(ticket: Ticket, layers: list[LayerEntry], sha256: str) -> dict[str, Any]:
+    """Returns the metadata of a ticket, for `pack`."""
     values = {name: getattr(ticket, name) for name in _FIELDS}
     values |= {"layers": [layer._asdict() for layer in layers], "sha256": sha256}
     for part in ("params", "batch_stats"):
         values[part] = [[name, array.shape] for name, array in getattr(ticket, part).items()]
+    return values
+
+
+def pack(values: dict[str, Any]) -> bytes:
+    """Returns metadata as bytes."""
     try:
         text = json.dumps(values, separators=(",", ":"), sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -76,11 +87,11 @@ def pack(ticket: Ticket, layers: list[LayerEntry], sha256: str) -> bytes:
     return zlib.compress(text.encode(), 9)
 
 
-def unpack(data: bytes) -> Metadata:
-    """Returns what the bytes of `pack` say.
+def unpack(data: bytes) -> dict[str, Any]:
+    """Returns what `pack` got.
 
     Raises:
-      UserError: they are damaged or no JSON object, or an entry is missing or of the wrong form.
+      UserError: the bytes are damaged or no JSON object.
     """
     decompressor = zlib.decompressobj()
     try:
@@ -90,9 +101,17 @@ def unpack(data: bytes) -> Metadata:
     if not decompressor.eof or decompressor.unused_data:
         raise UserError("its metadata are cut short, or longer than any ticket's")
     try:
-        values = _of_kind(json.loads(text.decode(), parse_constant=int), dict)
+        return _of_kind(json.loads(text.decode(), parse_constant=int), dict)
     except (ValueError, RecursionError) as error:
         raise UserError(f"its metadata are no JSON object ({one_line(error, 80)})") from error
+
+
+def checked(values: dict[str, Any]) -> Metadata:
+    """Returns what `describe` said.
+
+    Raises:
+      UserError: an entry is missing or of the wrong form.
+    """
     try:
         fields = {name: _of_kind(values[name], kind) for name, kind in _FIELDS.items()}
         fields["image_shape"] = _counts(values["image_shape"], 3)
@@ -117,7 +136,7 @@ def _layer(entry: LayerEntry) -> LayerEntry:
     """Returns a layer, checked."""
     shape, live = _shape(entry.shape), _counts(entry.live, 2)
     kept, order = _counts([entry.kept, entry.order], 2)
-    one = (1.0,) if entry.coding == "drawn" else tuple(entry.magnitudes)
+    one = (1.0,) if entry.coding in _DRAWN else tuple(entry.magnitudes)
     fit = all(type(m) in (int, float) and 0 <= m <= _MAX_FLOAT for m in one)
     if not fit or len(one) > _MAX_MAGNITUDES or (entry.coding == "signs" and kept and not one):
         raise ValueError("impossible magnitudes")

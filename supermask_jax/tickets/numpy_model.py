@@ -69,7 +69,7 @@ class Network:
             raise UserError(f"images are of shape {images.shape}, not [B, {str(shape)[1:-1]}]")
         step = max(_CHUNK // self._unfolded, 1)
         chunks = [self._run(images[i : i + step]) for i in range(0, len(images), step)]
-        empty = np.zeros((0, self._ticket.num_classes), np.float32)
+        empty = np.zeros((0, self._ticket.num_outputs), np.float32)
         return chunks[0] if len(chunks) == 1 else np.concatenate([empty, *chunks])
 
     def _run(self, images: np.ndarray) -> np.ndarray:

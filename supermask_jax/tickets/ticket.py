@@ -76,7 +76,7 @@ class Ticket(NamedTuple):
       params: name -> free parameters, float32.
       batch_stats: name -> running statistics, float32.
       model: the model's name and options, as `supermask_jax.models.get` takes them.
-      num_classes: width of the logits.
+      num_classes: how many labels there are.
       image_shape: (H, W, C).
       preprocessing: what is done to uint8 images: a name in `data.preprocess`, and options.
       method: name of the method that found it; "" if not known.
@@ -99,6 +99,11 @@ class Ticket(NamedTuple):
     accuracy: Mapping[str, Any] = {}
     versions: Mapping[str, str] = {}
     weights_sha256: str = ""
+
+    @property
+    def num_outputs(self) -> int:
+        """How many logits there are: the classes first."""
+        return self.model.get("outputs") or self.num_classes
 
     @property
     def density(self) -> float:
@@ -201,7 +206,8 @@ def without_values(ticket: Ticket, weights: Mapping[str, np.ndarray]) -> Ticket:
     """Returns the ticket with signs only, for frozen weights that can be drawn again from a seed.
 
     Args:
-      ticket: it; layers of one magnitude stay as they are, since they hold no more than signs.
+      ticket: it; a layer of one magnitude stays as it is where some of its weights are inverted,
+        since it holds no more than signs.
       weights: name -> frozen weights [*shape]; an effective weight must be 1 or -1 times its own.
 
     Raises:
@@ -209,9 +215,9 @@ def without_values(ticket: Ticket, weights: Mapping[str, np.ndarray]) -> Ticket:
     """
     layers = dict(ticket.layers)
     for name, layer in ticket.layers.items():
-        if len(np.unique(np.abs(layer.values))) <= 1:
-            continue
         drawn = np.asarray(weights[name], np.float32).reshape(-1)[layer.positions]
+        if len(np.unique(np.abs(layer.values))) <= 1 and (layer.values != drawn).any():
+            continue
         signs = np.where(layer.values == drawn, 1, -1).astype(np.float32)
         if layer.pruned is not None or (drawn * signs != layer.values).any():
             raise UserError(

@@ -108,3 +108,26 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Spec:
         return finished(cells, 420)
     strong = alt.when("abs(datum.shade) > 0.6").then(alt.value("@on")).otherwise(alt.value("@ink"))
     return finished(cells + base.mark_text(fontSize=11).encode(text="images:Q", color=strong), 380)
+
+
+def task_matrix(names: Sequence[str], shares: Sequence[Sequence[float]]) -> Spec:
+    """The accuracy of the mask of every task (rows) on the images of every task, float [k, k]."""
+    rows = [
+        {"mask of": mask, "images of": task, "accuracy": 100 * share}
+        for mask, values in zip(names, shares, strict=True)
+        for task, share in zip(names, values, strict=True)
+    ]
+    axis = {"labelOverlap": "greedy", "ticks": False}
+    x = alt.X("images of:N", sort=list(names)).axis(labelAngle=0 if len(names) < 6 else -40, **axis)
+    y = alt.Y("mask of:N", sort=list(names)).axis(**axis)
+    hue = alt.Color("accuracy:Q", legend=None)
+    hue = hue.scale(domain=[0, 100], range=["@low", "@s0"], interpolate="rgb")
+    tip = alt.Tooltip("accuracy:Q", title="accuracy, %", format=".2f")
+    base = chart_of(rows, {"accuracy"}).encode(x, y, tooltip=["mask of:N", "images of:N", tip])
+    if len(names) > 12:
+        return finished(base.mark_rect().encode(hue), 420)
+    strong = alt.when("datum.accuracy > 50").then(alt.value("@on")).otherwise(alt.value("@ink"))
+    text = base.mark_text(fontSize=11).encode(
+        text=alt.Text("accuracy:Q", format=".1f"), color=strong
+    )
+    return finished(base.mark_rect().encode(hue) + text, 380)
