@@ -76,7 +76,8 @@ def test_evaluate_of_one_of_a_set_of_seeds_whose_masks_are_sampled(capsys, tmp_p
 def test_evaluate_of_a_model_that_numpy_does_not_run(run, capsys, monkeypatch):
     path, summary = run
     monkeypatch.setattr("supermask_jax.tickets.chain.CHAINS", ())
-    monkeypatch.setattr("supermask_jax.tickets.exports._BATCH", 100)  # 360 images: the last one is not full.
+    # 360 images: the last batch is not full.
+    monkeypatch.setattr("supermask_jax.tickets.exports._BATCH", 100)
     monkeypatch.setattr(tickets, "accuracy", lambda *unused: pytest.fail("ran in NumPy"))
     found = asked(capsys, "evaluate", path / "ticket.safetensors")
     assert found["accuracy"] == pytest.approx(summary["test_accuracy"])

@@ -183,14 +183,14 @@ def tasks(unused: None) -> str:
     for path in sorted((ROOT / "results").glob("tasks-*.json")):
         result = _result(path.stem)
         found, config = result["tasks"], result["config"]
-        accuracies = [100 * row["accuracy"] for row in found]
+        shares = [100 * row["accuracy"] for row in found]
         rows.append(
             (
                 f"`{config['method']['name']}`",
                 len(found),
                 config["epochs"],
                 f"{100 * sum(row['remaining'] for row in found) / len(found):.2f}",
-                f"{sum(accuracies) / len(found):.2f} ({min(accuracies):.2f} to {max(accuracies):.2f})",
+                f"{sum(shares) / len(found):.2f} ({min(shares):.2f} to {max(shares):.2f})",
                 f"{sum(r['task_found'] for r in found)} of {sum(r['task_asked'] for r in found)}",
                 f"{result['bytes'] / len(found):,.0f}",
             )
