@@ -4,10 +4,11 @@ import math
 import statistics
 from collections import Counter
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_refused
+from helpers import assert_refused, assert_trees_equal
 
 from supermask_jax.errors import UserError
 from supermask_jax.lottery.actions import MASK0_ACTIONS, MASK1_ACTIONS
@@ -36,11 +37,26 @@ def multiset(values):
 
 def test_names():
     plain = ["rewind", "reinit", "reinit_permuted", "reshuffle"]
-    assert list(MASK1_ACTIONS) == [*plain, *SIGNED, "random_signed_constant"]
+    since = ["continue", "sign_final", "sign_final_constant"]
+    assert list(MASK1_ACTIONS) == [*plain, *SIGNED, "random_signed_constant", *since]
     zhou = ["zero", "frozen_at_init", "variant_1", "variant_2", "reverse", "reshuffled"]
     assert list(MASK0_ACTIONS) == zhou
     for table in (MASK1_ACTIONS, MASK0_ACTIONS):
         assert all(action.name == name for name, action in table.items())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_actions_of_trained_weights(seed):
+    initial, final, mask, _ = layer(seed)
+    np.testing.assert_array_equal(act("continue", initial, mask, final=final), final)
+    # Where training has kept every sign it is rewinding, where it has changed all, its opposite.
+    for sign in (1, -1):
+        values = act("sign_final", initial, mask, final=sign * 2 * initial)
+        np.testing.assert_array_equal(values, sign * initial)
+        values = act("sign_final_constant", initial, mask, final=sign * initial, sigma=0.5)
+        np.testing.assert_array_equal(values, sign * 0.5 * np.sign(initial))
+    with pytest.raises(UserError, match="'continue' needs trained weights.*train first"):
+        act("continue", initial, mask)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -110,27 +126,31 @@ def test_constant_of_a_zero_layer_is_zero_and_of_an_unusable_one_an_error():
 
 @pytest.mark.parametrize("name", MASK1_ACTIONS)
 def test_mask1_properties(name):
-    initial, _, mask, fresh = layer(9)
-    before = initial.copy(), fresh.copy()
-    values = act(name, initial, mask, fresh=fresh)
+    initial, final, mask, fresh = layer(9)
+    final = np.nan_to_num(final)
+    arrays = {"final": final, "fresh": fresh}
+    before = initial.copy(), {key: array.copy() for key, array in arrays.items()}
+    values = act(name, initial, mask, **arrays)
     assert values.shape == initial.shape and values.dtype == np.float32
     # The same generator gives the same values; scaling is by n / sum(mask), over all entries.
-    scaled = act(name, initial, mask, fresh=fresh, rescale=True)
+    scaled = act(name, initial, mask, **arrays, rescale=True)
     np.testing.assert_allclose(scaled, values * (63 / sum(mask.ravel().tolist())), rtol=1e-6)
-    empty = act(name, initial, np.zeros_like(mask), fresh=fresh, rescale=True)
+    empty = act(name, initial, np.zeros_like(mask), **arrays, rescale=True)
     assert np.all(np.isfinite(empty))
     if name in SIGNED:
         np.testing.assert_array_equal(np.sign(values), np.sign(initial))
     # Nothing is shared with the caller's arrays.
     values[...] = 7.0
     np.testing.assert_array_equal(initial, before[0])
-    np.testing.assert_array_equal(fresh, before[1])
+    assert_trees_equal(arrays, before[1])
     double = initial.astype(np.float64)
-    values = act(name, double, mask, fresh=fresh)
+    values = act(name, double, mask, **arrays)
     assert values.dtype == np.float64 and not np.shares_memory(values, double)
     np.testing.assert_array_equal(double, initial)
-    from_jax = act(name, jnp.asarray(initial), jnp.asarray(mask), fresh=jnp.asarray(fresh))
-    np.testing.assert_array_equal(from_jax, act(name, initial, mask, fresh=fresh))
+    from_jax = act(
+        name, jnp.asarray(initial), jnp.asarray(mask), **jax.tree.map(jnp.asarray, arrays)
+    )
+    np.testing.assert_array_equal(from_jax, act(name, initial, mask, **arrays))
 
 
 def reference_mask0(name, wi, wf, start):

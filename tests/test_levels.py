@@ -139,7 +139,8 @@ def test_mask1_actions_act_on_level_0_or_compound(mask1):
         level = steps[2][0]
         action, rng = MASK1_ACTIONS[mask1], np.random.default_rng([0, 2, 1])
         for name in sorted(SHAPES):
-            made = action(source[name], level.masks[name], fresh=draw(202)[name], rng=rng)
+            given = {"fresh": draw(202)[name], "final": steps[1][1][name]}
+            made = action(source[name], level.masks[name], rng=rng, **given)
             np.testing.assert_array_equal(level.initial[name], made)
 
 

@@ -141,3 +141,51 @@ def test_masks_are_int8_over_pruned_leaves_alone(ticket):
 def test_wrong_masks(masks, values, message):
     with pytest.raises(ValueError, match=message):
         lottery_ticket(masks, values).init(jax.random.key(0), params())
+
+
+def test_products_are_balanced():
+    ones = {"first/kernel": np.ones((1, 1), "i1")}
+    method = lottery_ticket(ones, sign_in=True)
+    start = {"first": {"kernel": jnp.full((1, 1), 0.3)}}
+    trainable, frozen = method.init(jax.random.key(0), start)
+    pair = trainable["weights"]["first"]["kernel"]
+    assert (float(pair["a"][0, 0]), float(pair["b"][0, 0])) == pytest.approx(
+        (1.040719, 0.288262), rel=1e-5
+    )
+    slope = 0.7
+    # One step of size eta moves the weight by -eta (a^2 + b^2) g, up to eta^2, also at 0.
+    for weight, factor in ((0.3, 1.166190), (0.0, 1.0), (-0.3, 1.166190)):
+        start = {"first": {"kernel": jnp.full((1, 1), weight)}}
+        trainable, frozen = method.init(jax.random.key(0), start)
+        found = jax.grad(lambda t, f=frozen: slope * method.apply(t, f)["first"]["kernel"].sum())
+        moved = jax.tree.map(lambda t, g: t - 1e-3 * g, trainable, found(trainable))
+        kernel = method.apply(moved, frozen)["first"]["kernel"]
+        assert float(kernel[0, 0]) == pytest.approx(weight - 1e-3 * factor * slope, abs=2e-6)
+        balanced = method.project(moved, frozen, 0.5)
+        pair = balanced["weights"]["first"]["kernel"]
+        assert float(pair["a"][0, 0] ** 2 - pair["b"][0, 0] ** 2) == pytest.approx(1, rel=1e-6)
+        assert_trees_close(method.apply(balanced, frozen), method.apply(moved, frozen), rtol=1e-6)
+
+
+def test_batch_norms_between_theirs_and_none():
+    ones = {"first/kernel": np.ones((2, 2), "i1")}
+    norm = {"bn": {"scale": jnp.array([3.0, -1.0]), "bias": jnp.array([0.5, 2.0])}}
+    start = {"first": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}, "first_norm": norm}
+    method = lottery_ticket(ones, interpolate_norm=True)
+    parts = method.init(jax.random.key(0), start)
+    assert_trees_equal(method.apply(*parts), start)  # Without a key, as in evaluation.
+    shares = set()
+    for seed in range(3):
+        key = jax.random.key(seed)
+        found = method.apply(*parts, key)
+        t = float(jax.random.uniform(key))
+        np.testing.assert_allclose(
+            found["first_norm"]["bn"]["scale"], [t + (1 - t) * 3, t - (1 - t)], rtol=1e-5
+        )
+        np.testing.assert_allclose(
+            found["first_norm"]["bn"]["bias"], [(1 - t) * 0.5, (1 - t) * 2], rtol=1e-5
+        )
+        assert_trees_equal(found["first"], start["first"])
+        shares.add(t)
+    assert len(shares) == 3
+    assert_trees_equal(lottery_ticket(ones).apply(*parts, jax.random.key(0)), start)

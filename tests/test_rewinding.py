@@ -12,6 +12,7 @@ from lottery_helpers import LAYERS, STEPS, arrays, config
 from supermask_jax import experiment, lottery
 from supermask_jax.config import weight_init
 from supermask_jax.core.trees import named_leaves
+from supermask_jax.errors import UserError
 from supermask_jax.lottery.recipes import Recipe
 from supermask_jax.lottery.trainer import LevelTrainer
 from supermask_jax.training.environment import key_of
@@ -123,3 +124,30 @@ def test_folders_from_before_fresh_draws_were_kept_are_read(drawn, tmp_path):
     (tmp_path / "run" / "level_00" / "fresh_01.npz").unlink()
     with jax.default_prng_impl("rbg"):  # A run has its own generator.
         assert lottery.run(settings, tmp_path / "run", quiet=True) == rows
+
+
+def test_a_level_may_go_on_from_what_the_one_before_has_trained(tmp_path):
+    """All of it: biases of batch norm too, under a schedule that starts again."""
+    options = {"sign_in": True, "interpolate_norm": True}
+    settings = config({"mask1": "continue", "levels": 1, **options})
+    settings.model.norm, settings.model.norm_affine = "all", True
+    lottery.run(settings, tmp_path / "run", quiet=True)
+    final = arrays(tmp_path / "run" / "level_00")
+    job, (recipe,) = lottery.build(settings)
+    levels = LevelTrainer(lottery.split_config(settings)[0], job, tmp_path / "run", options=options)
+    level = levels.prune(recipe, levels.dense, 1)
+    for name, start in level.start.items():
+        np.testing.assert_array_equal(start, final[name] * level.masks[name])
+    trainer = levels.level_trainer(level, levels.dense.final, **options)
+    state, _ = trainer.create(jax.random.key(0))
+    for name, start in named_leaves(state.trainable["params"]).items():
+        np.testing.assert_array_equal(start, final[name])
+    assert "dense1_norm/bn/scale" in named_leaves(state.trainable["params"])
+    # What training made of it is in the level's folder, under settings that say how.
+    found = arrays(tmp_path / "run" / "large_final-continue-zero" / "level_01")
+    assert all(not found[name][mask == 0].any() for name, mask in level.masks.items())
+    told = json.loads((tmp_path / "run/large_final-continue-zero/level_01/config.json").read_text())
+    assert told["sign_in"] is told["interpolate_norm"] is True
+    with pytest.raises(UserError, match="sign_in"):
+        settings.lottery.sign_in = False
+        lottery.run(settings, tmp_path / "run", quiet=True)

@@ -118,6 +118,8 @@ def lottery(**entries: Any) -> ConfigDict:
     section.mask0 = "zero"
     section.rewind_steps = 0  # tickets start from the weights of level 0 after so many steps
     section.prune_at_init = False  # prune before any training: level 0 is not trained
+    section.sign_in = False  # weights train as products, whose signs flip more easily
+    section.interpolate_norm = False  # a batch norm's scale and bias between theirs and 1 and 0
     section.counting = "nearest"
     section.rescale = False
     section.sigma = 0.0  # of signed constants; 0 is the standard deviation of the layer

@@ -28,11 +28,17 @@ class Mask1Action(Rule):
 
     kind = "mask-1 action"
 
+    @property
+    def continues(self) -> bool:
+        """Whether the next level goes on from the parameters that the one before ended with."""
+        return self.name == "continue"
+
     def __call__(
         self,
         initial: ArrayLike,
         mask: ArrayLike,
         *,
+        final: ArrayLike | None = None,
         fresh: ArrayLike | None = None,
         sigma: float | None = None,
         rescale: bool = False,
@@ -44,6 +50,7 @@ class Mask1Action(Rule):
           initial: [*s], initial values. Pass level 0's at every level; fed its own result, an
             action compounds, as in the original code (but for its rescaling variants).
           mask: [*s] of 0 and 1, the new mask.
+          final: [*s], trained values, for actions that need them.
           fresh: [*s], a new draw of the layer's initialiser, for actions that need it.
           sigma: constant of the constant actions, above 0; None is the standard deviation of all
             initial values of the layer, pruned ones included. Other actions ignore it.
@@ -56,7 +63,8 @@ class Mask1Action(Rule):
         """
         initial = _floats(initial)
         kept = as_mask(mask, initial.shape) != 0
-        values = self.call(initial, kept=kept, fresh=fresh, sigma=sigma, rng=rng)
+        given = {"final": final, "fresh": fresh, "sigma": sigma, "rng": rng}
+        values = self.call(initial, kept=kept, **given)
         values = np.array(values, initial.dtype)  # A copy, never the caller's own array.
         if rescale and kept.any():
             values *= kept.size / np.count_nonzero(kept)
@@ -108,8 +116,14 @@ MASK1_ACTIONS = Rules(
     # sign(w_i) * sigma; at random, the same values permuted over the whole tensor.
     signed_constant=_constant,
     random_signed_constant=lambda initial, rng, sigma: _permute(_constant(initial, sigma), rng),
+    # Since 2020: the trained weights go on under a schedule that starts again, or only their signs.
+    **{"continue": lambda final: final},
+    sign_final=lambda initial, final: np.abs(initial) * np.sign(final),
+    sign_final_constant=lambda final, sigma: _constant(final, sigma),
 )
-"""Mask-1 actions by name. Reference: Zhou et al., 2019, arXiv:1905.01067, sec. 3."""
+"""Mask-1 actions by name. Reference: Zhou et al., 2019, arXiv:1905.01067, sec. 3; `continue` is
+learning-rate rewinding (Renda et al., ICLR 2020, arXiv:2003.02389), `sign_final` the transfer of
+signs (Oh et al., ICLR 2025, arXiv:2504.05357)."""
 
 
 class MaskedValues(NamedTuple):

@@ -136,6 +136,7 @@ def run(
     config, section = split_config(config)
     folder = Workdir(workdir)
     options = {name: section[name] for name in ("rewind_steps", "prune_at_init")}
+    options["options"] = {name: section[name] for name in ("sign_in", "interpolate_norm")}
     levels = LevelTrainer(config, trainer, folder.path, quiet=quiet, **options)
     with folder.locked():
         if not (folder.is_empty() or level_folder(folder.path, 0).path.is_dir()):

@@ -81,7 +81,8 @@ def next_level(
     for name in sorted(masks):
         with about(f"layer {name!r}"):
             new, frozen = masks[name], before.masks[name] == 0
-            initial = start = mask1(source[name], new, fresh=_of(fresh, name), **options)
+            given = {"fresh": _of(fresh, name), "final": _of(final, name)}
+            initial = start = mask1(source[name], new, **given, **options)
             if mask0.zeroes_kept and not compound:  # What it set to 0 at a level before stays 0.
                 start = np.where(before.initial[name] == 0, initial.dtype.type(0), initial)
             # What is frozen stays what it is for good, but in the original's reshuffled control: it

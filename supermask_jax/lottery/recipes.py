@@ -112,11 +112,12 @@ def check_recipe(recipe: Recipe, sizes: Mapping[str, int], levels: int, *, train
             raise unknown_name(kind, name, known)
     if not 0 <= recipe.sigma < float("inf"):
         raise UserError(f"sigma must be positive, or 0 for the standard deviation: {recipe.sigma}")
-    criterion, mask0 = find_criterion(recipe.criterion), MASK0_ACTIONS[recipe.mask0]
-    MASK1_ACTIONS[recipe.mask1]  # It says itself that a name is unknown.
-    for rule in () if trained else (criterion, mask0):
+    # The tables say themselves that a name is unknown.
+    actions = MASK1_ACTIONS[recipe.mask1], MASK0_ACTIONS[recipe.mask0]
+    for rule in () if trained else (find_criterion(recipe.criterion), *actions):
         if "final" in rule.needs:
             raise rule.missing("final")
+    find_criterion(recipe.criterion)
     if recipe.criterion not in SIGN_MASKS:
         _check_counts(recipe, sizes, levels)
 

@@ -83,6 +83,7 @@ class LevelTrainer:
       rewind_steps: K: levels after 0 start from the weights of level 0 after K steps, at step K of
         schedule and data order. Moments of the optimiser start at zero, as in open_lth.
       prune_at_init: level 0 is not trained.
+      options: of `lottery_ticket`, for levels after 0.
       quiet: print no epochs.
     """
 
@@ -91,6 +92,7 @@ class LevelTrainer:
     root: Path
     rewind_steps: int = 0
     prune_at_init: bool = False
+    options: Mapping[str, bool] = dataclasses.field(default_factory=dict)
     quiet: bool = False
 
     @functools.cached_property
@@ -140,12 +142,15 @@ class LevelTrainer:
                 "level": number,
                 "recipe": recipe._asdict(),
                 "rewind_steps": self.rewind_steps,
+                **{name: True for name, chosen in self.options.items() if chosen},
                 "level_sha256": digest(level._asdict())[:16],
             }
             if folder.finished_summary() is None:
                 percent = 100 * float(stats.density(level.masks))
                 _log.info("%s, level %d of %d: density %.2f %%", recipe.name, number, last, percent)
-            trained = self._train(level, self.level_trainer(level), folder, identity)
+            last = before.final if MASK1_ACTIONS[recipe.mask1].continues else None
+            trainer = self.level_trainer(level, last, **self.options)
+            trained = self._train(level, trainer, folder, identity)
             summaries.append(trained.summary)
             if recipe.mode == "iterative":
                 before = trained
@@ -165,11 +170,18 @@ class LevelTrainer:
             recipe, origin, before.level, before.final, level=number, seed=seed, **needed
         )
 
-    def level_trainer(self, level: Level) -> Trainer:
-        """Returns the trainer of a level: free parameters start where level 0 rewinds to."""
-        params = replace_leaves(self.variables["params"], level.start)
+    def level_trainer(self, level: Level, params: Arrays | None = None, **options: bool) -> Trainer:
+        """Returns the trainer of a level.
+
+        Args:
+          level: it.
+          params: where free parameters start; None is where level 0 rewinds to.
+          options: of `lottery_ticket`.
+        """
+        start = {**(params or {}), **level.start}
+        params = replace_leaves(self.variables["params"], start)
         return self.trainer._replace(
-            method=lottery_ticket(level.masks, level.values),
+            method=lottery_ticket(level.masks, level.values, **options),
             init_fn=lambda key: {**self.variables, "params": params},
             first_step=self.rewind_steps,
         )

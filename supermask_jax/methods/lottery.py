@@ -20,7 +20,11 @@ PyTree = Any
 
 
 def lottery_ticket(
-    masks: Mapping[str, ArrayLike], values: Mapping[str, ArrayLike] | None = None
+    masks: Mapping[str, ArrayLike],
+    values: Mapping[str, ArrayLike] | None = None,
+    *,
+    sign_in: bool = False,
+    interpolate_norm: bool = False,
 ) -> Method:
     r"""Trains a network under fixed masks.
 
@@ -39,6 +43,12 @@ def lottery_ticket(
     Args:
       masks: path of a leaf -> [*s] of 0 and 1, for every leaf that is pruned.
       values: the same paths -> [*s], what pruned weights are frozen at; None is zero.
+      sign_in: weights train as products :math:`w = a b`, which are balanced after every step so
+        that :math:`a^2 - b^2 = 1`: their gradient does not vanish where a weight changes its sign
+        (Gadhikar, Burkholz, "Sign-In", 2025, arXiv:2504.12801; balanced there every few epochs).
+      interpolate_norm: in training, with ``key``, every step draws t from U(0, 1) and a batch
+        norm's scale is :math:`t + (1 - t) \gamma`, its bias :math:`(1 - t) \beta`: the network
+        learns to work without them (Oh et al., ICLR 2025, arXiv:2504.05357).
 
     Raises:
       ValueError: in ``init``: a mask or value without a leaf of its shape, or no masks.
@@ -58,21 +68,51 @@ def lottery_ticket(
                 raise ValueError(f"there is no value for {min(missing)!r}, which has a mask")
             frozen_at = _like(weights, values)
         start = jax.tree.map(lambda m, w: jnp.where(m != 0, w, jnp.zeros_like(w)), fixed, weights)
-        trainable = {"weights": start, "params": parts["train"]}
+        weights = jax.tree.map(_factors, start) if sign_in else start
+        trainable = {"weights": weights, "params": parts["train"]}
         return trainable, {"masks": fixed, "values": frozen_at}
 
-    return Method(init, _apply, _masks)
+    def apply(trainable: PyTree, frozen: PyTree, key: Any = None, progress: float = 1.0) -> PyTree:
+        del progress
+
+        def one(mask: jax.Array, weight: Any, value: jax.Array) -> jax.Array:
+            weight = weight["a"] * weight["b"] if sign_in else weight
+            return jnp.where(mask != 0, weight, value)
+
+        weights = trainable["weights"]
+        effective = jax.tree.map(one, frozen["masks"], weights, frozen["values"])
+        params = trainable["params"]
+        if interpolate_norm and key is not None:
+            params = _interpolated(params, jax.random.uniform(key))
+        return merge(effective, params)
+
+    return Method(init, apply, _masks, _balanced if sign_in else None)
 
 
-def _apply(trainable: PyTree, frozen: PyTree, key: Any = None, progress: float = 1.0) -> PyTree:
-    del key, progress
-    effective = jax.tree.map(
-        lambda mask, weight, value: jnp.where(mask != 0, weight, value),
-        frozen["masks"],
-        trainable["weights"],
-        frozen["values"],
+def _factors(weight: jax.Array) -> dict[str, jax.Array]:
+    """Returns a and b with a b = w and a^2 - b^2 = 1."""
+    a = jnp.sqrt((1 + jnp.sqrt(1 + 4 * weight**2)) / 2)
+    return {"a": a, "b": weight / a}
+
+
+def _balanced(trainable: PyTree, frozen: PyTree, progress: ArrayLike) -> PyTree:
+    del progress
+    weights = jax.tree.map(
+        lambda mask, pair: _factors(pair["a"] * pair["b"]), frozen["masks"], trainable["weights"]
     )
-    return merge(effective, trainable["params"])
+    return {**trainable, "weights": weights}
+
+
+def _interpolated(params: PyTree, t: jax.Array) -> PyTree:
+    """Returns the parameters with those of batch norms between their own and 1 and 0."""
+
+    def one(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        *_, layer, name = ["", *path_name(path).split("/")]
+        if layer != "bn":
+            return leaf
+        return (t if name == "scale" else 0) + (1 - t) * leaf
+
+    return jax.tree.map_with_path(one, params)
 
 
 def _masks(trainable: PyTree, frozen: PyTree, key: Any = None, progress: float = 1.0) -> PyTree:
