@@ -72,6 +72,17 @@ def made() -> dict[str, sm.Method]:
     return methods
 
 
+# --8<-- [start:restricted]
+def restricted() -> list[sm.Method]:
+    """Edge-popup on a sparse source, and on a partially frozen one."""
+    # 30 % of all weights are there, spread over layers by ERK; 10 % of each layer are kept.
+    sparse = sm.restricted(sm.edge_popup(density=0.1), rule="erk", density=0.3)
+    # A quarter of each layer pruned at random, a quarter locked: half of it is searched.
+    frozen = sm.restricted(sm.edge_popup(density=0.25), density=0.75, lock=0.25)
+    return [sparse, frozen]
+
+
+# --8<-- [end:restricted]
 # --8<-- [start:lottery]
 def first_ticket(start: dict, trained: dict) -> sm.Method:
     """Keeps the 80 % of each layer with the largest trained weights, rewound to their start.

@@ -187,6 +187,38 @@ METHODS_SINCE_2020 = [
         variant="fcn-gumbel",
     ),
     since_2020("piggyback", "threshold mask, of SupSup"),
+    *(
+        since_2020(
+            "edge_popup",
+            f"edge-popup, density {kept}, {about}",
+            f"--config.method.density={kept}",
+            *(f"--config.source.{entry}" for entry in source),
+            name=f"edge_popup-{kept}{name}",
+        )
+        for kept, name, about, source in (
+            (0.5, "-10", "all weights searched", ()),
+            (
+                0.5,
+                "-frozen",
+                "a quarter pruned at random, one locked",
+                ("density=0.75", "lock=0.25"),
+            ),
+            (0.1, "-erk", "on an ERK source of 0.3", ("density=0.3", "rule=erk")),
+        )
+    ),
+    *(
+        since_2020(
+            "signed_topk",
+            f"signed top-k, density 0.05, {about}",
+            *(f"--config.source.{entry}" for entry in source),
+            name=f"signed_topk-0.05{name}",
+        )
+        for name, about, source in (
+            ("-10", "all weights searched", ()),
+            ("-erk", "on an ERK source of 0.3", ("density=0.3", "rule=erk")),
+            ("-pyramidal", "on a pyramidal source of 0.3", ("density=0.3", "rule=pyramidal")),
+        )
+    ),
 ]
 
 FCN_OURS = [

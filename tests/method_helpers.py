@@ -41,6 +41,26 @@ def sigmoid(weights, scores):
     return weights * p * (1 - p)
 
 
+RESTRICTED: dict[str, Callable[[], methods.Method]] = {
+    "edge_popup": lambda: methods.edge_popup(density=0.4),
+    "edge_popup_value": lambda: methods.edge_popup(density=0.2, by_value=True),
+    "signed": lambda: methods.signed(threshold=thresholds.fraction_of_max(0.5), density=0.3),
+    "signed_topk": lambda: methods.signed_topk(density=0.2),
+    "bernoulli": lambda: methods.bernoulli(density=0.3),
+    "hard_concrete": lambda: methods.hard_concrete(density=0.3, start_density=0.5),
+    "signed_gates": lambda: methods.signed_gates(density=0.3, sigma=0.2),
+    "piggyback": lambda: methods.piggyback(cut=0.0, score_init=initializers.uniform("xavier")),
+}
+
+
+ON_SOURCES = {
+    f"restricted_{name}": Row(
+        lambda make=make: methods.restricted(make(), density=0.7, lock=0.1), None
+    )
+    for name, make in RESTRICTED.items()
+}
+
+
 METHODS_UNDER_TEST = {
     "dense": Row(methods.dense, None),
     "signed": Row(lambda: methods.signed(threshold=thresholds.absolute(0.2)), straight),
@@ -114,6 +134,8 @@ METHODS_UNDER_TEST = {
         by_sign,
         polarities=(0, 1, 2),
     ),
+    # On a source: tests/test_restricted.py.
+    **{name: ON_SOURCES[name] for name in ("restricted_edge_popup", "restricted_bernoulli")},
     "signed_top": Row(lambda: methods.signed(threshold=thresholds.top_fraction(0.2)), straight),
 }
 MASKED = [name for name in METHODS_UNDER_TEST if name != "dense"]
@@ -164,7 +186,7 @@ def trainer_of(method, tx, microbatches=1, init=params, apply_fn=apply_fn):
 
 def make(name, seed=0, learning_rate=0.5, dtype=jnp.float32, microbatches=1):
     """Returns (method, state, frozen, un-jitted step)."""
-    method = METHODS_UNDER_TEST[name].make()
+    method = (METHODS_UNDER_TEST | ON_SOURCES)[name].make()
     # The rate of a schedule: an array.
     tx = optimizers.sgdw(lambda count: jnp.float32(learning_rate), weight_decay=1e-2)
     trainer = trainer_of(method, tx, microbatches, lambda key: params(key, dtype))

@@ -197,6 +197,11 @@ def test_every_method_of_the_pages_is_made(example):
 
     found = {name: float(density) for name, density in densities(jax.random.key(0)).items()}
     exact = {"signed_topk": 0.3, "edge_popup": 0.3, "biprop": 0.3, "multicoat": 0.5, "dense": 1}
+    for method, density in zip(module.restricted(), (0.1, 0.5), strict=True):
+        trainable, frozen = method.init(jax.random.key(0), params)
+        assert float(sm.density(method.masks(trainable, frozen))) == pytest.approx(
+            density, abs=0.01
+        )
     for name, density in exact.items():
         assert found[name] == pytest.approx(density, abs=1e-3), name
     assert 0.4 < found["bernoulli"] < 0.6

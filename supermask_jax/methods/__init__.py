@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from supermask_jax.core import initializers, thresholds
@@ -20,6 +20,9 @@ from supermask_jax.methods.gaussian_gates import gaussian_gates as gaussian_gate
 from supermask_jax.methods.hard_concrete import hard_concrete as hard_concrete
 from supermask_jax.methods.multicoat import multicoat as multicoat
 from supermask_jax.methods.piggyback import piggyback as piggyback
+from supermask_jax.methods.restricted import SOURCES as SOURCES
+from supermask_jax.methods.restricted import restricted as restricted
+from supermask_jax.methods.restricted import source_densities as source_densities
 from supermask_jax.methods.signed import signed as signed
 from supermask_jax.methods.signed_continuous import signed_continuous as signed_continuous
 from supermask_jax.methods.signed_gates import signed_gates as signed_gates
@@ -62,6 +65,32 @@ def get(name: str, **options: Any) -> Method:
     """
     made = {option: _made(option, value) for option, value in options.items()}
     return make("method", METHODS, name, **made)
+
+
+def of_config(method: Mapping[str, Any], source: Mapping[str, Any]) -> Method:
+    """Returns the method of a config on its source, whose densities count all weights.
+
+    Args:
+      method: the section ``config.method``: see `get`.
+      source: the section ``config.source``: see `restricted`.
+
+    Raises:
+      UserError: as `get`, or the source does not suit the method.
+    """
+    options, lock = dict(method), source["lock"]
+    if lock and "densities" in options:
+        raise UserError(f"method {options['name']} counts coats: leave out config.source.lock")
+    if lock and options.get("density"):
+        if options["density"] < lock:
+            raise UserError(
+                f"config.method.density {options['density']} counts locked weights too, and is "
+                f"less than config.source.lock {lock}"
+            )
+        options["density"] -= lock
+    try:
+        return restricted(get(**options), **source)
+    except ValueError as error:
+        raise UserError(f"config.source: {error}") from error
 
 
 def _made(option: str, value: Any) -> Any:

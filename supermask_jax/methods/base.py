@@ -25,6 +25,10 @@ Array = jax.Array
 PyTree = Any
 
 
+# Hides a weight where masks go by the score itself; its sigmoid is 0 in effect.
+LOWEST_SCORE = -100.0
+
+
 class Method(NamedTuple):
     """A few pure functions. Hyperparameters live in the factory that made it.
 
@@ -45,6 +49,7 @@ class Method(NamedTuple):
       penalty: None, or (trainable, frozen, key=None, progress=1.0) -> float32 [], what training
         adds to the loss that it differentiates, with the arguments of `apply`. The loss reported
         and watched by schedules is without it; the metrics tell it as ``penalty``.
+      hidden_score: a score that hides its weight, whatever the others are.
     """
 
     init: Callable[[Array, PyTree], tuple[PyTree, PyTree]]
@@ -54,6 +59,7 @@ class Method(NamedTuple):
     report: Callable[[PyTree, PyTree], dict[str, Array]] | None = None
     eval_samples: int = 0
     penalty: Callable[..., Array] | None = None
+    hidden_score: float = 0.0
 
 
 class Context(NamedTuple):
@@ -84,6 +90,7 @@ def supermask(
     report: Callable[[PyTree, PyTree], dict[str, Array]] | None = None,
     eval_samples: int = 0,
     penalty_fn: Callable[[Array, Array, Context], Array] | None = None,
+    hidden_score: float = 0.0,
 ) -> Method:
     """Builds a method whose masks come from one score for every weight.
 
@@ -102,6 +109,7 @@ def supermask(
       penalty_fn: None, or (weights [*s], scores [*s], context) -> [], a layer's sum over its
         weights. The method's penalty is that of all layers divided by the number of their weights:
         a factor in it means the same on every network.
+      hidden_score: see `Method`; 0 where masks go by magnitude.
     """
 
     def init(key: Array, params: PyTree) -> tuple[PyTree, PyTree]:
@@ -155,4 +163,4 @@ def supermask(
         return sum(jax.tree.leaves(layers), jnp.float32(0)) / num_params(scores)
 
     own = None if penalty_fn is None else penalty
-    return Method(init, apply, masks, project, report, eval_samples, own)
+    return Method(init, apply, masks, project, report, eval_samples, own, hidden_score)

@@ -20,7 +20,7 @@ from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.masks import bernoulli_weights, gumbel_weights, no_gradient
 from supermask_jax.core.trees import LabelFn, mask_kernels, num_params
 from supermask_jax.errors import unknown_name
-from supermask_jax.methods.base import Context, Method, supermask
+from supermask_jax.methods.base import LOWEST_SCORE, Context, Method, supermask
 
 Array = jax.Array
 PyTree = Any
@@ -119,6 +119,7 @@ def bernoulli(
             "mean_probability": mean_probability(trainable["scores"])
         },
         eval_samples=eval_samples if evaluation == "sampled" and variant == "sampled" else 0,
+        hidden_score=LOWEST_SCORE,
     )
 
 

@@ -12,7 +12,7 @@ from supermask_jax.core import initializers
 from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.masks import kept_weights
 from supermask_jax.core.trees import LabelFn, mask_kernels
-from supermask_jax.methods.base import Method, supermask
+from supermask_jax.methods.base import LOWEST_SCORE, Method, supermask
 from supermask_jax.methods.topk import topk_rule
 
 
@@ -61,4 +61,5 @@ def edge_popup(
         score_init=score_init,
         shared_fn=rule,
         label_fn=label_fn,
+        hidden_score=LOWEST_SCORE if by_value else 0.0,
     )

@@ -24,7 +24,7 @@ from supermask_jax.core.masks import signed_mask, signed_weights_for_good
 from supermask_jax.core.thresholds import Bounds
 from supermask_jax.core.trees import LabelFn, num_params
 from supermask_jax.errors import unknown_name
-from supermask_jax.methods.base import Context, Method, supermask
+from supermask_jax.methods.base import LOWEST_SCORE, Context, Method, supermask
 
 Array = jax.Array
 PyTree = Any
@@ -119,6 +119,7 @@ def relaxed(
         label_fn=label_fn,
         project=project if density or bound else None,
         penalty_fn=cost if penalty else None,
+        hidden_score=0.0 if gate.signed else LOWEST_SCORE,
     )
 
 

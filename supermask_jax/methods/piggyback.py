@@ -14,7 +14,7 @@ from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.masks import signed_mask, signed_weights
 from supermask_jax.core.thresholds import Bounds
 from supermask_jax.core.trees import LabelFn, mask_kernels
-from supermask_jax.methods.base import Method, supermask
+from supermask_jax.methods.base import LOWEST_SCORE, Method, supermask
 
 
 def piggyback(
@@ -49,4 +49,5 @@ def piggyback(
         mask_fn=lambda scores, context: signed_mask(scores, bounds),
         score_init=initializers.constant("unit", 0.01) if score_init is None else score_init,
         label_fn=label_fn,
+        hidden_score=LOWEST_SCORE,
     )
