@@ -129,7 +129,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _failed(why: object) -> int:
-    print(f"error: {why}", file=sys.stderr)
+    said = f"error: {why}"
+    print(process.fitted(said) if sys.stderr.isatty() else said, file=sys.stderr)
     return 1
 
 
@@ -150,6 +151,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             args = _parse(list(sys.argv[1:] if argv is None else argv) or ["--help"])
             compilation_cache.turn_on()
+            if not getattr(args, "json", False):
+                around.enter_context(process.whole_words())
             around.enter_context(process.plain_output())
             around.enter_context(process.plain_jax())
             around.enter_context(process.answered_signals())

@@ -14,10 +14,11 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from helpers import single_threaded, tiny_argv
+from helpers import single_threaded, tiny_argv, tiny_config
 from rich.console import Console
 
-from supermask_jax import cli
+from supermask_jax import cli, experiment
+from supermask_jax.run_files import read_lines
 from supermask_jax.training import live, progress, tensorboard
 from supermask_jax.training.live import LiveView, plain_lines
 from supermask_jax.training.trainer import Plan
@@ -77,6 +78,35 @@ def test_what_is_shown_of_one_run():
     assert ["val", "1.0000", "40.00%", "best", "51.00%,", "epoch", "1"] in rows
     assert any(row[:2] == ["remaining", "25.00%"] for row in rows)
     assert any(row[:2] == ["dense1/kernel", "6.25%"] for row in rows)
+
+
+def test_the_loss_of_the_epoch_under_way_is_shown():
+    panel = view()
+    panel.step(1, 1)
+    panel.step(1, 2, 2.34567)
+    assert "the first epoch" in shown(panel)[2] and "train loss 2.3457" in shown(panel)[2]
+    panel.report([line(1)])
+    panel.step(2, 3, 1.5)
+    rows = [row.strip("│ ").split() for row in shown(panel)]
+    assert ["now", "1.5000", "train", "loss", "of", "this", "epoch", "so", "far"] in rows
+    panel.step(3, 1)  # Of the next one nothing is known yet.
+    assert not any("so far" in row for row in shown(panel))
+
+
+def test_a_log_tells_of_a_long_epoch(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(progress, "_QUIET_S", -1.0)
+    caplog.set_level("INFO", logger="supermask_jax")
+    experiment.run(tiny_config(epochs=2, steps_per_call=1), tmp_path / "run")
+    told = [r.getMessage() for r in caplog.records if ", step " in r.getMessage()]
+    # The first dispatch of an epoch has no other before it that is known; 11 steps of each.
+    assert [text.partition(":")[0] for text in told] == [
+        f"epoch {epoch}/2, step {step}/11" for epoch in (1, 2) for step in range(2, 12)
+    ]
+    # The last line has the mean over all steps but the last.
+    lines, _ = read_lines(tmp_path / "run" / "metrics.jsonl")
+    for i in (0, 1):
+        last = float(told[10 * i + 9].rpartition(" ")[2])
+        assert last == pytest.approx(lines[i]["train_loss"], rel=0.1)
 
 
 def test_the_test_split_is_named_where_it_is_watched():

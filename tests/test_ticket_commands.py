@@ -1,5 +1,6 @@
 """The commands on tickets of a real, tiny run; sets and sizes against what is known of them."""
 
+import json
 import subprocess
 import sys
 
@@ -235,3 +236,36 @@ def test_sizes():
     assert list(found)[-1] == "ticket"
     values = sizes(random_ticket(SMALL, 0.3, levels=0))
     assert "bit mask and kept float32" in values and "base 3, 5 weights a byte" not in values
+
+
+@pytest.mark.parametrize("action", ["verify", "inspect", "size", "compare", "table"])
+def test_every_action_answers_in_json(action, tmp_path, capsys):
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    made = [random_ticket(seed=seed) for seed in (0, 1)]
+    for path, ticket in zip(paths, made, strict=True):
+        tickets.save_ticket(path, ticket)
+    files = [str(path) for path in paths[: 2 if action in ("compare", "table") else 1]]
+    assert cli.main(["ticket", action, *files, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    if action in ("verify", "inspect"):
+        assert found["sha256"] == tickets.digest(made[0]) and found["density"] == made[0].density
+        kept = len(made[0].layers["dense1/kernel"].positions)
+        assert found["layers"]["dense1/kernel"]["kept"] == kept
+    elif action == "size":
+        assert found["bytes"]["ticket"] == paths[0].stat().st_size
+        assert found["bytes"]["dense float32"] == 4 * 2320 > found["entropy_bound"]
+    elif action == "table":
+        assert [found[file]["sha256"] for file in files] == [*map(tickets.digest, made)]
+    else:
+        assert found["dense1/kernel"]["both"] > 0 and "jaccard" in found["dense1/kernel"]
+
+
+def test_a_ticket_that_ships_is_sized_by_its_name_and_exported_with_json(tmp_path, capsys):
+    assert cli.main(["ticket", "size", "fcn-sparse", "--json"]) == 0
+    size = json.loads(capsys.readouterr().out)["bytes"]["ticket"]
+    assert size == (ROOT / "tickets" / "fcn-sparse.safetensors").stat().st_size
+    out = tmp_path / "dense.safetensors"
+    assert cli.main(["export", "--ticket=fcn-sparse", f"--safetensors={out}", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["safetensors"] == {"file": str(out), "bytes": out.stat().st_size}
+    assert found["about"]["sha256"] == tickets.digest(tickets.load_ticket("fcn-sparse"))

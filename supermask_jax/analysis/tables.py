@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -34,19 +35,23 @@ class Table(NamedTuple):
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
     def text(self) -> str:
-        """Returns it in columns, as wide as it is or as the terminal; numbers to the right."""
-        from rich.console import Console
-        from rich.table import Table as Columns
-        from rich.text import Text
-
+        """Returns it in columns, numbers to the right; row by row where a terminal is narrower."""
         lines = self._lines()
-        found = Columns(box=None, pad_edge=False)
-        for i, name in enumerate(self.head):
-            number = all(line[i][:1] in "0123456789+-" for line in lines)
-            found.add_column(Text(name), justify="right" if number else "left", no_wrap=number)
-        for line in lines:
-            found.add_row(*map(Text, line))
-        console = Console(width=None if sys.stdout.isatty() else 10_000)
-        with console.capture() as captured:
-            console.print(found)
-        return "\n".join(line.rstrip() for line in captured.get().splitlines())
+        cells = list(zip(self.head, *lines, strict=True))
+        numbers = [all(cell[:1] in "0123456789+-" for cell in column[1:]) for column in cells]
+        widths = [max(map(len, column)) for column in cells]
+        wide = sum(widths) + 2 * len(widths) - 2
+        if sys.stdout.isatty() and wide > shutil.get_terminal_size().columns:
+            pad = max(map(len, self.head[1:]), default=0) + 2
+            rows = ([line[0], *zip(self.head[1:], line[1:], strict=True)] for line in lines)
+            return "\n".join(
+                "\n".join([first, *(f"  {name:{pad}}{cell}".rstrip() for name, cell in others)])
+                for first, *others in rows
+            )
+        return "\n".join(
+            "  ".join(
+                cell.rjust(width) if number else cell.ljust(width)
+                for cell, width, number in zip(line, widths, numbers, strict=True)
+            ).rstrip()
+            for line in [self.head, *lines]
+        )

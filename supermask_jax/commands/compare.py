@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from supermask_jax.commands.common import PLACES_EPILOG, add_places
-from supermask_jax.commands.ticket import overlap_table
+from supermask_jax.commands.ticket import overlap_json, overlap_table
 from supermask_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -108,13 +108,9 @@ def config_lines(a: Ticket, b: Ticket) -> list[str]:
 def _as_json(found: Sequence[Found], overlaps: Mapping[str, Any]) -> str:
     from supermask_jax.commands import places
 
-    layers = {
-        name: o._asdict() | {"jaccard": o.jaccard, "deviations": o.deviations}
-        for name, o in overlaps.items()
-    }
     pair = []
     for ticket, _ in found:
         interval = places.stored_accuracy(ticket)
         shown = None if interval is None else interval[1:3]
         pair.append(places.about(ticket) | {"accuracy_interval": shown})
-    return json.dumps({"places": pair, "layers": layers}, indent=2)
+    return json.dumps({"places": pair, "layers": overlap_json(overlaps)}, indent=2)

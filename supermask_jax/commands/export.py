@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from supermask_jax.commands.common import add_seed, check_out
+from supermask_jax.commands.common import add_json, add_seed, check_out
 from supermask_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--measure", action="store_true", help="measure the accuracy anew: loads the data set")
     for name, what in _FORMATS.items():
         add(f"--{name}", type=Path, metavar="FILE", help=what)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -54,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
     for path in (args.out, *others.values()):
         check_out(path)
     from supermask_jax import tickets
+    from supermask_jax.commands.places import about
     from supermask_jax.commands.restore import ticket_of
     from supermask_jax.tickets.exports import to_bytes
     from supermask_jax.tickets.file import write
@@ -70,12 +73,18 @@ def run(args: argparse.Namespace) -> None:
         stored = _with_accuracy(stored)
     for name, path in others.items():
         write(path, to_bytes(stored, name))
-        print(f"{path}: {path.stat().st_size:,} bytes")
     if args.out is not None:
         if args.values == "seed":
             stored = without_values(stored, weights)
         tickets.save_ticket(args.out, stored, values=dtype)
-        print(f"{args.out}: {args.out.stat().st_size:,} bytes, {_summary(stored)}")
+        others["ticket"] = args.out
+    found = {name: {"file": str(p), "bytes": p.stat().st_size} for name, p in others.items()}
+    if args.json:
+        print(json.dumps(found | {"about": about(stored)}, indent=2))
+        return
+    for name, entry in found.items():
+        more = f", {_summary(stored)}" if name == "ticket" else ""
+        print(f"{entry['file']}: {entry['bytes']:,} bytes{more}")
 
 
 def _with_accuracy(ticket: Ticket) -> Ticket:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from supermask_jax.commands.common import add_json
 from supermask_jax.errors import UserError
 
 if TYPE_CHECKING:
     from supermask_jax.tickets import Ticket
     from supermask_jax.tickets.comparison import Overlap
+
+# What an action found, as JSON and as text.
+Answer = tuple[dict[str, Any], str]
 
 # Logits that are equal within float32 rounding may be told apart otherwise elsewhere.
 TOLERATED = 5e-4
@@ -33,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("files", nargs="+", metavar="FILE", help="tickets; compare takes two, table any number")
     add("--data", metavar="NAME", help="verify: the data set to measure the accuracy on")
     add("--data_dir", metavar="FOLDER", help="verify: where prepared data sets lie")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,7 +46,8 @@ def run(args: argparse.Namespace) -> None:
     number, action = _ACTIONS[args.action]
     if number and len(args.files) != number:
         raise UserError(f"{args.action} takes {number} ticket{'s' * (number > 1)}; see --help")
-    action(args, *args.files)
+    found, text = action(args, *args.files)
+    print(json.dumps(found, indent=2) if args.json else text)
 
 
 def check_stored(place: str, stored: float, found: float) -> None:
@@ -63,14 +70,28 @@ def _layers(ticket: Ticket) -> str:
     return Table(("layer", "shape", "weights", "kept", "density"), rows).text()
 
 
-def _verify(args: argparse.Namespace, path: str) -> None:
+def _about(path: str, ticket: Ticket) -> dict[str, Any]:
+    from supermask_jax.commands.places import about
+
+    layers = {
+        name: {"shape": layer.shape, "kept": len(layer.positions), "density": layer.density}
+        for name, layer in ticket.layers.items()
+    }
+    return {"file": path, **about(ticket), "layers": layers}
+
+
+def _verify(args: argparse.Namespace, path: str) -> Answer:
     from supermask_jax import tickets
 
     ticket = tickets.load_ticket(path)
-    print(f"{path}: whole, SHA-256 of its weights {tickets.digest(ticket)}")
-    print(f"{ticket.density:.4%} of the masked weights are kept\n{_layers(ticket)}")
+    found = _about(path, ticket)
+    lines = [
+        f"{path}: whole, SHA-256 of its weights {found['sha256']}",
+        f"{ticket.density:.4%} of the masked weights are kept",
+        _layers(ticket),
+    ]
     if args.data is None:
-        return
+        return found, "\n".join(lines)
     if not ticket.accuracy:
         raise UserError(f"{path} stores no accuracy: see supermask export --measure")
     stored, split = ticket.accuracy["value"], ticket.accuracy["split"]
@@ -80,19 +101,21 @@ def _verify(args: argparse.Namespace, path: str) -> None:
 
     examples = getattr(load(args.data, data_dir=args.data_dir), split)
     some = slice(ticket.accuracy["images"])
-    found = tickets.accuracy(ticket, examples.images[some], examples.labels[some])
-    print(f"accuracy on {args.data} {split}: {found:.4%}, stored {stored:.4%}")
-    check_stored(path, stored, found)
+    measured = tickets.accuracy(ticket, examples.images[some], examples.labels[some])
+    check_stored(path, stored, measured)
+    lines.append(f"accuracy on {args.data} {split}: {measured:.4%}, stored {stored:.4%}")
+    return found | {"measured": measured}, "\n".join(lines)
 
 
-def _inspect(args: argparse.Namespace, path: str) -> None:
+def _inspect(args: argparse.Namespace, path: str) -> Answer:
     from supermask_jax import tickets
+    from supermask_jax.tickets.card import ticket_file
 
     ticket = tickets.load_ticket(path)
     model = ", ".join(f"{name} {value}" for name, value in ticket.model.items())
     shape = " x ".join(map(str, ticket.image_shape))
     about = [
-        ("file", f"{path}, {Path(path).stat().st_size:,} bytes"),
+        ("file", f"{path}, {ticket_file(path).stat().st_size:,} bytes"),
         ("model", f"{model}; images {shape}, {ticket.num_classes} classes"),
         ("preprocessing", ", ".join(f"{k} {v}" for k, v in ticket.preprocessing.items())),
         ("method", ticket.method),
@@ -102,30 +125,43 @@ def _inspect(args: argparse.Namespace, path: str) -> None:
         ("density", f"{ticket.density:.4%}"),
         ("free arrays", ", ".join([*ticket.params, *ticket.batch_stats]) or "none"),
     ]
-    print("\n".join(f"{name:14} {text}" for name, text in about))
-    print(_layers(ticket))
+    text = "\n".join([*(f"{name:14} {text}" for name, text in about), _layers(ticket)])
+    fields = ("num_classes", "image_shape", "preprocessing", "versions", "config")
+    return _about(path, ticket) | {name: getattr(ticket, name) for name in fields}, text
 
 
-def _size(args: argparse.Namespace, path: str) -> None:
+def _size(args: argparse.Namespace, path: str) -> Answer:
     from supermask_jax import tickets
     from supermask_jax.analysis.tables import Table
+    from supermask_jax.tickets.card import ticket_file
     from supermask_jax.tickets.comparison import entropy_bound, sizes
 
     ticket = tickets.load_ticket(path)
     # Of the file itself: its values may be rounded.
-    found, bound = sizes(ticket) | {"ticket": Path(path).stat().st_size}, entropy_bound(ticket)
-    dense = found["dense float32"]
+    found = sizes(ticket) | {"ticket": ticket_file(path).stat().st_size}
+    bound, dense = entropy_bound(ticket), found["dense float32"]
     rows = [
         (name, f"{size:,.0f}", f"1/{dense / size:,.1f}", f"{size / bound:.3f}")
         for name, size in (found | {"entropy bound": bound}).items()
     ]
-    print(Table(("stored as", "bytes", "of dense", "over the bound"), rows).text())
+    text = Table(("stored as", "bytes", "of dense", "over the bound"), rows).text()
+    in_bytes = {name: int(size) for name, size in found.items()}
+    return {"file": path, "bytes": in_bytes, "entropy_bound": float(bound)}, text
 
 
-def _compare(args: argparse.Namespace, first: str, second: str) -> None:
+def _compare(args: argparse.Namespace, first: str, second: str) -> Answer:
     from supermask_jax import tickets
 
-    print(overlap_table(tickets.compare(tickets.load_ticket(first), tickets.load_ticket(second))))
+    overlaps = tickets.compare(tickets.load_ticket(first), tickets.load_ticket(second))
+    return overlap_json(overlaps), overlap_table(overlaps)
+
+
+def overlap_json(overlaps: Mapping[str, Overlap]) -> dict[str, Any]:
+    """Returns what `tickets.compare` found as JSON has it."""
+    return {
+        name: found._asdict() | {"deviations": found.deviations, "jaccard": found.jaccard}
+        for name, found in overlaps.items()
+    }
 
 
 def overlap_table(overlaps: Mapping[str, Overlap]) -> str:
@@ -188,12 +224,14 @@ def table(paths: Sequence[str | Path]) -> str:
     return "\n".join([Table(head, rows).markdown(), "", "```sh", *commands, "```"])
 
 
-def _table(args: argparse.Namespace, *paths: str) -> None:
-    print(table(paths))
+def _table(args: argparse.Namespace, *paths: str) -> Answer:
+    from supermask_jax import tickets
+
+    return {path: _about(path, tickets.load_ticket(path)) for path in paths}, table(paths)
 
 
 # How many tickets each takes; 0 is any number.
-_ACTIONS: dict[str, tuple[int, Callable[..., None]]] = {
+_ACTIONS: dict[str, tuple[int, Callable[..., Answer]]] = {
     "verify": (1, _verify),
     "inspect": (1, _inspect),
     "size": (1, _size),

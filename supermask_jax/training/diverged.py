@@ -78,6 +78,16 @@ class Living:
         """Takes up the notes of the folder as of the checkpoint at `step`."""
         self._trainer, self._notes = trainer, DivergedSeeds(folder)
         self._out = np.isin(trainer.seeds, list(self._notes.keep(step, trainer.seeds)))
+        self._seen, self._losses, self._steps = step, 0.0, 0
+
+    def begin_epoch(self) -> None:
+        """Starts the running loss anew."""
+        self._losses, self._steps = 0.0, 0
+
+    @property
+    def running_loss(self) -> float | None:
+        """Mean loss of the steps that were checked in this epoch; None where none was."""
+        return self._losses / self._steps if self._steps else None
 
     def check(self, dispatches: Sequence[tuple[Health, int]]) -> None:
         """Notes the seeds that are not finite in (health, last step) of some dispatches.
@@ -89,6 +99,10 @@ class Living:
             losses, states = jax.device_get(health)
             new = ~(np.isfinite(losses) & np.isfinite(states)) & ~self._out
             self._out |= new
+            if not self.none():
+                self._losses += float(np.mean(losses[~self._out]))
+                self._steps += step - self._seen
+            self._seen = step
             for i in np.flatnonzero(new):
                 hidden = "scores, parameters, statistics or optimiser state are not finite"
                 what = hidden if np.isfinite(losses[i]) else f"loss is {losses[i]}"

@@ -31,9 +31,12 @@ _REFRESH_S = 0.25
 _PAUSE = 150
 
 # Lines that are always there: the frame, the bar, the metrics, and one under the panel.
-_HEAD = 7
+_HEAD = 8
 
 _ECHO = 5
+
+# Columns from which on there is room for notes.
+_NOTES = 70
 
 
 class LiveView:
@@ -63,6 +66,7 @@ class LiveView:
         self._lines: Sequence[Line] = ()  # of the last epoch, a line a seed that still trains
         self._best: tuple[float, int] | None = None
         self._done = 0
+        self._loss: float | None = None  # of the epoch that is under way
         self._since: tuple[int, float] | None = None  # steps and seconds that the pace is told from
         self._epochs = 0  # those seen from here
         self._next = -float("inf")
@@ -85,8 +89,9 @@ class LiveView:
         self._compiled.set()
         self._live.stop()
 
-    def step(self, epoch: int, steps: int) -> None:
-        """Notes that `steps` steps of `epoch`, from 1, are done."""
+    def step(self, epoch: int, steps: int, loss: float | None = None) -> None:
+        """Notes that `steps` steps of `epoch`, from 1, are done, with their mean `loss` so far."""
+        self._loss = loss
         self._done = (epoch - 1) * self._plan.steps_per_epoch + steps
         if self._since is None:  # The first dispatch compiled: its time tells nothing.
             self._since = (self._done, self._clock())
@@ -125,11 +130,14 @@ class LiveView:
         if lines:
             line, many = mean_line(lines), len(lines) > 1
             title += f", mean of {len(lines)} seeds" if many else f", seed {lines[0]['seed']}"
-            parts.append(_metrics_table(line, self._best))
+            notes = self._console.width >= _NOTES
+            parts.append(_metrics_table(line, self._best, self._loss, notes=notes))
             parts += _layers_table(line, self._console.height - _HEAD, self._console.width)
         else:
             passed = timedelta(seconds=round(self._clock() - self._began))
-            parts.append(Text(f"compiling and training the first epoch, {passed}", style="dim"))
+            what = "compiling the first step" if self._loss is None else "the first epoch"
+            told = "" if self._loss is None else f", train loss {self._loss:.4f}"
+            parts.append(Text(f"{what}, {passed}{told}", style="dim"))
         # Room for the ^C that a terminal echoes: on a line of its own it would stay behind.
         width = max(self._console.width - _ECHO, 1)
         style = {"title_align": "left", "border_style": "dim"}
@@ -168,16 +176,20 @@ def mean_line(lines: Sequence[Line]) -> Line:
     return {name: mean([line[name] for line in lines]) for name in lines[0]}
 
 
-def _metrics_table(line: Line, best: tuple[float, int] | None) -> Table:
+def _metrics_table(
+    line: Line, best: tuple[float, int] | None, running: float | None, *, notes: bool
+) -> Table:
     split = watched_split(line)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", no_wrap=True, min_width=5)  # Narrow terminals cut the other columns.
-    for name in ("loss", "accuracy", ""):
+    for name in ("loss", "accuracy", "")[: 3 if notes else 2]:
         table.add_column(name, justify="right", no_wrap=True)
-    for part in ("train", split):
-        note = f"best {best[0]:.2%}, epoch {best[1]}" if best and part == split else ""
+    found = f"best {best[0]:.2%}, epoch {best[1]}" if best else ""
+    for part, note in (("train", ""), (split, found)):
         numbers = f"{line[f'{part}_loss']:.4f}", f"{line[f'{part}_accuracy']:.2%}"
-        table.add_row(part, *numbers, Text(note, style="dim"))
+        table.add_row(part, *numbers, *[Text(note, style="dim")] * notes)
+    now = ("", "") if running is None else (f"{running:.4f}", "train loss of this epoch so far")
+    table.add_row("now", now[0], "", *[Text(now[1], style="dim")] * notes)
     return table
 
 

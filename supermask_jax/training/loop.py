@@ -168,6 +168,7 @@ def train(trainer: Trainer, splits: Splits, folder: Workdir, *, quiet: bool = Fa
                 started = time.perf_counter()
                 epoch, index = divmod(step, plan.steps_per_epoch)
                 order, unchecked = order_of(epoch), []
+                living.begin_epoch()
                 for part in dispatches(splits.train, order, index, plan, fetch):
                     if stop.wanted() or living.none():
                         break
@@ -175,7 +176,7 @@ def train(trainer: Trainer, splits: Splits, folder: Workdir, *, quiet: bool = Fa
                     index, step = index + part.count, step + part.count
                     living.check(unchecked)
                     unchecked = [(health, step)]
-                    progress.step(epoch + 1, index)
+                    progress.step(epoch + 1, index, living.running_loss)
                 if index < plan.steps_per_epoch:
                     living.check(unchecked)
                     if living.none():

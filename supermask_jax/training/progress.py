@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -16,6 +17,9 @@ from supermask_jax.training.waiting import waiting
 from supermask_jax.training.workdir import Workdir
 
 _log = logging.getLogger("supermask_jax")
+
+# Seconds after which a log tells of an epoch that is not over.
+_QUIET_S = 60.0
 
 
 def epoch_line(lines: Sequence[Mapping[str, Any]], epochs: int) -> str:
@@ -45,6 +49,7 @@ class Progress:
         self._plain = not (quiet or (self._view is not None and sys.stdout.isatty()))
         self._callbacks = trainer.callbacks if is_main() else ()
         self._last, self._warned, self._compiling = "", False, ExitStack()
+        self._told = time.monotonic()
 
     def __enter__(self) -> Progress:
         if self._view is not None:
@@ -62,11 +67,15 @@ class Progress:
         if self._board is not None:
             self._board.close()
 
-    def step(self, epoch: int, steps: int) -> None:
-        """Notes that `steps` steps of `epoch` are done."""
+    def step(self, epoch: int, steps: int, loss: float | None = None) -> None:
+        """Notes that `steps` steps of `epoch` are done, with their mean `loss` so far."""
         self._compiling.close()
         if self._view is not None:
-            self._view.step(epoch, steps)
+            self._view.step(epoch, steps, loss)
+        elif self._plain and loss is not None and time.monotonic() - self._told > _QUIET_S:
+            self._told = time.monotonic()
+            of = f"epoch {epoch}/{self._plan.epochs}, step {steps}/{self._plan.steps_per_epoch}"
+            _log.info("%s: train loss %.4f", of, loss)
 
     def report(self, lines: Sequence[Mapping[str, Any]], pictures: Pictures) -> None:
         """Writes and shows a finished epoch: the lines of its seeds, the masks of the first one."""
@@ -79,7 +88,7 @@ class Progress:
             self._warned = True
             said = "epoch %d: no weight remains of seed %s: nothing passes the threshold"
             _log.warning(said, lines[0]["epoch"], ", ".join(map(str, empty)))
-        self._last = epoch_line(lines, self._plan.epochs)
+        self._last, self._told = epoch_line(lines, self._plan.epochs), time.monotonic()
         if self._plain:
             print(self._last, flush=True)
         if self._view is not None:
