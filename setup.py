@@ -12,6 +12,17 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "supermask_jax/__init__.py"
 # Where it lives. The badges of the README and the notebook name the same place: a test compares.
 URL = "https://github.com/OWNER/supermask_jax"
 
+# What one command needs and training does not; the tests need them all.
+EXTRAS = {
+    "report": [  # supermask report, front and the figures of tasks
+        "altair>=6,<7",  # of the major version of Vega-Lite that vl-convert draws
+        "jinja2>=3",
+        "vl-convert-python>=1.9",
+    ],
+    "stablehlo": ["flatbuffers>=23"],  # jax.export's
+    "completion": ["shtab>=1.13"],
+}
+
 setup(
     name="supermask-jax",
     url=URL,
@@ -35,33 +46,30 @@ setup(
         "supermask_jax.analysis.report": ["report.html"],
     },
     entry_points={"console_scripts": ["supermask = supermask_jax.cli:script"]},
+    # What training needs, from any source of data, and tickets.
     install_requires=[
         "absl-py>=2.0",
-        "altair>=6,<7",  # charts; of the major version of Vega-Lite that vl-convert draws
-        "array_record>=0.5",  # with tensorflow-datasets and pillow: data sets that TFDS prepared
-        "flatbuffers>=23",  # for jax.export
+        "array_record>=0.5",  # with tensorflow-datasets: reads what TFDS prepared
         "flax>=0.10",
         "jax>=0.10",
         "jaxlib>=0.10",
-        "jinja2>=3",  # the report
         "ml-collections>=1.0",
-        "ml_dtypes>=0.4",
+        "ml_dtypes>=0.4",  # bfloat16 in tickets, which NumPy lacks; JAX brings it
         "numpy>=2.0",
         "optax>=0.2.4",
         # 1.0 replaces the API used here.
         "orbax-checkpoint>=0.11,<1",
-        "pillow>=10",  # also for pictures in the report
-        "rich>=13",
-        "safetensors>=0.4",
+        "pillow>=10",  # reads images of one's own, and writes pictures
+        "rich>=13",  # the live view and the spinner
+        "safetensors>=0.4",  # the container of tickets
         "scikit-learn>=1.5",  # for its digits, the data of the quick start
-        "scipy>=1.13",
-        "shtab>=1.13",  # completion for shells
+        "scipy>=1.13",  # intervals, and sparse inference without JAX
         "tensorflow-datasets>=4.9.7",
-        "threadpoolctl>=3",
-        "vl-convert-python>=1.9",
     ],
     extras_require={
+        **EXTRAS,
         "test": [
+            *(need for name in EXTRAS for need in EXTRAS[name]),
             "dm-haiku>=0.0.13",
             "equinox>=0.11.10",
             "hypothesis>=6.100",
@@ -73,6 +81,7 @@ setup(
             "ruff>=0.8",
             "setuptools>=68",  # builds the package, whose files are looked at
             "tensorboardX>=2.6",
+            "threadpoolctl>=3",  # of examples/time_tickets.py
         ],
         "docs": [
             "ipykernel>=6",  # this and nbclient for the notebook's test
@@ -83,6 +92,7 @@ setup(
             "nbclient>=0.10",
         ],
         "hf": ["datasets>=2.19"],
+        "hub": ["huggingface_hub>=0.25"],
         "fuzz": ["atheris>=2.3"],
         # jax2onnx 0.17 fails with JAX 0.12.
         "mlflow": ["mlflow>=2.10"],

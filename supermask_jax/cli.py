@@ -35,6 +35,13 @@ COMMANDS = {
     "completion": "print the completion script of a shell",
 }
 
+# Module -> the extra of this package that installs it.
+_EXTRAS = {
+    **dict.fromkeys(("altair", "jinja2", "vl_convert"), "report"),
+    "flatbuffers": "stablehlo",
+    "shtab": "completion",
+}
+
 _FLAGS = ("--help", "--version", "-h")
 
 _ABOUT = """\
@@ -159,6 +166,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.run(args)
         except UserError as error:
             return _failed(error)
+        except ModuleNotFoundError as error:
+            if (extra := _EXTRAS.get(str(error.name).partition(".")[0])) is None:
+                raise
+            install = f"pip install 'supermask-jax[{extra}]'"
+            return _failed(f"this needs {error.name}, which is not installed: {install}")
         except BrokenPipeError:  # The reader of our output has gone: nobody to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1

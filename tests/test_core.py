@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import assert_trees_equal
 
 from supermask_jax import methods
-from supermask_jax.core import initializers, stats, trees
+from supermask_jax.core import initializers, stats, thresholds, trees
 from supermask_jax.errors import UserError
 from supermask_jax.lottery.levels import next_level, unpruned
 from supermask_jax.lottery.recipes import Recipe
@@ -66,6 +67,32 @@ def test_initializer_errors():
         initializers.get("gauss")
     with pytest.raises(ValueError, match="at least 2 axes"):
         initializers.fans((3,))
+
+
+def test_initializers_by_one_name():
+    for name, (distribution, scale) in {
+        "xavier_uniform": ("uniform", "xavier"),
+        "he_fan_out_normal": ("normal", "he_fan_out"),
+        "elus_sqrt3_signed_constant": ("signed_constant", "elus_sqrt3"),
+        "unit_constant": ("constant", "unit"),
+    }.items():
+        expected = initializers.get(distribution, scale=scale)(jax.random.key(0), (5, 4))
+        found = initializers.named(name)(jax.random.key(0), (5, 4))
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(UserError, match="did you mean 'xavier_uniform'"):
+        initializers.named("xavier_unifrom")
+    for method in (methods.signed, methods.edge_popup, methods.bernoulli, methods.signed_gates):
+        trainable, _ = method(score_init="he_normal").init(jax.random.key(0), PARAMS)
+        scores = trainable["scores"]["a"]["kernel"]
+        assert scores.shape == (2, 3) and len(np.unique(scores)) == 6
+
+
+def test_a_threshold_may_be_a_number():
+    states = [
+        methods.signed(threshold=threshold).init(jax.random.key(0), PARAMS)
+        for threshold in (0.3, thresholds.absolute(0.3))
+    ]
+    assert_trees_equal(*states)
 
 
 PARAMS = {

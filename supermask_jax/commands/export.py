@@ -25,6 +25,9 @@ EXAMPLES = (
 _VALUES = """\
 how kept weights are stored where a layer has many magnitudes; seed stores signs alone, for weights
 that the same version of JAX draws again (default: float32)"""
+_HUB = """\
+put the ticket and a card into this repository of the Hugging Face Hub; needs pip install
+supermask-jax[hub]"""
 _FORMATS = {
     "stablehlo": "for jax.export, on CPU, CUDA and TPU",
     "onnx": "needs pip install supermask-jax[onnx]",
@@ -42,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, metavar="FILE", help="where the ticket goes")
     values = ("float32", "float16", "bfloat16", "seed")
     add("--values", default="float32", choices=values, help=_VALUES)
+    add("--license", metavar="NAME", default="", help="such as Apache-2.0; the ticket states it")
+    add("--hub", metavar="OWNER/NAME", help=_HUB)
     add("--measure", action="store_true", help="measure the accuracy anew: loads the data set")
     for name, what in _FORMATS.items():
         add(f"--{name}", type=Path, metavar="FILE", help=what)
@@ -51,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Writes the files that the command line names."""
     others = {name: path for name in _FORMATS if (path := getattr(args, name)) is not None}
-    if args.out is None and not others:
-        raise UserError("nothing to write: give --out, --stablehlo, --onnx or --safetensors")
+    if args.out is None and not (others or args.hub):
+        raise UserError("nothing to write: give --out, --hub, --stablehlo, --onnx or --safetensors")
     for path in (args.out, *others.values()):
         check_out(path)
     from supermask_jax import tickets
@@ -71,6 +76,8 @@ def run(args: argparse.Namespace) -> None:
     stored = tickets.rounded(ticket, dtype)
     if args.measure or tickets.digest(stored) != tickets.digest(ticket):
         stored = _with_accuracy(stored)
+    if args.license:
+        stored = stored._replace(license=args.license)
     for name, path in others.items():
         write(path, to_bytes(stored, name))
     if args.out is not None:
@@ -79,12 +86,15 @@ def run(args: argparse.Namespace) -> None:
         tickets.save_ticket(args.out, stored, values=dtype)
         others["ticket"] = args.out
     found = {name: {"file": str(p), "bytes": p.stat().st_size} for name, p in others.items()}
+    if args.hub:
+        found["hub"] = {"file": tickets.push_to_hub(stored, args.hub), "bytes": 0}
     if args.json:
         print(json.dumps(found | {"about": about(stored)}, indent=2))
         return
     for name, entry in found.items():
         more = f", {_summary(stored)}" if name == "ticket" else ""
-        print(f"{entry['file']}: {entry['bytes']:,} bytes{more}")
+        size = "pushed" if name == "hub" else f"{entry['bytes']:,} bytes"
+        print(f"{entry['file']}: {size}{more}")
 
 
 def _with_accuracy(ticket: Ticket) -> Ticket:

@@ -141,3 +141,22 @@ def get(distribution: str, **options: object) -> Initializer:
       UserError: the name or an option is unknown.
     """
     return make("initializer", INITIALIZERS, distribution, **options)
+
+
+def named(initializer: Initializer | str) -> Initializer:
+    """Returns an initialiser, or the one of a name: its scale, then its distribution.
+
+    Args:
+      initializer: it, or for example "xavier_uniform", "he_normal", "unit_signed_constant".
+
+    Raises:
+      UserError: there is none of that name.
+    """
+    if not isinstance(initializer, str):
+        return initializer
+    for distribution in sorted(INITIALIZERS, key=len, reverse=True):
+        scale = initializer.removesuffix(f"_{distribution}")
+        if scale in SCALES and scale != initializer:
+            return INITIALIZERS[distribution](scale)
+    names = [f"{scale}_{distribution}" for scale in SCALES for distribution in INITIALIZERS]
+    raise unknown_name("initializer", initializer, names)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from supermask_jax.core.initializers import Initializer
+from supermask_jax.core.initializers import Initializer, named
 from supermask_jax.core.trees import (
     LabelFn,
     mask_kernels,
@@ -82,7 +82,7 @@ def supermask(
     *,
     weights_fn: Callable[[Array, Array, Context], Array],
     mask_fn: Callable[[Array, Context], Array],
-    score_init: Initializer,
+    score_init: Initializer | str,
     aux_fn: Callable[[Array], Any] = lambda scores: (),
     shared_fn: Callable[[PyTree, ArrayLike], PyTree] | None = None,
     label_fn: LabelFn = mask_kernels,
@@ -98,7 +98,7 @@ def supermask(
       weights_fn: (weights [*s], scores [*s], context) -> effective weights [*s], differentiable
         with respect to the scores.
       mask_fn: (scores [*s], context) -> int8 mask [*s].
-      score_init: initialiser of the scores.
+      score_init: initialiser of the scores, or its name, such as "xavier_uniform".
       aux_fn: first scores [*s] of a layer -> its constants (thresholds); frozen with the weights.
       shared_fn: (tree of scores, progress) -> tree with an entry for each layer, for rules over
         all layers at once.
@@ -112,13 +112,15 @@ def supermask(
       hidden_score: see `Method`; 0 where masks go by magnitude.
     """
 
+    draw_scores = named(score_init)
+
     def init(key: Array, params: PyTree) -> tuple[PyTree, PyTree]:
         parts = partition(params, label_fn)
         keys = split_key_like(key, parts["mask"])
 
         def draw(path: tuple[Any, ...], key: Array, weight: Array) -> Array:
             with about(f"the scores of {path_name(path)!r}"):
-                return score_init(key, weight.shape, jnp.float32)
+                return draw_scores(key, weight.shape, jnp.float32)
 
         scores = jax.tree.map_with_path(draw, keys, parts["mask"])
         trainable = {"scores": scores, "params": parts["train"]}

@@ -48,7 +48,7 @@ def bernoulli(
     eval_samples: int = 10,
     density: float = 0.0,
     anneal: float = 0.5,
-    score_init: Initializer | None = None,
+    score_init: Initializer | str | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
     r"""The learned supermask.

@@ -24,7 +24,7 @@ def biprop(
     start_density: float = 0.5,
     anneal: float = 0.0,
     counting: str = "nearest",
-    score_init: Initializer | None = None,
+    score_init: Initializer | str | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
     r"""Biprop (MPT-1/32; with binary activations in the model, MPT-1/1).

@@ -30,7 +30,7 @@ def continuous_sparsification(
     density: float = 0.0,
     anneal: float = 0.5,
     start_density: float = 1.0,
-    score_init: Initializer | None = None,
+    score_init: Initializer | str | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
     r"""Continuous sparsification of a network whose weights do not train.

@@ -24,7 +24,7 @@ def edge_popup(
     start_density: float = 1.0,
     anneal: float = 0.0,
     counting: str = "nearest",
-    score_init: Initializer | None = None,
+    score_init: Initializer | str | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
     r"""Edge-popup.

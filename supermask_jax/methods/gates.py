@@ -60,7 +60,7 @@ def relaxed(
     density: float,
     start_density: float,
     anneal: float,
-    score_init: Initializer,
+    score_init: Initializer | str,
     label_fn: LabelFn,
     bound: Callable[[Array], Array] | None = None,
 ) -> Method:

@@ -27,7 +27,7 @@ def gaussian_gates(
     density: float = 0.0,
     anneal: float = 0.5,
     start_density: float = 1.0,
-    score_init: Initializer | None = None,
+    score_init: Initializer | str | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
     r"""Gaussian gates, one for each weight.

@@ -33,7 +33,7 @@ def hard_concrete(
     density: float = 0.0,
     anneal: float = 0.5,
     start_density: float = 1.0,
-    score_init: Initializer | None = None,
+    score_init: Initializer | str | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
     r"""Hard concrete gates, one for each weight.

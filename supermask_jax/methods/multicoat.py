@@ -26,7 +26,7 @@ def multicoat(
     densities: Sequence[float] = (0.3, 0.0788, 0.0315),
     counting: str = "nearest",
     per_coat: bool = True,
-    score_init: Initializer | None = None,
+    score_init: Initializer | str | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
     r"""Multicoated supermasks.

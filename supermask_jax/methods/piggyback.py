@@ -20,7 +20,7 @@ from supermask_jax.methods.base import LOWEST_SCORE, Method, supermask
 def piggyback(
     *,
     cut: float = 5e-3,
-    score_init: Initializer | None = None,
+    score_init: Initializer | str | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
     r"""The binary mask of a constant threshold.

@@ -26,11 +26,11 @@ PyTree = Any
 
 def signed(
     *,
-    threshold: ThresholdRule | None = None,
+    threshold: ThresholdRule | float | None = None,
     density: float = 0.0,
     anneal: float = 0.5,
     start_density: float = 1.0,
-    score_init: Initializer | None = None,
+    score_init: Initializer | str | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
     r"""The signed supermask.
@@ -40,8 +40,8 @@ def signed(
       \frac{dL}{ds} = \frac{dL}{dw_\text{eff}} \odot w
 
     Args:
-      threshold: where the mask cuts; default `absolute(0.01)`, the rule that reproduces the
-        published FCN.
+      threshold: where the mask cuts, a number for one of every layer; default 0.01, the rule that
+        reproduces the published FCN.
       density: 0 lets the density emerge from decay and gradient, as the paper does. Otherwise the
         scores are scaled after every step so that this fraction of all weights remains: see
         `core.density.scale_to_count`. Needs a threshold that is fixed and not 0.
@@ -49,11 +49,12 @@ def signed(
         it follows a path from `start_density`, linear in its logarithm.
       start_density: where that path starts, after the first step. 1 makes the path a bound that
         the density is only kept under; a smaller one is held exactly. Only with `density`.
-      score_init: initialiser of the scores; default uniform Xavier.
+      score_init: initialiser of the scores, or its name; default "xavier_uniform".
       label_fn: which leaves are masked, trained or frozen; default: kernels are masked, all other
         leaves trained.
     """
-    threshold = absolute(0.01) if threshold is None else threshold
+    threshold = 0.01 if threshold is None else threshold
+    threshold = threshold if isinstance(threshold, ThresholdRule) else absolute(threshold)
     check_density(density)
     check_density(anneal, "anneal")
     if not 0 < check_density(start_density, "start_density"):

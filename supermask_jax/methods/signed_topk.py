@@ -19,7 +19,7 @@ def signed_topk(
     start_density: float = 1.0,
     anneal: float = 0.5,
     counting: str = "nearest",
-    score_init: Initializer | None = None,
+    score_init: Initializer | str | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
     r"""The signed supermask with exactly k weights.

@@ -17,6 +17,7 @@ from supermask_jax.tickets.comparison import union as union
 from supermask_jax.tickets.file import load_ticket as load_ticket
 from supermask_jax.tickets.file import rounded as rounded
 from supermask_jax.tickets.file import save_ticket as save_ticket
+from supermask_jax.tickets.hub import push_to_hub as push_to_hub
 from supermask_jax.tickets.numpy_model import Network as Network
 from supermask_jax.tickets.numpy_model import accuracy as accuracy
 from supermask_jax.tickets.numpy_model import predict as predict

@@ -14,6 +14,7 @@ from supermask_jax.errors import UserError, unknown_name
 if TYPE_CHECKING:
     from supermask_jax.tickets import Ticket
 
+SHIPPED_LICENSE = "Apache-2.0"  # of the package, and so of the tickets in it
 _MOST_LAYERS = 4  # in the text; the card shows all
 _MOST_PIXELS = 256  # a side of the picture
 _LOAD = "logits = tickets.predict(ticket, images)  # uint8 [N, H, W, C]; NumPy and SciPy"
@@ -28,11 +29,15 @@ def shipped_tickets() -> dict[str, Path]:
 
 
 def ticket_file(place: str) -> Path:
-    """Returns the file at a place, or of a ticket that ships under this name.
+    """Returns the file at a place, on the Hub (``hf://OWNER/NAME``), or that ships under a name.
 
     Raises:
-      UserError: there is neither.
+      UserError: there is none.
     """
+    if place.startswith("hf://"):
+        from supermask_jax.tickets import hub
+
+        return hub.download(place)
     path, shipped = Path(place), shipped_tickets()
     if path.is_file():
         return path
@@ -43,8 +48,8 @@ def ticket_file(place: str) -> Path:
     return shipped[place]
 
 
-def _rows(ticket: Ticket) -> dict[str, str]:
-    """Returns what both forms say."""
+def about(ticket: Ticket) -> dict[str, str]:
+    """Returns what every form says."""
     shape = " x ".join(map(str, ticket.image_shape))
     known, total = ticket.accuracy, sum(layer.size for layer in ticket.layers.values())
     accuracy = "not measured"
@@ -57,22 +62,24 @@ def _rows(ticket: Ticket) -> dict[str, str]:
         "network": f"{model}, images {shape}, {ticket.num_classes} classes",
         "accuracy": accuracy,
         "remaining": kept,
+        "licence": ticket.license or "not stated",
     }
 
 
 def text(ticket: Ticket) -> str:
-    """Returns a ticket in five lines."""
+    """Returns a ticket in five lines: the card says its licence too."""
     layers = [f"{name} {layer.density:.2%}" for name, layer in ticket.layers.items()]
     more = len(layers) - _MOST_LAYERS
     shown = [*layers[:_MOST_LAYERS], *([f"and {more} more"] if more > 0 else [])]
-    rows = _rows(ticket) | {"layers": ", ".join(shown) or "none"}
+    rows = about(ticket) | {"layers": ", ".join(shown) or "none"}
+    del rows["licence"]
     lines = [f"{name:10} {value}" for name, value in rows.items()]
     return "\n".join([f"Ticket of {ticket.method or 'an unknown method'}", *lines])
 
 
 def html(ticket: Ticket) -> str:
     """Returns a card for notebooks: what `text` says, densities by layer, a mask, how to use it."""
-    rows = _rows(ticket) | {"preprocessing": str(ticket.preprocessing.get("name", "unknown"))}
+    rows = about(ticket) | {"preprocessing": str(ticket.preprocessing.get("name", "unknown"))}
     cells = [_row(name, value) for name, value in rows.items()]
     cells += [
         _row(name, f"{layer.density:.2%} of {' x '.join(map(str, layer.shape))}")

@@ -96,6 +96,8 @@ def stablehlo(ticket: Ticket, *, platforms: tuple[str, ...] = PLATFORMS) -> byte
     Raises:
       UserError: this version has no such model, or the ticket does not hold its weights.
     """
+    # What jax.export writes with; its own error would not name the module.
+    import flatbuffers  # noqa: F401
     import jax
     from jax import export
 

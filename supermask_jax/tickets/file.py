@@ -21,7 +21,7 @@ from safetensors.numpy import save
 from supermask_jax import files
 from supermask_jax.errors import UserError, one_line, unknown_name
 from supermask_jax.tickets import metadata, positions
-from supermask_jax.tickets.card import ticket_file
+from supermask_jax.tickets.card import SHIPPED_LICENSE, shipped_tickets, ticket_file
 from supermask_jax.tickets.metadata import LayerEntry, Metadata
 from supermask_jax.tickets.positions import Reader
 from supermask_jax.tickets.ticket import Layer, Ticket, digest
@@ -61,14 +61,18 @@ def load_ticket(path: str | os.PathLike[str]) -> Ticket:
     """Reads a ticket, with NumPy alone, and checks it against its digest.
 
     Args:
-      path: of a file, or the name of a ticket that comes with the package: ``"fcn-sparse"``.
+      path: of a file; or the name of a ticket that comes with the package: ``"fcn-sparse"``; or
+        ``"hf://OWNER/NAME"`` on the Hugging Face Hub, with ``@REVISION`` or without.
 
     Raises:
       UserError: the file cannot be read, is no ticket, or is not as it was written.
     """
     path = ticket_file(os.fspath(path))
     try:
-        return decode_ticket(Path(path).read_bytes())
+        ticket = decode_ticket(path.read_bytes())
+        if path in shipped_tickets().values():
+            ticket = ticket._replace(license=ticket.license or SHIPPED_LICENSE)
+        return ticket
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except UserError as error:

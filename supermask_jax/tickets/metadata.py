@@ -72,6 +72,8 @@ class Metadata(NamedTuple):
 def describe(ticket: Ticket, layers: list[LayerEntry], sha256: str) -> dict[str, Any]:
     """Returns the metadata of a ticket, for `pack`."""
     values = {name: getattr(ticket, name) for name in _FIELDS}
+    if ticket.license:  # Files from before there was a licence have none.
+        values["license"] = ticket.license
     values |= {"layers": [layer._asdict() for layer in layers], "sha256": sha256}
     for part in ("params", "batch_stats"):
         values[part] = [[name, array.shape] for name, array in getattr(ticket, part).items()]
@@ -115,6 +117,7 @@ def checked(values: dict[str, Any]) -> Metadata:
     try:
         fields = {name: _of_kind(values[name], kind) for name, kind in _FIELDS.items()}
         fields["image_shape"] = _counts(values["image_shape"], 3)
+        fields["license"] = _of_kind(values.get("license", ""), str)
         if found := fields["accuracy"]:
             in_range = 0 <= _of_kind(found["value"], float) <= 1
             if {name: type(value) for name, value in found.items()} != _ACCURACY or not in_range:

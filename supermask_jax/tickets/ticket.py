@@ -85,6 +85,7 @@ class Ticket(NamedTuple):
         1]; {} if it was not measured.
       versions: package -> version that made it.
       weights_sha256: under `drawn`, the digest that the filled ticket must have; else "".
+      license: under which others may use it, such as "Apache-2.0"; "" if nobody has said.
     """
 
     layers: Mapping[str, Layer]
@@ -99,6 +100,7 @@ class Ticket(NamedTuple):
     accuracy: Mapping[str, Any] = {}
     versions: Mapping[str, str] = {}
     weights_sha256: str = ""
+    license: str = ""
 
     @property
     def num_outputs(self) -> int:
