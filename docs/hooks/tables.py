@@ -177,6 +177,37 @@ def starts(name: str) -> str:
     return Table(("model", "no compilation cache", "with one"), rows).markdown()
 
 
+def starting(unused: None) -> str:
+    """Where to start with each method: the best of a small search, and what is about as good."""
+    rows = []
+    for path in sorted((ROOT / "results").glob("start-*.json")):
+        log = _result(path.stem)
+        runs = [run for run in log["runs"] if "failed" not in run]
+        best = max(runs, key=lambda run: run["val_accuracy"])
+        method = log["config"]["method"]
+        near = sorted(
+            run["point"]["optimizer.learning_rate"]
+            for run in runs
+            if run["val_accuracy"] > best["val_accuracy"] - 0.01
+            and run["point"]["schedule.name"] == best["point"]["schedule.name"]
+        )
+        init = method.get("score_init", {})
+        rows.append(
+            (
+                f"`{method['name']}`",
+                log["config"]["optimizer"]["name"],
+                f"{100 * best['remaining_weights']:.1f}",
+                f"{best['point']['optimizer.learning_rate']:g}",
+                best["point"]["schedule.name"],
+                ", ".join(f"{rate:g}" for rate in near),
+                f"`{init['scale']}_{init['distribution']}`" if init else "",
+                f"{100 * best['val_accuracy']:.1f}",
+            )
+        )
+    told = ("method", "optimiser", "density %", "rate", "schedule", "within 1 %", "scores")
+    return Table((*told, "accuracy %"), rows).markdown()
+
+
 def tasks(unused: None) -> str:
     """Several tasks over one network: accuracy, which task an image is of, bytes."""
     rows = []
@@ -224,6 +255,7 @@ _MAKERS: dict[str, Callable[[Any], str]] = {
     "convolutions": convolutions,
     "memory": memory,
     "starts": starts,
+    "starting": starting,
     "tasks": tasks,
 }
 
