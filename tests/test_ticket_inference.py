@@ -157,7 +157,7 @@ def test_a_unit_whose_constant_is_not_zero_stays():
         ({"model": {"name": "resnet20"}}, "'resnet20' cannot run without JAX"),
         ({"model": {"name": "fcn", "activation": "swish"}}, "unknown activation 'swish'"),
         ({"image_shape": (9, 8, 1)}, "its input has 72 features"),
-        ({"num_classes": 11}, "10 outputs, but there are 11 classes"),
+        ({"num_classes": 11}, "has 10 outputs, and the network 11"),
         ({"preprocessing": {"name": "whiten"}}, "unknown preprocessing 'whiten'"),
         ({"params": {"head/scale": np.ones(3, "f4")}}, "'head/scale', which model 'fcn' does not"),
     ],
