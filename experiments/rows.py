@@ -31,6 +31,13 @@ CONV = Section(
     "Paper: Koster et al., 2022, by the READMEs of its code.",
     paper=KOSTER,
 )
+METHODS_ON_CONV2 = Section(
+    "Every method on Conv2",
+    "Conv2 on CIFAR-10 for 10 epochs, images as they are, each method with the settings of its "
+    "config and nothing chosen on this network; `conv2-best` above is the signed supermask on the "
+    "same schedule. Paper: Zhou et al., 2019 (2,000 epochs).",
+    paper="Zhou et al., 2019",
+)
 RESNET = Section(
     "ResNets on CIFAR",
     "The originals' architecture. Paper: Koster et al., 2022, by the README of its code; ResNet56 "
@@ -292,6 +299,42 @@ CONV_ROWS = [
     )
 ]
 
+
+def on_conv2(method: str, about: str, *flags: str, name: str = "", paper: str = "") -> Row:
+    """A method on Conv2 and CIFAR-10, on a short schedule, without crops and flips."""
+    return Row(
+        f"conv2-{name or method}",
+        f"configs/{method}.py:conv2",
+        (*PAPER_PROTOCOL, "--config.epochs=10", "--config.data.augment=none", *flags),
+        {"accuracy": paper} if paper else {},
+        about,
+        METHODS_ON_CONV2,
+        dense=method == "dense",
+    )
+
+
+METHODS_ON_CIFAR10 = [
+    on_conv2("dense", "dense, ReLU"),
+    on_conv2("edge_popup", "edge-popup, density 0.5", name="edge_popup-0.5"),
+    on_conv2("biprop", "biprop, density 0.1", name="biprop-0.1"),
+    on_conv2("bernoulli", "learned supermask, rescaled, signed constants", paper="66.0"),
+    on_conv2("multicoat", "multicoated supermask, coats of 0.3, 0.079, 0.032"),
+    on_conv2(
+        "signed_topk",
+        "signed top-k, the density of `conv2-best`, on a path from 5 %",
+        "--config.method.density=0.006",
+        "--config.method.start_density=0.05",
+        "--config.method.anneal=0.6",
+        name="signed_topk-0.006",
+    ),
+    on_conv2("signed_continuous", "signed continuous sparsification, ours"),
+    on_conv2("continuous_sparsification", "continuous sparsification"),
+    on_conv2("hard_concrete", "hard concrete gates (L0)"),
+    on_conv2("gaussian_gates", "Gaussian gates"),
+    on_conv2("signed_gates", "signed Gaussian gates, ours"),
+    on_conv2("piggyback", "threshold mask, of SupSup"),
+]
+
 RESNET_ROWS = [
     row
     for name, width, accuracy, remaining, dense in (
@@ -311,5 +354,6 @@ ROWS = [
     *METHODS_ON_MNIST,
     *METHODS_SINCE_2020,
     *CONV_ROWS,
+    *METHODS_ON_CIFAR10,
     *RESNET_ROWS,
 ]
