@@ -10,6 +10,7 @@ FCN = Section(
     "784-300-100-10, 266,200 weights. Paper: Koster et al., 2022, by the READMEs of its code. "
     "`best` and `sparse` are ours, chosen on the validation split.",
     figure="docs/front-fcn.svg",
+    drawn="fcn-*",
     paper=KOSTER,
 )
 METHODS = Section(
@@ -28,8 +29,15 @@ SINCE_2020 = Section(
 )
 CONV = Section(
     "Convolutional networks on CIFAR-10",
-    "Paper: Koster et al., 2022, by the READMEs of its code.",
+    "Paper: Koster et al., 2022, by the READMEs of its code, which quote edge-popup and biprop at "
+    "10 % as the figure shows them.",
+    figure="docs/front-conv.svg",
+    drawn="conv*-best",
     paper=KOSTER,
+    quoted={
+        "edge-popup": {f"conv{n}": (str(a), "10") for n, a in ((2, 65), (4, 74), (6, 77), (8, 70))},
+        "biprop": {f"conv{n}": (str(a), "10") for n, a in ((2, 70), (4, 79), (6, 82), (8, 85))},
+    },
 )
 METHODS_ON_CONV2 = Section(
     "Every method on Conv2",

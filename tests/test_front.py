@@ -102,7 +102,7 @@ def test_points_of_result_files():
         result("net-released", 0.02, 0.95, paper=paper),
         result("net-baseline", 1.0, 0.977, dense=True, paper={"accuracy": "97.42"}),
     ]
-    found = front.row_points(results)
+    found = front.row_points(results, Section("A network"))
     assert [p.label for p in found.ours] == ["best", "published", "released"]
     assert [p.label for p in found.dense] == ["baseline"]
     (printed,) = found.papers  # Two rows share it, and the dense one has no weights to draw.
@@ -111,13 +111,36 @@ def test_points_of_result_files():
     assert math.isnan(printed.remaining.low)
 
 
+def test_several_networks_are_named_and_no_line_joins_them(tmp_path):
+    paper = {"accuracy": "97.48", "remaining": "3.77"}
+    results = [
+        result("net-best", 0.024, 0.982, paper=paper),
+        result("wide-best", 0.01, 0.99, paper=paper),
+        result("wide-more", 0.03, 0.991),
+    ]
+    quoted = {"biprop": {"wide": ("98.5", "10"), "other": ("1", "1")}}
+    found = front.row_points(results, Section("Networks", paper="Some paper", quoted=quoted))
+    assert [p.label for p in found.ours] == ["net-best", "wide-best", "wide-more"]
+    papers = [(p.label, p.series) for p in found.papers]
+    assert papers == [("net", "Some paper"), ("wide", "Some paper"), ("wide", "biprop")]
+    assert found.papers[-1].accuracy.mean == pytest.approx(0.985)
+    spec = front_of_rows(found, "Networks")
+    kinds = {row["kind"] for row in rows_of(spec)}
+    assert kinds == {"runs", "paper"}
+    theme.save(spec, tmp_path / "front.svg", width=690)
+    shown = texts((tmp_path / "front.svg").read_text())
+    assert {"net-best", "wide", "ours", "Some paper", "biprop"} <= shown
+    assert "dense" not in shown
+
+
 def texts(svg):
     return {"".join(node.itertext()).strip() for node in ElementTree.fromstring(svg).iter()}
 
 
 def test_the_drawing_shows_every_point_and_never_changes(tmp_path):
     ours = [point("a", 0.02, 0.98, 0.001), point("b", 0.01, 0.97), point("beaten", 0.03, 0.96)]
-    papers, dense = [point("paper", 0.0377, 0.975)], [point("baseline", 1.0, 0.977, 0.001)]
+    papers = [point("paper", 0.0377, 0.975)._replace(series="Some paper")]
+    dense = [point("baseline", 1.0, 0.977, 0.001)]
     found = Front([*ours, ours[0]._replace(label="twin")], papers, dense)
     spec = front_of_rows(found, "A network")
     for name in ("one.svg", "two.svg"):

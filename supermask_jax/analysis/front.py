@@ -8,15 +8,17 @@ from typing import Any, NamedTuple
 
 from supermask_jax.analysis.intervals import Interval, mean_interval
 from supermask_jax.analysis.results import is_dense
+from supermask_jax.analysis.rows import Section
 from supermask_jax.analysis.tables import Table
 
 
 class Point(NamedTuple):
-    """A network on the plane; both as fractions in [0, 1]."""
+    """A network on the plane; both as fractions in [0, 1]. `series`: whose it is, if not ours."""
 
     label: str
     remaining: Interval
     accuracy: Interval
+    series: str = ""
 
 
 def on_front(points: Sequence[Point]) -> list[bool]:
@@ -75,22 +77,35 @@ class Front(NamedTuple):
     ours: list[Point]
     papers: list[Point]
     dense: list[Point]
+    several: bool = False  # networks, which no line joins
 
 
-def row_points(results: Sequence[Mapping[str, Any]], paper_label: str = "paper") -> Front:
+def row_points(results: Sequence[Mapping[str, Any]], section: Section) -> Front:
     """Returns the points of result files, ``results/<row>.json``, and of the papers' values there.
 
-    Labels are the rows' names from the first dash on; a paper's value that several rows share is
-    one point, named `paper_label`.
+    Labels are the rows' names from the first dash on, and whole names where the rows are of several
+    families; then a paper's points have the family's name, and the section's `quoted` values join
+    them. A paper's value that several rows share is one point.
     """
-    front = Front([], [], [])
+    families = list(dict.fromkeys(result["row"].partition("-")[0] for result in results))
+    front = Front([], [], [], len(families) > 1)
+    paper = section.paper or "paper"
     for result in results:
-        label = result["row"].partition("-")[2] or result["row"]
+        family, _, rest = result["row"].partition("-")
+        label = result["row"] if front.several else rest or family
         both = (Interval(**result[name]) for name in ("remaining_weights", "accuracy"))
         (front.dense if is_dense(result) else front.ours).append(Point(label, *both))
-        point = paper_point(result.get("paper") or {}, paper_label)
+        point = paper_point(result.get("paper") or {}, family if front.several else paper)
         if point and str(point) not in map(str, front.papers):  # As text: NaN is not NaN.
             front.papers.append(point)
+    front.papers[:] = [point._replace(series=paper) for point in front.papers]
+    if front.several:
+        front.papers.extend(
+            Point(family, _printed(remaining), _printed(accuracy), name)
+            for name, values in section.quoted.items()
+            for family, (accuracy, remaining) in values.items()
+            if family in families
+        )
     return front
 
 

@@ -54,31 +54,31 @@ def results_page(
     """
     found = {result["row"]: result for result in results}
     parts = [_HEAD]
-    for section in dict.fromkeys(row.section for row in rows):
+    for section in {row.section.title: row.section for row in rows}.values():
         members = [row for row in rows if row.section == section]
-        image = section.figure and f"![{section.title}]({section.figure})"
+        drawn = f"`supermask front --rows='{section.drawn}' --out={section.figure}` draws:\n\n"
+        image = section.figure and f"{drawn}![{section.title}]({section.figure})"
         commands = "\n".join(f"- {line}" for line in _commands(members, found))
         parts += [f"## {section.title}", section.note]
         parts += [image if section.figure in figures else "", table(members, found), commands]
     return "\n\n".join(filter(None, [*parts, *sections])) + "\n"
 
 
-def table(rows: Sequence[Row], found: Mapping[str, Result], columns: int = len(_COLUMNS)) -> str:
+def table(rows: Sequence[Row], found: Mapping[str, Result]) -> str:
     """Returns a Markdown table of rows: the paper's values beside ours, or 'not run'.
 
     Args:
       rows: in any order.
       found: row name -> its result.
-      columns: how many are shown: the first seven end with the number of seeds.
     """
-    lines = [_cells(row, found.get(row.name))[:columns] for row in page_order(rows)]
-    return Table(_COLUMNS[:columns], lines).markdown()
+    lines = [_cells(row, found.get(row.name)) for row in page_order(rows)]
+    return Table(_COLUMNS, lines).markdown()
 
 
 def readme_table(rows: Sequence[Row], results: Sequence[Result]) -> str:
     """Returns the table of the headline rows that have been run."""
     found = {result["row"]: result for result in results}
-    return table([row for row in rows if row.headline and row.name in found], found, columns=7)
+    return table([row for row in rows if row.headline and row.name in found], found)
 
 
 def replace_marked(text: str, content: str) -> str:

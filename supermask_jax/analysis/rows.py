@@ -16,13 +16,18 @@ class Section(NamedTuple):
       title: its heading.
       note: a sentence under the heading: the source of the papers' values.
       figure: an image, relative to the repository; shown where the file is there.
+      drawn: the rows in the figure, as `supermask front` takes them.
       paper: whose values stand beside ours, as a chart names them.
+      quoted: values of other papers for the chart: {paper: {family of rows: (accuracy,
+        remaining)}}, in percent, as printed.
     """
 
     title: str
     note: str = ""
     figure: str = ""
+    drawn: str = "*"
     paper: str = ""
+    quoted: Mapping[str, Mapping[str, tuple[str, str]]] = {}
 
 
 class Row(NamedTuple):

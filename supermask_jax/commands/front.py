@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     chosen = select(rows, args.rows.split(","))
     results = args.results or root / "results"
     section = chosen[0].section
-    found = row_points(reproduce.load_results(results, chosen), section.paper or "paper")
+    found = row_points(reproduce.load_results(results, chosen), section)
     if not found.ours:
         raise UserError(
             f"{results} holds no masked row of {args.rows}: run `supermask reproduce` first"

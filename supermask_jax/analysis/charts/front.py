@@ -19,6 +19,7 @@ def front(
     y_title: str = "test accuracy, %",
     title: str = "",
     labelled: bool = False,
+    legend: bool | None = None,
 ) -> Spec:
     """Accuracy against remaining weights (logarithmic), both in percent.
 
@@ -27,7 +28,8 @@ def front(
       colours: series -> colour, in the order of the legend.
       y_title: of the axis of accuracies.
       title: above it.
-      labelled: whether names stand at the points, in place of a legend.
+      labelled: whether names stand at the points.
+      legend: of the series; None: where names do not stand at the points.
     """
     placed = [row for row in points if row["remaining"] > 0 and math.isfinite(row["accuracy"])]
     masked = [row["remaining"] for row in placed if row["kind"] != "dense"]
@@ -47,7 +49,7 @@ def front(
     ]
     tips = [alt.Tooltip(f"{name}:Q", format=".2f") for name in numbers[:4]]
     base = theme.chart_of(placed, {"order", *numbers}).encode(
-        theme.colour(colours, legend=not labelled),
+        theme.colour(colours, legend=not labelled if legend is None else legend),
         tooltip=["series:N", "label:N", "kind:N", *tips],
     )
     base = base.transform_filter(pick)
@@ -108,14 +110,15 @@ def point_row(point: Point, series: str, kind: str, order: int = 0, side: str = 
 
 
 def front_of_rows(found: Front, title: str) -> Spec:
-    """Returns the front of result files: ours in one colour, the papers', dense bands."""
+    """Returns the front of result files: ours in one colour, each paper's, dense bands."""
     best = on_front(found.ours)
     line = [point for point, on in zip(found.ours, best, strict=True) if on]
     line.sort(key=lambda point: point.remaining.mean)
     places: dict[tuple[float, float], list[Point]] = {}
     for point in found.ours:  # Runs of equal settings share their label.
         places.setdefault((point.remaining.mean, point.accuracy.mean), []).append(point)
-    rows = [point_row(point, "ours", "front", i) for i, point in enumerate(line)]
+    joined = [] if found.several else line
+    rows = [point_row(point, "ours", "front", i) for i, point in enumerate(joined)]
     beaten = 0
     for same in sorted(places.values(), key=lambda same: same[0].remaining.mean):
         point = same[0]._replace(label=", ".join(p.label for p in same))
@@ -124,9 +127,13 @@ def front_of_rows(found: Front, title: str) -> Spec:
         else:
             beaten, side = beaten + 1, ("left", "above")[beaten % 2]
         rows.append(point_row(point, "ours", "runs", side=side))
-    rows += [point_row(p, p.label, "paper", side="below") for p in found.papers]
     for p in found.dense:
         label = f"{p.label}, dense: {100 * p.accuracy.mean:.2f} %"
         rows.append(point_row(p._replace(label=label), "dense", "dense", side="start"))
-    colours = {"ours": "@s0", **{p.label: theme.PAPER for p in found.papers}, "dense": "@s3"}
-    return front(rows, colours, title=title, labelled=True)
+    papers = list(dict.fromkeys(point.series for point in found.papers))
+    for p in found.papers:
+        side = ("below", "left")[papers.index(p.series) % 2]
+        rows.append(point_row(p, p.series, "paper", side=side))
+    shades = dict(zip(papers, (theme.PAPER, "@s2", "@s4", "@s5"), strict=False))
+    colours = {"ours": "@s0", **shades, **({"dense": "@s3"} if found.dense else {})}
+    return front(rows, colours, title=title, labelled=True, legend=found.several)
