@@ -1,6 +1,7 @@
 """What chance leaves of a ticket: the checks as functions, and the command on tiny runs."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -143,6 +144,18 @@ def test_the_table_is_printed(run, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "360 test images" in lines[0] and "draws" in lines[0]
     assert sum("redrawn" in line for line in lines) == 1
+
+
+def test_the_report_shows_the_checks_when_it_is_asked_to(run, tmp_path, capsys):
+    checks = asked(capsys, run[0], "--draws=2")["checks"]
+    out = tmp_path / "report.html"
+    assert cli.main(["report", str(run[0]), f"--out={out}", "--sanity=2"]) == 0
+    page = out.read_text()
+    assert "<h3>Sanity checks</h3>" in page
+    for name, check in checks.items():
+        assert re.search(rf">{name}</th><td>[^/]*{100 * check['mean']:.2f}", page), name
+    assert cli.main(["report", str(run[0]), f"--out={out}"]) == 0
+    assert "<h3>Sanity checks</h3>" not in out.read_text()
 
 
 @pytest.mark.parametrize(

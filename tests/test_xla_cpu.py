@@ -7,8 +7,9 @@ import optax
 import pytest
 from helpers import tiny_config
 
-from supermask_jax.experiment import build
+from supermask_jax.experiment import build, load_data, split_data
 from supermask_jax.training import xla_cpu
+from supermask_jax.training.evaluate import make_evaluate
 from supermask_jax.training.plateau import plateau
 from supermask_jax.training.state import TrainState, blemish
 
@@ -34,6 +35,43 @@ def steps(**overrides):
 def test_steps_in_a_dispatch_on_cpu(overrides, expected):
     plan = steps(**{"data.subset": 0, "batch_size": 128, "protocol": "paper", **overrides})
     assert plan.steps_per_call == (expected or plan.steps_per_epoch)
+
+
+@pytest.mark.parametrize(
+    ("rows", "most", "devices", "pieces"),
+    [
+        (500, 128, 1, 4),
+        (500, 500, 1, 1),
+        (500, 600, 1, 1),
+        (504, 128, 8, 7),  # 72 rows, 9 a device; 4 would leave 126, and 6 would leave 84
+        (8, 4, 8, 1),  # no smaller piece gives each device a row
+        (7, 3, 1, 7),
+    ],
+)
+def test_pieces_of_an_evaluated_batch(rows, most, devices, pieces):
+    def whole_rows(size):
+        return -(-size // devices) * devices
+
+    assert xla_cpu.pieces_of_rows(rows, most, whole_rows) == pieces
+
+
+def test_an_evaluated_batch_goes_in_pieces_and_measures_the_same():
+    config = tiny_config(**{"eval_batch_size": 300, "batch_size": 64})
+    trainer, rows = build(config), []
+
+    def apply_fn(params, batch_stats, image, *, train, mask=None):
+        rows.append(len(image))
+        return trainer.apply_fn(params, batch_stats, image, train=train, mask=mask)
+
+    val = split_data(load_data(config), config, trainer.layout).val
+    state, frozen = trainer.start()
+    (found,) = make_evaluate(trainer._replace(apply_fn=apply_fn))(state, frozen, val, "val")
+    assert set(rows) == {100}  # The 143 images held out make one batch of 300, filled up.
+    (trained, kept), *_ = trainer.layout.seeds_of((state.trainable, frozen))
+    params = trainer.method.apply(trained, kept)
+    logits, _ = trainer.apply_fn(params, {}, trainer.prepare(None, val.images), train=False)
+    right = np.argmax(logits, -1) == val.labels
+    assert found["val_accuracy"] == pytest.approx(np.mean(right))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from supermask_jax import files
-from supermask_jax.commands.common import Checkout, check_out, find_checkout
+from supermask_jax.commands.common import Checkout, at_least, check_out, find_checkout
 from supermask_jax.errors import UserError, expanded
 
 EPILOG = """\
@@ -24,6 +24,7 @@ EXAMPLES = (
 
 _FOLDERS = "work folders, of any configs, or what they lie in, such as runs/ or a lottery's folder"
 _QUICK = "metrics and masks only: restore no checkpoint, load no data set"
+_SANITY = "what chance leaves of each first seed's ticket, as `supermask sanity` measures it"
 _FIGURES = """\
 write each chart there too: SVG and PDF, as wide as a paper's single column (84 mm), and its data as
 CSV"""
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("folders", nargs="+", type=Path, metavar="WORKDIR", help=_FOLDERS)
     add("--out", type=Path, metavar="FILE", help="default: report.html in the first folder")
     add("--quick", action="store_true", help=_QUICK)
+    add("--sanity", type=at_least(1), metavar="DRAWS", help=_SANITY)
     add("--figures", type=Path, metavar="DIR", help=_FIGURES)
 
 
@@ -51,7 +53,10 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or _first(args.folders) / "report.html"
     check_out(out)
     check_out(args.figures and args.figures / "front.svg")
-    details = [report_arrays.details_of(group, quick=args.quick) for group in groups]
+    details = [
+        report_arrays.details_of(group, quick=args.quick, draws=args.sanity or 0)
+        for group in groups
+    ]
     place = _checkout()
     papers = report_arrays.paper_points(groups, place.rows, place.root) if place else []
     found = page.content(groups, details, papers)

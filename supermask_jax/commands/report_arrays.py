@@ -21,6 +21,7 @@ from supermask_jax.analysis.report.details import (
 from supermask_jax.analysis.report.groups import Group
 from supermask_jax.analysis.rows import Row
 from supermask_jax.analysis.runs import Run
+from supermask_jax.commands import places, sanity
 from supermask_jax.commands.restore import full_config, restore
 from supermask_jax.config.files import load_with_overrides
 from supermask_jax.core.trees import named_leaves
@@ -39,14 +40,19 @@ _MISTAKES = 12  # pictures of them
 
 
 @fixed_settings()
-def details_of(group: Group, *, quick: bool = False) -> Details:
+def details_of(group: Group, *, quick: bool = False, draws: int = 0) -> Details:
     """Returns the details of the first finished run of a group, or of its first.
 
-    With `quick` they are what the files beside the checkpoint hold.
+    Args:
+      group: it.
+      quick: only what the files beside the checkpoint hold.
+      draws: of the sanity checks of its ticket; 0 leaves them out.
     """
     run = next((run for run in group.runs if run.summary), group.runs[0])
     masks = read_masks(run.masks_path) if run.summary and run.masks_path.exists() else {}
     details = Details(run.seed, masks)
+    if draws and masks:
+        details = _with_checks(details, run, draws)
     if quick:
         return _without(details, "--quick was given")
     if "recipe" in run.config:
@@ -66,6 +72,14 @@ def details_of(group: Group, *, quick: bool = False) -> Details:
 def _without(details: Details, reason: str) -> Details:
     text = f"No histograms of scores and no confusion matrix: {reason}."
     return details._replace(missing=(*details.missing, text))
+
+
+def _with_checks(details: Details, run: Run, draws: int) -> Details:
+    try:
+        checks = sanity.measured(places.find(str(run.folder), run.seed), draws)
+    except UserError as error:
+        return details._replace(missing=(*details.missing, f"No sanity checks: {error}."))
+    return details._replace(checks={name: row for name, (_, row) in checks.rows.items()})
 
 
 def _with_scores(details: Details, job: Trainer, trainable: PyTree, frozen: PyTree) -> Details:

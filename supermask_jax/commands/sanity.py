@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from supermask_jax.commands.common import PLACES_EPILOG, add_places, at_least
 from supermask_jax.errors import UserError
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from ml_collections import ConfigDict
 
+    from supermask_jax.analysis.intervals import Interval
+    from supermask_jax.commands.places import Found
     from supermask_jax.tickets import Ticket
 
 EPILOG = f"""\
@@ -43,36 +45,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measures the ticket of a place, and what chance makes of it."""
-    from supermask_jax import experiment
-    from supermask_jax.analysis.intervals import mean_interval, percent, share_interval
+    from supermask_jax.analysis.intervals import percent
     from supermask_jax.analysis.tables import Table
     from supermask_jax.commands import places
+
+    (place,) = args.places
+    checks = measured(places.find(place, args.seed), args.draws, args.data_dir)
+    if args.json:
+        told = {
+            name: {"accuracies": values, "mean": row.mean, "low": row.low, "high": row.high}
+            for name, (values, row) in checks.rows.items()
+        }
+        print(json.dumps({"place": place, "images": checks.images, "checks": told}, indent=2))
+        return
+    cells = [(name, percent(row), str(len(found))) for name, (found, row) in checks.rows.items()]
+    print(Table((f"{checks.images:,} test images", "accuracy %", "draws"), cells).text())
+
+
+class Checks(NamedTuple):
+    """What is left of a ticket under each check.
+
+    Attributes:
+      images: of the test set, that each network was measured on.
+      rows: check -> (accuracy of each draw, mean with 95 % interval); the first is the ticket.
+    """
+
+    images: int
+    rows: Mapping[str, tuple[list[float], Interval]]
+
+
+def measured(found: Found, draws: int, data_dir: str | None = None) -> Checks:
+    """Measures the ticket of a place under every check.
+
+    Args:
+      found: from `places.find`.
+      draws: how many networks a check draws.
+      data_dir: where prepared data sets lie; None: where the run found them.
+
+    Raises:
+      UserError: it has no mask, its weights were trained, or its data are not there.
+    """
+    from supermask_jax import experiment
+    from supermask_jax.analysis.intervals import mean_interval, share_interval
     from supermask_jax.tickets.exports import measurer
     from supermask_jax.training.environment import fixed_settings
 
-    (place,) = args.places
     with fixed_settings():
-        found = places.find(place, args.seed)
-        config = _config(found.ticket, args.data_dir)
+        config = _config(found.ticket, data_dir)
         test, measure = experiment.load_data(config).test, measurer(found.ticket)
         images = experiment.examples_used(len(test.labels), config)
         test = test.images[:images], test.labels[:images]
         shown: dict[str, list[float]] = {}
-        for name, ticket in _variants(found.ticket, found.start, config, args.draws):
+        for name, ticket in _variants(found.ticket, found.start, config, draws):
             shown.setdefault(name, []).append(measure(ticket, *test))
     rows = {
-        name: share_interval(values[0], images) if len(values) == 1 else mean_interval(values)
-        for name, values in shown.items()
+        name: (x, share_interval(x[0], images) if len(x) == 1 else mean_interval(x))
+        for name, x in shown.items()
     }
-    if args.json:
-        checks = {
-            name: {"accuracies": shown[name], "mean": row.mean, "low": row.low, "high": row.high}
-            for name, row in rows.items()
-        }
-        print(json.dumps({"place": place, "images": images, "checks": checks}, indent=2))
-        return
-    cells = [(name, percent(row), str(len(shown[name]))) for name, row in rows.items()]
-    print(Table((f"{images:,} test images", "accuracy %", "draws"), cells).text())
+    return Checks(images, rows)
 
 
 def _config(ticket: Ticket, data_dir: str | None) -> ConfigDict:
@@ -94,7 +124,7 @@ def _config(ticket: Ticket, data_dir: str | None) -> ConfigDict:
 
 
 def _variants(
-    ticket: Ticket, start: dict[str, np.ndarray], config: ConfigDict, draws: int
+    ticket: Ticket, start: Mapping[str, np.ndarray], config: ConfigDict, draws: int
 ) -> Iterator[tuple[str, Ticket]]:
     """Yields (check, a network of it); the first is the ticket itself."""
     from supermask_jax.experiment import drawn_weights

@@ -15,9 +15,11 @@ from jax import lax
 
 from supermask_jax.core import stats
 from supermask_jax.data.pipeline import Batch, Examples, batch_at, epoch_order, num_batches
+from supermask_jax.models.pieces import in_pieces
 from supermask_jax.training.environment import seed_key
 from supermask_jax.training.state import TrainState, zero_sums
 from supermask_jax.training.streaming import Stream, pieces
+from supermask_jax.training.xla_cpu import pieces_of_rows
 
 if TYPE_CHECKING:
     from supermask_jax.training.trainer import Trainer
@@ -29,6 +31,9 @@ Metrics = dict[str, Any]
 
 # Batches of a streamed split that go to the device together.
 _PIECE = 8
+
+# Of a batch that goes through the network at once on a CPU, even where training batches are less.
+_LEAST_ROWS = 128
 
 COMPUTE_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -174,15 +179,21 @@ def _make_sum_split(trainer: Trainer) -> Callable[[TrainState, PyTree, Examples 
     layout, in_loop = trainer.layout, trainer.plan.steps_per_call > 1
     batch_size = layout.whole_rows(trainer.plan.eval_batch_size)
     place = {"prepare": trainer.prepare, "place": layout.split_rows}
+    most = max(trainer.plan.batch_size, _LEAST_ROWS)
+    count = pieces_of_rows(batch_size, most, layout.whole_rows)
 
     def some(sums: Sums, params: PyTree, batch_stats: PyTree, data: Examples, index: Array) -> Sums:
         """Adds all batches, or batch `index` where they are dispatched one by one."""
         total = data.images.shape[0]
+
+        def forward(image: Array) -> tuple[Array, tuple[()]]:
+            return trainer.apply_fn(params, batch_stats, image, train=False)[0], ()
+
         order = epoch_order(seed_key(0), 0, total, batch_size, shuffle=False)
 
         def one(index: Array, sums: Sums) -> Sums:
             batch = batch_at(*data, order, index, batch_size, **place)
-            logits, _ = trainer.apply_fn(params, batch_stats, batch["image"], train=False)
+            logits, _ = in_pieces(forward, count, batch["image"])
             return jax.tree.map(jnp.add, sums, batch_sums(logits, batch))
 
         if not in_loop:

@@ -74,6 +74,23 @@ def steps_in_dispatch(epoch: int, traced: Any, *, convolutional: bool) -> int:
     return 1 if derives_convolution(traced) else min(_STEPS, epoch)
 
 
+def pieces_of_rows(rows: int, most: int, whole_rows: Callable[[int], int]) -> int:
+    """Returns in how many pieces to run a network on a batch without gradients: 1, but on CPU.
+
+    There a batch as large as evaluation's takes more memory than the train step does, and no less
+    time in one piece.
+
+    Args:
+      rows: of the batch.
+      most: of a piece.
+      whole_rows: rows -> as many or more, which devices share evenly.
+    """
+    if jax.default_backend() != "cpu":
+        return 1
+    fit = lambda n: rows % n == 0 and rows // n <= most and whole_rows(rows // n) * n == rows  # noqa: E731
+    return next(filter(fit, range(1, rows + 1)), 1)
+
+
 def derives_convolution(jaxpr: Any) -> bool:
     """Says whether a gradient through a jaxpr needs that of XLA's own convolution, as JAX has it.
 

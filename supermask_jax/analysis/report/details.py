@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from supermask_jax.analysis.charts.theme import FATES
+from supermask_jax.analysis.intervals import Interval
 
 _BINS = 64
 
@@ -37,6 +38,7 @@ class Details(NamedTuple):
       split: of `confusion`: "test" or "validation".
       means: mean image of each class, float [K, H, W, C] in [0, 255]. The input of the network.
       mistakes: (image like those of `means`, true class, predicted class) of some.
+      checks: sanity check -> accuracy of its draws; the first is the ticket itself.
       missing: sentences for the reader.
     """
 
@@ -47,6 +49,7 @@ class Details(NamedTuple):
     split: str = "test"
     means: np.ndarray | None = None
     mistakes: Sequence[tuple[np.ndarray, int, int]] = ()
+    checks: Mapping[str, Interval] = {}
     missing: tuple[str, ...] = ()
 
 
