@@ -17,9 +17,10 @@ from helpers import ROOT, assert_trees_equal
 from ticket_helpers import SMALL_CONV, random_ticket
 
 import supermask_jax as sm
-from supermask_jax import models, tickets
+from supermask_jax import cli, models, tickets
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.data import load
+from supermask_jax.tickets import exports
 
 EXAMPLES = ROOT / "examples"
 # Example -> the package that it is about, and how many leaves it masks.
@@ -69,6 +70,7 @@ def test_every_example_is_tested():
         "tasks",
         "trackers",
         "own_data",
+        "own_ticket",
     }
     assert found == {*MODELS, *others}
 
@@ -276,3 +278,30 @@ def test_timed_tickets_are_result_files(example, tmp_path):
 
 def test_arrays_of_ones_own_are_learnt(example, tmp_path):
     assert example("own_data").train(tmp_path) == 1
+
+
+@pytest.mark.parametrize("kind", ["flax", "nnx"])
+def test_a_model_of_ones_own_becomes_a_ticket(example, hub, monkeypatch, capsys, kind):
+    module, path = example("own_ticket"), hub / "cnn.safetensors"
+    monkeypatch.setitem(module.train.__globals__, "report", lambda apply_fn, method, found: found)
+    ticket = getattr(module, f"{kind}_ticket")(path, steps=30)
+    assert cli.main(["ticket", "verify", str(path)]) == 0
+    assert "whole, SHA-256" in capsys.readouterr().out
+    places = [str(path), tickets.push_to_hub(ticket._replace(license="MIT"), "me/cnn")]
+    for place in places:  # From the file, and from the Hub.
+        logits = getattr(module, f"run_{kind}_again")(place)
+        assert module.accuracy(logits) == tickets.load_ticket(place).accuracy["value"] > 0.2
+    loaded = tickets.load_ticket(places[-1])
+    assert tickets.digest(loaded) == tickets.digest(ticket) and loaded.license == "MIT"
+    assert len(repr(loaded).splitlines()) == 5 and "network    CNN, images 8 x 8 x 1" in repr(
+        loaded
+    )
+    for card in (loaded._repr_html_(), (hub / "me/cnn/README.md").read_text()):
+        assert "model.apply(tickets.to_variables" in card and "tickets.predict" not in card
+    arrays, state = ticket.to_numpy(), exports.torch_weights(ticket)
+    assert len(arrays) == len(state) == {"flax": 8, "nnx": 8}[kind]
+    first = {"flax": "Conv_0", "nnx": "conv1"}[kind]
+    assert not any("value" in name for name in arrays)
+    np.testing.assert_array_equal(
+        state[f"{first}.weight"], arrays[f"{first}/kernel"].transpose(3, 2, 0, 1)
+    )
