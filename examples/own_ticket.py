@@ -95,6 +95,21 @@ def run_nnx_again(place: str) -> jax.Array:
 
 
 # --8<-- [end:again]
+# --8<-- [start:arrays]
+def for_other_libraries(ticket: tickets.Ticket) -> tuple[dict, dict]:
+    arrays = ticket.to_numpy()  # {"Conv_0/kernel": float32 [3, 3, 1, 32], ...}
+    state = ticket.to_torch_state_dict(flattened={"Dense_0/kernel": 64})
+    return arrays, state  # of which the latter is {"Conv_0.weight": tensor [32, 1, 3, 3], ...}
+
+
+# --8<-- [end:arrays]
+# --8<-- [start:hub]
+def share(ticket: tickets.Ticket, repository: str) -> tickets.Ticket:
+    place = tickets.push_to_hub(ticket._replace(license="MIT"), repository)  # OWNER/NAME
+    return tickets.load_ticket(place)  # anyone can: hf://OWNER/NAME
+
+
+# --8<-- [end:hub]
 def main(folder: str = ".") -> None:
     for name, make, again in (
         ("cnn", flax_ticket, run_flax_again),
