@@ -3,7 +3,9 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
+from types import SimpleNamespace
 
 # Eight virtual devices, as a test of sharding needs; one thread pool for all, so no slower.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
@@ -40,3 +42,32 @@ def plain_logger():
     logger = logging.getLogger("supermask_jax")
     logger.propagate, logger.disabled = True, False
     logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Stands in for huggingface_hub; returns the folder of its repositories."""
+
+    class Api:
+        def __init__(self, token=None):
+            self.token = token
+
+        def create_repo(self, repo, *, private, exist_ok):
+            if repo.count("/") != 1:
+                raise ValueError(f"Repo id must be OWNER/NAME:\n{repo}")
+            (tmp_path / repo).mkdir(parents=True, exist_ok=exist_ok)
+            (tmp_path / repo / "private").write_text(str(private))
+
+        def upload_folder(self, *, repo_id, folder_path, commit_message):
+            assert commit_message
+            shutil.copytree(folder_path, tmp_path / repo_id, dirs_exist_ok=True)
+
+    def hf_hub_download(repo, filename, *, revision):
+        path = tmp_path / (f"{repo}@{revision}" if revision else repo) / filename
+        if not path.exists():
+            raise OSError(f"404: {repo} has no {filename}")
+        return str(path)
+
+    library = SimpleNamespace(HfApi=Api, hf_hub_download=hf_hub_download)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", library)
+    return tmp_path

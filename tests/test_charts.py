@@ -124,3 +124,43 @@ def test_colours_are_read_and_told_apart(theme):
                 if a < b:
                     assert np.linalg.norm(seen[a] - seen[b]) > 12, (kind, a, b)
         assert np.linalg.norm(seen["s0"] - seen["s1"]) > 40 or kind == "tritanopia"
+
+
+def words(spec, path):
+    """The texts of a drawn chart, in their order."""
+    nodes = ElementTree.fromstring(drawn(spec, path)).iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(node.itertext()) for node in nodes]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 40])
+@pytest.mark.parametrize("log", [False, True])
+def test_axes_tell_whole_epochs_and_values_within_a_power_of_ten(epochs, log, tmp_path):
+    shares = [Interval(0.9 - 0.02 * i / epochs, math.nan, math.nan, 1) for i in range(epochs)]
+    rows = curves.curve_rows("a", "", range(1, epochs + 1), shares)
+    spec = curves.curves(rows, "share", colours={"a": "@s0"}, last=epochs, log=log, unit=100)
+    found = words(spec, tmp_path / "a.svg")
+    x = found[: found.index("epoch")]
+    assert [tick for tick in x if tick] and all(tick.isdecimal() or not tick for tick in x)
+    y = [float(tick) for tick in found[found.index("epoch") + 1 : found.index("share")]]
+    assert len(y) >= 3 and all(80 < tick < 96 for tick in y)
+
+
+def test_points_of_one_hue_are_told_apart_by_what_is_inside_them(tmp_path):
+    names = [f"s{i}" for i in range(12)]
+    one = Interval(0.5, math.nan, math.nan, 1)
+    rows = [point_row(Point(name, one, one), name, "runs") for name in names]
+    colours = dict(zip(names, itertools.cycle(theme.HUES), strict=False))
+    spec = front(rows, colours)
+    marks = re.findall(r'fill="(#\w{6})" stroke="(#\w{6})"', drawn(spec, tmp_path / "a.svg"))
+    assert len(set(marks)) == 12
+    assert {"s4", "s5, hollow", "s10, grey inside"} <= set(words(spec, tmp_path / "a.svg"))
+    few = front(rows[:5], {name: colours[name] for name in names[:5]})
+    assert set(names[:5]) <= set(words(few, tmp_path / "a.svg"))
+
+
+def test_a_legend_has_room_for_its_names():
+    def columns(*names):
+        return theme.legend_of(names).to_dict()["columns"]
+
+    assert columns("dense1", "dense2") > 3 > columns("a, epochs 9", "quickstart, signed")
+    assert columns("quickstart, signed, epochs 9, density 0.05 (2)") == 1

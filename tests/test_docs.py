@@ -97,6 +97,18 @@ def test_tables_hold_what_the_results_hold(site):
         assert accuracy in path.read_text() and result["paper"]["accuracy"] in path.read_text()
 
 
+def test_the_first_page_says_how_to_install_and_the_notebook_has_its_page(site):
+    index, notebook = (
+        next(path for path in site if path.as_posix().endswith(f"/{name}.html"))
+        for name in ("index", "notebook")
+    )
+    start = index.read_text().partition('id="where-to-go"')[0]
+    assert "pip install" in re.sub("<.*?>", "", start)
+    assert any(link.startswith("https://github.com/") for link in by_name(site, "index.html").links)
+    assert any("colab." in link for link in by_name(site, "notebook.html").links)
+    assert notebook.read_text().count('class="highlight"') >= 8
+
+
 def test_every_public_name_is_in_the_reference(site):
     ids = set().union(*(page.ids for page in site.values()))
     for name in (name for name in sm._LATE if not name.isupper()):  # Dicts do not know theirs.

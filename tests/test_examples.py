@@ -5,6 +5,7 @@ import importlib.util
 import json
 import sys
 import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
 from typing import NamedTuple
 from unittest.mock import Mock
 
@@ -17,7 +18,7 @@ from helpers import ROOT, assert_trees_equal
 from ticket_helpers import SMALL_CONV, random_ticket
 
 import supermask_jax as sm
-from supermask_jax import models, tickets
+from supermask_jax import cli, models, tickets
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.data import load
 
@@ -69,6 +70,7 @@ def test_every_example_is_tested():
         "tasks",
         "trackers",
         "own_data",
+        "own_ticket",
     }
     assert found == {*MODELS, *others}
 
@@ -276,3 +278,29 @@ def test_timed_tickets_are_result_files(example, tmp_path):
 
 def test_arrays_of_ones_own_are_learnt(example, tmp_path):
     assert example("own_data").train(tmp_path) == 1
+
+
+@pytest.mark.parametrize("kind", ["flax", "nnx"])
+def test_a_model_of_ones_own_becomes_a_ticket(example, hub, monkeypatch, capsys, kind):
+    module, path = example("own_ticket"), hub / "cnn.safetensors"
+    monkeypatch.setitem(module.train.__globals__, "report", lambda apply_fn, method, found: found)
+    ticket = getattr(module, f"{kind}_ticket")(path, steps=30)
+    assert cli.main(["ticket", "verify", str(path)]) == 0
+    assert "whole, SHA-256" in capsys.readouterr().out
+    shared = module.share(ticket, "me/cnn")
+    for place in (str(path), "hf://me/cnn"):
+        logits = getattr(module, f"run_{kind}_again")(place)
+        assert module.accuracy(logits) == tickets.load_ticket(place).accuracy["value"] > 0.2
+    assert tickets.digest(shared) == tickets.digest(ticket) and shared.license == "MIT"
+    assert len(repr(shared).splitlines()) == 5 and "network    CNN, images 8 x 8 x 1" in repr(
+        shared
+    )
+    for card in (shared._repr_html_(), (hub / "me/cnn/README.md").read_text()):
+        assert "model.apply(tickets.to_variables" in card and "tickets.predict" not in card
+    assert len(ticket.to_numpy()) == 8 and not any("value" in name for name in ticket.to_numpy())
+    if kind == "flax":
+        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(from_numpy=np.copy))
+        arrays, state = module.for_other_libraries(ticket)
+        conv = arrays["Conv_0/kernel"].transpose(3, 2, 0, 1)
+        np.testing.assert_array_equal(state["Conv_0.weight"], conv)
+        assert len(arrays) == len(state) and state["Dense_0.weight"].shape == (256, 256)

@@ -4,7 +4,6 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from helpers import ROOT, refused
@@ -13,35 +12,6 @@ from ticket_helpers import random_ticket
 from supermask_jax import cli, tickets
 from supermask_jax.errors import UserError
 from supermask_jax.tickets.hub import model_card
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """Stands in for huggingface_hub; returns the folder of its repositories."""
-
-    class Api:
-        def __init__(self, token=None):
-            self.token = token
-
-        def create_repo(self, repo, *, private, exist_ok):
-            if repo.count("/") != 1:
-                raise ValueError(f"Repo id must be OWNER/NAME:\n{repo}")
-            (tmp_path / repo).mkdir(parents=True, exist_ok=exist_ok)
-            (tmp_path / repo / "private").write_text(str(private))
-
-        def upload_folder(self, *, repo_id, folder_path, commit_message):
-            assert commit_message
-            shutil.copytree(folder_path, tmp_path / repo_id, dirs_exist_ok=True)
-
-    def hf_hub_download(repo, filename, *, revision):
-        path = tmp_path / (f"{repo}@{revision}" if revision else repo) / filename
-        if not path.exists():
-            raise OSError(f"404: {repo} has no {filename}")
-        return str(path)
-
-    library = SimpleNamespace(HfApi=Api, hf_hub_download=hf_hub_download)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", library)
-    return tmp_path
 
 
 def test_a_ticket_goes_to_the_hub_and_comes_back(hub):

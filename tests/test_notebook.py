@@ -83,6 +83,8 @@ def test_one_address_in_badges_notebook_and_package():
     badge = f"research.google.com/github/{place}/blob/main/notebooks/supermask.ipynb)"
     for path in (ROOT / "README.md", NOTEBOOK):
         assert badge in path.read_text()
+    for path in ("mkdocs.yml", "docs/index.md"):
+        assert address() in (ROOT / path).read_text()
     assert f'REPOSITORY = \\"{address()}\\"' in NOTEBOOK.read_text()
 
 

@@ -14,7 +14,7 @@ from supermask_jax.commands import places
 from supermask_jax.errors import UserError
 from supermask_jax.methods import METHODS
 from supermask_jax.tickets.comparison import count_layers, total
-from supermask_jax.tickets.ticket import without_values
+from supermask_jax.tickets.drawn import without_values
 from supermask_jax.training.arrays import write_arrays
 
 

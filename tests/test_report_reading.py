@@ -1,8 +1,10 @@
 """Which runs a report finds in folders, and which of them are one group."""
 
+import math
 import re
 
 import pytest
+from chart_helpers import rows_of
 from test_report_parts import folder, grouped, lines
 
 from supermask_jax.analysis import runs
@@ -31,6 +33,42 @@ def test_runs_that_differ_in_seed_alone_are_one_group(tmp_path):
     assert [group.label for group in groups] == labels
     assert [bool(run.summary) for run in groups[0].runs] == [True, False]
     assert not groups[0].finished
+
+
+def test_methods_tell_runs_apart_before_anything_else_does(tmp_path):
+    signed = {"name": "signed", "anneal": 0.5}
+    configs = [
+        {"method": {"name": "bernoulli", "tau": 1.0}},
+        {"method": signed, "batch_size": 64},
+        {"method": signed},
+        {"method": signed | {"anneal": 0.0}},
+        {"method": {"name": "dense"}, "optimizer": {"name": "adamw"}},
+        {"method": {"name": "dense"}, "optimizer": {"name": "sgdw"}},
+    ]
+    groups = grouped(*(folder(tmp_path / str(i), lines(), c) for i, c in enumerate(configs)))
+    assert [group.label for group in groups] == [
+        "a, bernoulli",
+        "a, signed, batch_size 64",
+        "a, signed, batch_size 128, anneal 0.5",
+        "a, signed, batch_size 128, anneal 0.0",
+        "a, dense, adamw",
+        "a, dense, sgdw",
+    ]
+
+
+def test_few_seeds_have_no_bars_on_the_front(tmp_path):
+    def bars(count):
+        made = []
+        for seed in range(count):
+            found = {"seed": seed, "test_accuracy": 0.8 + 0.02 * seed, "remaining_weights": 0.5}
+            made.append(
+                folder(tmp_path / f"{count}-{seed}", lines(seed=seed), {"seed": seed}, found)
+            )
+        chart = page.content(grouped(*made), [Details(0)], [])["charts"]["front"]
+        (row,) = [row for row in rows_of(chart) if row["kind"] == "runs"]
+        return row["accuracy_low"] != "" and not math.isnan(float(row["accuracy_low"]))
+
+    assert bars(5) and not bars(4)
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -89,7 +89,7 @@ def test_factors_and_weights_give_the_ticket_of_every_method_back(name, constant
 def test_a_ticket_of_signs_and_a_seed_is_filled():
     weights = np.random.default_rng(0).normal(size=(64, 10)).astype("f4")
     ticket, drawn = ticket_of(methods.signed(), weights)
-    from supermask_jax.tickets.ticket import without_values
+    from supermask_jax.tickets.drawn import without_values
 
     signs = without_values(ticket, drawn)
     assert signs.layers["dense1/kernel"].drawn

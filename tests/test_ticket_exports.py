@@ -7,11 +7,12 @@ import types
 import jax
 import numpy as np
 import pytest
-from helpers import ROOT, refused
+from helpers import ROOT, assert_trees_equal, refused
 from ticket_helpers import SMALL, SMALL_CONV, norm_stats, random_ticket
 
 from supermask_jax import cli, tickets
 from supermask_jax.data.preprocess import standardize
+from supermask_jax.errors import UserError
 from supermask_jax.tickets import exports
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
@@ -100,3 +101,60 @@ def test_torch_layout():
     assert weights["conv2.weight"].shape == (6, 6, 3, 3)
     assert weights["dense1.weight"].shape == (20, 96)
     assert weights["conv1_norm.running_var"].shape == (6,)
+
+
+def test_torch_takes_a_flattened_image_in_its_own_order():
+    params = {
+        "conv": {"kernel": np.arange(3 * 2 * 4 * 5).reshape(3, 2, 4, 5)},  # H, W, in, out
+        "dense": {"kernel": np.arange(2 * 3 * 5 * 7).reshape(30, 7), "bias": np.arange(7)},
+        "norm": {"scale": np.arange(7)},
+        "table": {"embedding": np.arange(6).reshape(2, 3)},
+    }
+    params = jax.tree.map(lambda leaf: leaf.astype("f4"), params)
+    stats = {"norm": {"mean": np.ones(7, "f4"), "var": np.full(7, 2, "f4")}}
+    about = {"model": {"name": "mine"}, "num_classes": 7, "image_shape": (2, 3, 4)}
+    ticket = tickets.from_run(params, {}, stats, **about)
+    with pytest.raises(UserError, match="pip install torch"):
+        sys.modules["torch"] = None
+        try:
+            ticket.to_torch_state_dict()
+        finally:
+            del sys.modules["torch"]
+    found = exports.torch_weights(ticket, {"dense/kernel": 5})
+    shapes = {name: array.shape for name, array in found.items()}
+    assert shapes == {
+        "conv.weight": (5, 4, 3, 2),
+        "dense.weight": (7, 30),
+        "dense.bias": (7,),
+        "norm.weight": (7,),
+        "norm.running_mean": (7,),
+        "norm.running_var": (7,),
+        "table.weight": (2, 3),
+    }
+    image = np.random.default_rng(0).normal(size=(2, 3, 5))
+    expected = image.reshape(-1) @ params["dense"]["kernel"]
+    channels_first = image.transpose(2, 0, 1).reshape(-1)
+    np.testing.assert_allclose(found["dense.weight"] @ channels_first, expected, rtol=1e-5)
+    for wrong, said in (({"dens": 5}, "no array 'dens'"), ({"dense/kernel": 4}, "no image of 4")):
+        with pytest.raises(UserError, match=said):
+            exports.torch_weights(ticket, wrong)
+
+
+def test_scales_and_biases_of_norms_go_to_torch_too():
+    ticket = ticket_of("conv2", "all")
+    free = {"conv1_norm/bn/scale": np.full(6, 2, "f4"), "conv1_norm/bn/bias": np.ones(6, "f4")}
+    found = exports.torch_weights(ticket._replace(params=ticket.params | free))
+    assert (found["conv1_norm.weight"] == 2).all() and (found["conv1_norm.bias"] == 1).all()
+
+
+def test_a_tree_that_a_ticket_does_not_fit_is_refused():
+    ticket = ticket_of("fcn")
+    params = tickets.to_params(ticket)
+    assert_trees_equal(jax.device_get(tickets.to_tree(ticket, params)), params)
+    half = jax.tree.map(lambda leaf: leaf.astype(jax.numpy.bfloat16), params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(tickets.to_tree(ticket, half))} == {
+        np.dtype(jax.numpy.bfloat16)
+    }
+    params["dense1"]["kernel"] = np.ones((2, 3))
+    with pytest.raises(UserError, match=r"no array 'dense1/kernel' of shape \(2, 3\)"):
+        tickets.to_tree(ticket, params)

@@ -11,8 +11,8 @@ from ticket_helpers import FCN, SMALL, random_ticket, same
 from supermask_jax import tickets
 from supermask_jax.errors import UserError
 from supermask_jax.tickets.comparison import entropy_bound
+from supermask_jax.tickets.drawn import without_values
 from supermask_jax.tickets.file import decode_ticket, encode_ticket
-from supermask_jax.tickets.ticket import without_values
 
 RNG = np.random.default_rng(0)
 DESCRIPTION = 750  # bytes of header and metadata
@@ -27,6 +27,9 @@ def test_any_mask_comes_back(shape, density, seed):
     layer = tickets.make_layer(mask * np.float32(0.1), mask)
     ticket = random_ticket()._replace(layers={"dense1/kernel": layer})
     assert same(decode_ticket(encode_ticket(ticket)[0]), ticket)
+
+
+MEASURED = {"data": "digits", "split": "test", "images": 360}
 
 
 def test_gaps_of_any_length_come_back():
@@ -181,6 +184,8 @@ def test_what_cannot_be_a_ticket():
     cases = [
         (r"of shape \(4, 5\) has no array", lambda: made(kernel=kernel.T)),
         ("'dense1/bias' is int32", lambda: made(kernel=kernel, bias=np.ones(5, np.int32))),
+        ("not 3 whole numbers", lambda: encode_ticket(random_ticket(image_shape=(64,)))),
+        ("type float", lambda: encode_ticket(random_ticket(accuracy=MEASURED | {"value": 1}))),
         ("not finite", lambda: made(kernel=broken)),
         ("not finite", lambda: made(kernel=kernel, bias=np.full(5, np.inf, "f4"))),
         ("not finite", lambda: encode_ticket(huge, values="float16")),

@@ -13,8 +13,8 @@ from helpers import ROOT
 from ticket_helpers import SMALL, random_ticket
 
 from supermask_jax import tickets
+from supermask_jax.tickets.drawn import without_values
 from supermask_jax.tickets.file import encode_ticket
-from supermask_jax.tickets.ticket import without_values
 from supermask_jax.tickets.ticket_set import encode_tickets
 
 PAGE = (ROOT / "docs" / "ticket-format.md").read_text()

@@ -177,6 +177,14 @@ def starts(name: str) -> str:
     return Table(("model", "no compilation cache", "with one"), rows).markdown()
 
 
+def notebook(unused: None) -> str:
+    """The notebook's cells, and a link in place of the picture that Colab's badge would load."""
+    cells = json.loads((ROOT / "notebooks" / "supermask.ipynb").read_text())["cells"]
+    texts = [("".join(cell["source"]), cell["cell_type"] == "code") for cell in cells]
+    page = "\n\n".join(f"```python\n{text}\n```" if code else text for text, code in texts)
+    return re.sub(r"\[!\[(.*?)\]\(.*?\)\]", r"[\1]", page)
+
+
 def starting(unused: None) -> str:
     """Where to start with each method: the best of a small search, and what is about as good."""
     rows = []
@@ -257,6 +265,7 @@ _MAKERS: dict[str, Callable[[Any], str]] = {
     "starts": starts,
     "starting": starting,
     "tasks": tasks,
+    "notebook": notebook,
 }
 
 

@@ -63,9 +63,9 @@ def run(args: argparse.Namespace) -> None:
     from supermask_jax import tickets
     from supermask_jax.commands.places import about
     from supermask_jax.commands.restore import ticket_of
+    from supermask_jax.tickets.drawn import without_values
     from supermask_jax.tickets.exports import to_bytes
     from supermask_jax.tickets.file import write
-    from supermask_jax.tickets.ticket import without_values
 
     if args.workdir:
         ticket, weights = ticket_of(args.workdir, args.seed)

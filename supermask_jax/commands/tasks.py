@@ -148,7 +148,7 @@ def _without_values(
     trained: Mapping[str, Ticket], weights: Mapping[str, np.ndarray]
 ) -> dict[str, Ticket]:
     """Returns tickets of masks alone where the weights are those drawn from the seed."""
-    from supermask_jax.tickets.ticket import without_values
+    from supermask_jax.tickets.drawn import without_values
 
     try:
         return {name: without_values(ticket, weights) for name, ticket in trained.items()}

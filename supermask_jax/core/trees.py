@@ -30,6 +30,11 @@ def named_leaves(tree: PyTree) -> dict[str, Any]:
     return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
+def array_name(name: str) -> str:
+    """Returns a leaf's name without the ``value`` that an `nnx.Param` puts behind its own."""
+    return name.removesuffix("/value")
+
+
 def mask_named(*names: str) -> LabelFn:
     """Builds a label rule: leaves of these names are masked, all others are trained.
 
@@ -39,7 +44,7 @@ def mask_named(*names: str) -> LabelFn:
 
     def label(name: str, leaf: jax.Array) -> Label:
         del leaf
-        return "mask" if name.removesuffix("/value").rsplit("/", 1)[-1] in names else "train"
+        return "mask" if array_name(name).rsplit("/", 1)[-1] in names else "train"
 
     return label
 

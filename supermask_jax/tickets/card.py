@@ -10,6 +10,7 @@ import numpy as np
 
 from supermask_jax.analysis.intervals import percent, share_interval
 from supermask_jax.errors import UserError, unknown_name
+from supermask_jax.tickets.chain import CHAINS
 
 if TYPE_CHECKING:
     from supermask_jax.tickets import Ticket
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 SHIPPED_LICENSE = "Apache-2.0"  # of the package, and so of the tickets in it
 _MOST_LAYERS = 4  # in the text; the card shows all
 _MOST_PIXELS = 256  # a side of the picture
-_LOAD = "logits = tickets.predict(ticket, images)  # uint8 [N, H, W, C]; NumPy and SciPy"
 
 
 def shipped_tickets() -> dict[str, Path]:
@@ -46,6 +46,14 @@ def ticket_file(place: str) -> Path:
     if place not in shipped:
         raise unknown_name("ticket", place, shipped)
     return shipped[place]
+
+
+def usage(ticket: Ticket) -> str:
+    """Returns the line of code that runs a ticket."""
+    if ticket.model.get("name") in CHAINS:
+        return "logits = tickets.predict(ticket, images)  # uint8 [N, H, W, C]; NumPy and SciPy"
+    images = "tickets.preprocess(ticket, images)"
+    return f"logits = model.apply(tickets.to_variables(ticket), {images})  # uint8 [N, H, W, C]"
 
 
 def about(ticket: Ticket) -> dict[str, str]:
@@ -88,7 +96,7 @@ def html(ticket: Ticket) -> str:
     title = escape(f"Ticket of {ticket.method or 'an unknown method'}")
     return (
         f"<div><b>{title}</b><table>{''.join(cells)}</table>{_picture(ticket)}"
-        f"<pre>{escape(_LOAD)}</pre></div>"
+        f"<pre>{escape(usage(ticket))}</pre></div>"
     )
 
 

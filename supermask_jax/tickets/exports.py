@@ -6,7 +6,8 @@ B, and give logits [B, K].
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from safetensors.numpy import save
 
 from supermask_jax.errors import UserError, one_line
 from supermask_jax.run_files import versions
-from supermask_jax.tickets.chain import chain, preprocess
+from supermask_jax.tickets.chain import CHAINS, chain, preprocess
 from supermask_jax.tickets.ticket import Ticket, to_variables
 
 if TYPE_CHECKING:
@@ -128,34 +129,97 @@ def onnx(ticket: Ticket) -> Any:
         ) from error
 
 
-def torch_weights(ticket: Ticket) -> dict[str, np.ndarray]:
-    """Returns the dense effective weights, named and laid out as PyTorch's layers have them.
+def to_tree(ticket: Ticket, like: Any) -> Any:
+    """Returns the parameters, or statistics, of a ticket as a tree of the structure of another one.
 
-    ``conv1.weight`` is [out, in, 3, 3], ``dense1.weight`` [out, in]; the first dense layer takes
-    the features of an image in PyTorch's order of channel, height, width. Batch norm is
-    ``conv1_norm.running_mean`` and ``conv1_norm.running_var``.
+    Args:
+      ticket: of any model.
+      like: tree of arrays or of `jax.ShapeDtypeStruct`, such as the one that the model's `init`
+        returns, `nnx.split`'s or `equinox.partition`'s.
 
     Raises:
-      UserError: the ticket's model is no chain of layers, or it does not hold its weights.
+      UserError: the ticket has no array of a leaf's name and shape, or does not hold its weights.
     """
-    found: dict[str, np.ndarray] = {}
-    channels = 0
-    for block in chain(ticket):
-        kernel = block.kernel
-        if kernel.ndim == 4:
-            channels, kernel = kernel.shape[-1], kernel.transpose(3, 2, 0, 1)
-        else:
-            if channels:
-                kernel = kernel.reshape(-1, channels, kernel.shape[-1])
-                kernel, channels = kernel.transpose(1, 0, 2).reshape(block.kernel.shape), 0
-            kernel = kernel.T
-        found[f"{block.name}.weight"] = np.ascontiguousarray(kernel)
-        if (bias := ticket.params.get(f"{block.name}/bias")) is not None:
-            found[f"{block.name}.bias"] = bias
-    for name, array in ticket.batch_stats.items():
-        layer, _, kind = name.split("/")
-        found[f"{layer}.running_{kind}"] = array
+    import jax
+    import jax.numpy as jnp
+
+    from supermask_jax.core.trees import array_name, path_name
+
+    arrays = ticket.to_numpy()
+
+    def leaf(path: tuple[Any, ...], old: Any) -> jax.Array:
+        name = array_name(path_name(path))
+        if name not in arrays or arrays[name].shape != old.shape:
+            raise UserError(f"the ticket has no array {name!r} of shape {old.shape}")
+        return jnp.asarray(arrays[name], old.dtype)
+
+    return jax.tree.map_with_path(leaf, like)
+
+
+# What PyTorch calls the leaves of Flax and Haiku.
+_IN_TORCH = {
+    "kernel": "weight",
+    "w": "weight",
+    "scale": "weight",
+    "embedding": "weight",
+    "b": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
+def torch_weights(
+    ticket: Ticket, flattened: Mapping[str, int] | None = None
+) -> dict[str, np.ndarray]:
+    """Returns the dense effective weights, named and laid out as PyTorch's layers have them.
+
+    Leaves ``kernel`` and ``w`` become the ``weight`` of a linear layer, [out, in], or of a
+    convolution, [out, in, *window]; ``scale``, ``mean`` and ``var`` those of norms. Arrays of any
+    other name stay as they are, and so do their names, with dots for slashes.
+
+    Args:
+      ticket: of any model.
+      flattened: name -> channels, of dense kernels that take a flattened image of so many channels:
+        Flax flattens [height, width, channel], PyTorch [channel, height, width]. The networks of
+        `chain.CHAINS` need none.
+
+    Raises:
+      UserError: the ticket does not hold its weights, or `flattened` does not fit it.
+    """
+    flattened = dict(flattened or {})
+    if ticket.model.get("name") in CHAINS:
+        blocks = chain(ticket)
+        for block, following in pairwise(blocks):
+            if (block.kernel.ndim, following.kernel.ndim) == (4, 2):
+                flattened[f"{following.name}/kernel"] = block.kernel.shape[-1]
+    found = {}
+    for name, array in ticket.to_numpy().items():
+        *layer, leaf = name.replace("_norm/bn/", "_norm/").split("/")
+        if (channels := flattened.pop(name, 0)) and (array.ndim != 2 or len(array) % channels):
+            raise UserError(
+                f"{name!r} of shape {array.shape} takes no image of {channels} channels"
+            )
+        if channels:
+            array = array.reshape(-1, channels, array.shape[1]).swapaxes(0, 1).reshape(array.shape)
+        if leaf in ("kernel", "w") and array.ndim > 1:
+            array = np.moveaxis(array, (-1, -2), (0, 1))
+        found[".".join([*layer, _IN_TORCH.get(leaf, leaf)])] = np.ascontiguousarray(array)
+    if flattened:
+        raise UserError(f"the ticket has no array {min(flattened)!r}")
     return found
+
+
+def torch_state_dict(ticket: Ticket, flattened: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Returns `torch_weights` as tensors.
+
+    Raises:
+      UserError: as `torch_weights`, or PyTorch is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError("pip install torch to make tensors of a ticket") from error
+    return {name: torch.from_numpy(w) for name, w in torch_weights(ticket, flattened).items()}
 
 
 def to_bytes(ticket: Ticket, kind: str) -> bytes:

@@ -50,7 +50,7 @@ def save_ticket(path: str | os.PathLike[str], ticket: Ticket, *, values: str = "
         "bfloat16", to which they are then rounded. Layers of few magnitudes are always exact.
 
     Raises:
-      UserError: a value is not finite, or the file cannot be written.
+      UserError: a value is not finite, a field not as in `Ticket`, or the file cannot be written.
     """
     content, saved = encode_ticket(ticket, values=values)
     write(path, content)
@@ -138,6 +138,7 @@ def encode(
             entries.append(LayerEntry(name, layer.shape, kept, coding, listed, order, live))
         free += [a.reshape(-1) for a in (*ticket.params.values(), *ticket.batch_stats.values())]
         described.append(metadata.describe(ticket, entries, digest(ticket)))
+        metadata.checked(metadata.unpack(metadata.pack(described[-1])))  # As its reader will.
     parts = {"positions": positions.compress(b"".join(stream)), "signs": _joined(signs, bool)}
     parts["signs"] = np.packbits(parts["signs"])
     tensors = {name: np.frombuffer(part, np.uint8) for name, part in parts.items()}

@@ -79,7 +79,7 @@ def model_card(ticket: Ticket, repo: str) -> str:
         f"| `{name}` | {' x '.join(map(str, layer.shape))} | {layer.density:.2%} |"
         for name, layer in ticket.layers.items()
     ]
-    return "\n".join([*lines, "", _USE.format(repo=repo)])
+    return "\n".join([*lines, "", _USE.format(repo=repo, usage=card.usage(ticket))])
 
 
 # Names of data sets that are the same there.
@@ -91,7 +91,7 @@ _USE = """\
 from supermask_jax import tickets
 
 ticket = tickets.load_ticket("hf://{repo}")  # checked against its digest
-logits = tickets.predict(ticket, images)  # uint8 [N, H, W, C]; NumPy and SciPy
+{usage}
 ```
 """
 

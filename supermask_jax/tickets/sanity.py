@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from supermask_jax.errors import UserError
-from supermask_jax.tickets.ticket import Arrays, Layer, Ticket, fill, make_layer
+from supermask_jax.tickets.drawn import fill
+from supermask_jax.tickets.ticket import Arrays, Layer, Ticket, make_layer
 
 # A method multiplies kept weights of a layer by one number, or by the count of their coats.
 _MOST_FACTORS = 16

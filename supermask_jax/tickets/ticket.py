@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from supermask_jax.errors import UserError
-from supermask_jax.run_files import flat, versions
+from supermask_jax.run_files import versions
 
 Arrays = dict[str, np.ndarray]
 
@@ -114,11 +114,30 @@ class Ticket(NamedTuple):
         kept = sum(len(layer.positions) for layer in self.layers.values())
         return kept / total if total else 1.0
 
+    def to_numpy(self) -> Arrays:
+        """Returns {name: float32 [*shape]} of effective weights, free parameters and statistics.
+
+        Raises:
+          UserError: the weights are not in the ticket.
+        """
+        dense = {name: layer.dense() for name, layer in self.layers.items()}
+        return dense | self.params | self.batch_stats
+
+    def to_torch_state_dict(self, *, flattened: Mapping[str, int] | None = None) -> dict[str, Any]:
+        """Returns {name: tensor} for ``load_state_dict``; see `exports.torch_weights`.
+
+        Raises:
+          UserError: the weights are not in the ticket, or PyTorch is not installed.
+        """
+        from supermask_jax.tickets import exports
+
+        return exports.torch_state_dict(self, flattened)
+
 
 def from_run(
-    params: Mapping[str, Any],
-    masks: Mapping[str, Any],
-    batch_stats: Mapping[str, Any] | None = None,
+    params: Any,
+    masks: Any,
+    batch_stats: Any = None,
     *,
     model: Mapping[str, Any],
     num_classes: int,
@@ -128,14 +147,14 @@ def from_run(
     config: Mapping[str, Any] | None = None,
     accuracy: Mapping[str, Any] | None = None,
 ) -> Ticket:
-    """Makes the ticket of a trained network.
+    """Makes the ticket of a trained network. Needs JAX.
 
     Args:
-      params: nested effective parameters, as ``method.apply(trainable, frozen)`` returns them.
-      masks: nested masks, as ``method.masks`` returns them: what is not 0 is kept. Leaves of
+      params: tree of effective parameters, as ``method.apply(trainable, frozen)`` returns it.
+      masks: tree of masks, as ``method.masks`` returns it: what is not 0 is kept. Leaves of
         `params` without a mask are free parameters; without any mask the ticket is dense.
-      batch_stats: nested running statistics.
-      model: as in `Ticket`.
+      batch_stats: tree of running statistics.
+      model: as in `Ticket`; of a network that is not in this package, a ``"name"`` for readers.
       num_classes: as in `Ticket`.
       image_shape: (H, W, C).
       preprocessing: of uint8 images: ``{"name": ...}``, with lists ``"mean"`` and ``"std"`` for
@@ -204,67 +223,13 @@ def digest(ticket: Ticket) -> str:
     return sha.hexdigest()
 
 
-def without_values(ticket: Ticket, weights: Mapping[str, np.ndarray]) -> Ticket:
-    """Returns the ticket with signs only, for frozen weights that can be drawn again from a seed.
-
-    Args:
-      ticket: it; a layer of one magnitude stays as it is where some of its weights are inverted,
-        since it holds no more than signs.
-      weights: name -> frozen weights [*shape]; an effective weight must be 1 or -1 times its own.
-
-    Raises:
-      UserError: an effective weight is not.
-    """
-    layers = dict(ticket.layers)
-    for name, layer in ticket.layers.items():
-        drawn = np.asarray(weights[name], np.float32).reshape(-1)[layer.positions]
-        if len(np.unique(np.abs(layer.values))) <= 1 and (layer.values != drawn).any():
-            continue
-        signs = np.where(layer.values == drawn, 1, -1).astype(np.float32)
-        if layer.pruned is not None or (drawn * signs != layer.values).any():
-            raise UserError(
-                f"the effective weights of {name!r} are not 1 or -1 times those drawn from the "
-                "seed: export the ticket with its values"
-            )
-        layers[name] = layer._replace(values=signs, drawn=True)
-    return ticket._replace(layers=layers, weights_sha256=digest(ticket))
-
-
-def fill(ticket: Ticket, weights: Mapping[str, np.ndarray]) -> Ticket:
-    """Returns a ticket that holds its weights, from one that holds signs and a seed.
-
-    Args:
-      ticket: saved with ``values="seed"``.
-      weights: name -> frozen weights [*shape], drawn again from the seed in its config.
-
-    Raises:
-      UserError: a layer is missing or of another shape, or these are not the weights of the run, as
-        when another version of JAX draws others.
-    """
-    layers = dict(ticket.layers)
-    for name, layer in ticket.layers.items():
-        if not layer.drawn:
-            continue
-        if name not in weights or np.shape(weights[name]) != layer.shape:
-            raise UserError(f"the weights lack layer {name!r} of shape {layer.shape}")
-        drawn = np.asarray(weights[name], np.float32).reshape(-1)[layer.positions]
-        layers[name] = layer._replace(values=drawn * layer.values + 0.0, drawn=False)
-    filled = ticket._replace(layers=layers, weights_sha256="")
-    if ticket.weights_sha256 and digest(filled) != ticket.weights_sha256:
-        raise UserError(
-            "these are not the weights of the ticket's run: another version of JAX may draw others "
-            f"from one seed; the ticket was made with {dict(ticket.versions) or 'unknown ones'}"
-        )
-    return filled
-
-
 def to_params(ticket: Ticket) -> dict[str, Any]:
     """Returns the effective parameters as nested dicts of float32 arrays.
 
     Raises:
       UserError: the weights are not in the ticket.
     """
-    return nested({name: layer.dense() for name, layer in ticket.layers.items()} | ticket.params)
+    return nested(ticket._replace(batch_stats={}).to_numpy())
 
 
 def to_variables(ticket: Ticket) -> dict[str, Any]:
@@ -295,9 +260,11 @@ def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _arrays(tree: Mapping[str, Any]) -> Arrays:
-    """Returns nested dicts as {"a/b": array}, in their order; `None` leaves are left out."""
-    return {name: np.asarray(x) for name, x in flat(tree, "/").items() if x is not None}
+def _arrays(tree: Any) -> Arrays:
+    """Returns any tree as {"a/b": array}, in its order; `None` leaves are left out."""
+    from supermask_jax.core.trees import array_name, named_leaves
+
+    return {array_name(name): np.asarray(leaf) for name, leaf in named_leaves(tree).items()}
 
 
 def _floats(arrays: Arrays) -> Arrays:

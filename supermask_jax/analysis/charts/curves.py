@@ -42,17 +42,20 @@ def curves(
     rows = [row | {name: theme.clipped(row[name], unit, floor) for name in names} for row in rows]
     pick = alt.selection_point(fields=["series"], bind="legend")
     near = alt.selection_point(fields=["epoch"], on="pointerover", empty=False, clear="pointerout")
-    first = min((row["epoch"] for row in rows), default=1)
+    epochs = {row["epoch"] for row in rows} or {1}
+    first = min(epochs) - (len(epochs) == 1)  # Room for a point.
+    last = max(last, min(epochs) + 1)
     y, domain = alt.Y("value:Q", title=y_title), [low * unit, high * unit]
     if log:
         y = y.scale(type="log", domain=domain, nice=False).axis(theme.log_axis(*domain))
     else:
         y = y.scale(type="linear", domain=domain, nice=False, zero=False).axis(tickCount=5)
-    x = alt.X("epoch:Q").scale(domain=[first, max(last, first + 1)], nice=False)
+    x = alt.X("epoch:Q").scale(domain=[first, last], nice=False)
+    whole = "datum.value % 1 ? '' : format(datum.value, 'd')"
     tips = [alt.Tooltip(f"{name}:Q", format=".4g") for name in names]
     base = theme.chart_of(rows, {"epoch", "value", "low", "high", "n"}).encode(
-        x.axis(tickMinStep=1, tickCount=6, grid=False),
-        theme.colour(colours),
+        x.axis(tickCount=min(6, last - first), grid=False, labelExpr=whole),
+        theme.colour(colours, symbolType="stroke"),
         detail="split:N",
         tooltip=["epoch:Q", "series:N", "split:N", *tips, alt.Tooltip("n:Q", title="seeds")],
     )
@@ -70,7 +73,7 @@ def curves(
     band = band.encode(alt.Y("low:Q", title=y_title), y2="high:Q")
     seeds = base.transform_filter("datum.seed != 'mean'").encode(y, detail=["split:N", "seed:N"])
     seeds = seeds.mark_line(strokeWidth=0.8, opacity=0.45, clip=True)
-    line = mean.mark_line(strokeWidth=2, clip=True, point=len({r["epoch"] for r in rows}) == 1)
+    line = mean.mark_line(strokeWidth=2, clip=True, point=len(epochs) == 1)
 
     def seen_near(opacity: float) -> alt.When:
         return alt.when(near).then(alt.value(opacity)).otherwise(alt.value(0))

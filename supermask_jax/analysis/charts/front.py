@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 
@@ -48,8 +49,15 @@ def front(
         f"{name}{end}" for name in ("accuracy", "remaining") for end in ("", "_low", "_high")
     ]
     tips = [alt.Tooltip(f"{name}:Q", format=".2f") for name in numbers[:4]]
+    hues = list(colours.values())
+    rounds = [0 if labelled else hues[:i].count(hue) % 3 for i, hue in enumerate(hues)]
+    insides = [(hue, "@panel", "@hidden")[again] for hue, again in zip(hues, rounds, strict=True)]
+    words = {
+        name: ("", ", hollow", ", grey inside")[n] for name, n in zip(colours, rounds, strict=True)
+    }
+    look = {"labelExpr": f"datum.label + {json.dumps(words)}[datum.label]"} if any(rounds) else {}
     base = theme.chart_of(placed, {"order", *numbers}).encode(
-        theme.colour(colours, legend=not labelled if legend is None else legend),
+        theme.colour(colours, legend=not labelled if legend is None else legend, **look),
         tooltip=["series:N", "label:N", "kind:N", *tips],
     )
     base = base.transform_filter(pick)
@@ -64,6 +72,10 @@ def front(
     way = of("way", "front", "level").mark_line(strokeWidth=1.2, opacity=0.6, clip=True)
     dense, marks = of("dense"), of(*every)
     bars = marks.mark_rule(strokeWidth=1.4, clip=True)
+    dots = marks.mark_point(filled=not look, size=70, opacity=1)
+    if look:  # Series of one hue are told apart by what is inside the points.
+        fill = alt.Fill("series:N", legend=None)
+        dots = dots.encode(fill.scale(domain=list(colours), range=insides))
     layers = [
         way.encode(x, y, order="order:Q", detail="kind:N"),
         dense.mark_rect(opacity=0.15).encode(low, y2="accuracy_high:Q"),
@@ -71,7 +83,7 @@ def front(
         of("seed").mark_circle(size=22, opacity=0.5, clip=True).encode(x, y),
         bars.encode(x, low.title(y_title), y2="accuracy_high:Q"),
         bars.encode(alt.X("remaining_low:Q", title=x_title), y, x2="remaining_high:Q"),
-        marks.mark_point(filled=True, size=70, opacity=1).encode(x, y, shape).add_params(pick),
+        dots.encode(x, y, shape).add_params(pick),
     ]
     if labelled:
         for side, (dx, dy, align) in _SIDES.items():

@@ -47,8 +47,8 @@ FATES = {"hidden": "@hidden", "kept": "@s0", "inverted": "@s1"}  # in the order 
 _TITLES = {"titleFontWeight": "normal", "labelFontSize": 11}
 _LINES = {"gridColor": "@grid", "domainColor": "@rule", "tickColor": "@rule"}
 _AXIS = {"labelColor": "@muted", "titleColor": "@ink", "titleFontSize": 12, "labelLimit": 130}
-_LEGEND = {"labelColor": "@ink", "titleColor": "@muted", "symbolStrokeWidth": 2, "labelLimit": 200}
-_PLACE = {"orient": "bottom", "direction": "horizontal", "columns": 2}
+_LEGEND = {"labelColor": "@ink", "titleColor": "@muted", "symbolStrokeWidth": 2, "labelLimit": 280}
+_PLACE = {"orient": "bottom", "direction": "horizontal"}
 _BOTTOM = {"anchor": "start", "direction": "vertical"}
 
 THEME: Spec = {
@@ -123,7 +123,11 @@ def _cell(value: Any) -> Any:
 
 
 def colour(
-    colours: Mapping[str, str] | Sequence[str], field: str = "series", *, legend: bool = True
+    colours: Mapping[str, str] | Sequence[str],
+    field: str = "series",
+    *,
+    legend: bool = True,
+    **look: Any,
 ) -> alt.Color:
     """The colour of a series: as `colours` say, or along one ramp where they are names alone."""
     kind, shades = "O", "ordinal"
@@ -131,7 +135,13 @@ def colour(
         kind, shades = "N", list(colours.values())
     found = alt.Color(f"{field}:{kind}", title=None, sort=None)
     found = found.scale(domain=list(colours), range=shades)
-    return found.legend(alt.Legend(symbolOpacity=1) if legend and colours else None)
+    return found.legend(legend_of(colours, **look) if legend and colours else None)
+
+
+def legend_of(names: Iterable[str], **look: Any) -> alt.Legend:
+    """A legend with as many names beside each other as a narrow chart has room for."""
+    columns = max(_COLUMN // (30 + 6 * max(map(len, names))), 1)
+    return alt.Legend(columns=columns, symbolOpacity=1, **look)
 
 
 def zoom(encodings: Sequence[str] = ("x", "y")) -> alt.Parameter:
@@ -168,11 +178,15 @@ def clipped(value: float, unit: float, floor: float = 0.0) -> float:
 
 
 def log_axis(low: float, high: float) -> alt.Axis:
-    """An axis with 1, 2 and 5 times powers of ten, or fewer; within a power as Vega has it."""
+    """An axis with 1, 2 and 5 times powers of ten, or fewer; within a power, multiples of them."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
         ticks = [f * 10.0**power for power in powers for f in factors]
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) <= 7:
             break
-    return alt.Axis(format="~g", **({"values": ticks} if len(ticks) > 2 else {"tickCount": 5}))
+    if len(ticks) < 3:  # Within a power: as on a linear axis.
+        step = 10.0 ** math.floor(math.log10((high - low) / 2))
+        step *= next(factor for factor in (1, 2, 5, 10) if high - low <= 6 * factor * step)
+        ticks = [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return alt.Axis(format="~g", values=ticks)

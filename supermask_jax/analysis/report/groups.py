@@ -199,24 +199,37 @@ def ladders(groups: Sequence[Group]) -> dict[str, list[Group]]:
 
 
 def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The configs' names; where they are alike, with the entries that tell them apart: up to two.
+    """The configs' names; where they are alike, with what tells them apart: three entries at most.
 
-    What two entries leave alike is numbered.
+    Names of methods, models and so on come first. What entries leave alike is numbered.
     """
-    names = list(map(_name, configs))
-    labels = list(names)
-    for count in (1, 2):
-        for i, config in enumerate(configs):
-            same = [other for name, other in zip(names, configs, strict=True) if name == names[i]]
-            keys = [key for key in differing(same) if key in config and key != "level"][:count]
-            words = [f"{key.rpartition('.')[2]} {config[key]}" for key in keys]
-            labels[i] = ", ".join([names[i], *words])
-        if len(set(labels)) == len(labels):
-            break
+    labels = list(map(_name, configs))
+    used: list[set[str]] = [{"level"} for _ in configs]
+    for _ in range(3):
+        words = [""] * len(configs)
+        for label in set(labels):
+            same = [i for i, other in enumerate(labels) if other == label]
+            keys = [
+                key
+                for key in differing([configs[i] for i in same])
+                if not any(key in used[i] for i in same)
+            ]
+            for key in sorted(keys, key=_rank)[:1]:
+                section, _, entry = key.rpartition(".")
+                before = "" if section and entry == "name" else f"{entry} "
+                for i in same:
+                    used[i].add(key)
+                    words[i] = f", {before}{configs[i][key]}" if key in configs[i] else ""
+        labels = [label + word for label, word in zip(labels, words, strict=True)]
     return [
         label if labels.count(label) == 1 else f"{label} ({labels[:i].count(label) + 1})"
         for i, label in enumerate(labels)
     ]
+
+
+def _rank(key: str) -> int:
+    """Where an entry stands among those that tell configs apart."""
+    return 0 if key == "method.name" else 1 if key.endswith(".name") else 2
 
 
 def _name(config: Mapping[str, Any]) -> str:

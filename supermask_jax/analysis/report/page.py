@@ -115,15 +115,26 @@ def _front(
 ) -> Spec:
     rows = [row for group in alone for row in _point_rows(group)]
     for cell, levels in cells.items():
-        rows += [point_row(g.point, cell, "level", g.config.get("level", 0)) for g in levels]
+        rows += [
+            point_row(_shown(g.point), cell, "level", g.config.get("level", 0)) for g in levels
+        ]
     rows += [point_row(point, point.label, "paper") for point in papers]
     return front(rows, {**colours, **{p.label: PAPER for p in papers}}, y_title="accuracy, %")
+
+
+def _shown(point: Point) -> Point:
+    """A point with the intervals of five seeds or more: of fewer, the seeds are shown."""
+
+    def bar(mean: float, low: float, high: float, n: int) -> Interval:
+        return Interval(mean, low, high, n) if n >= 5 else Interval(mean, math.nan, math.nan, n)
+
+    return point._replace(remaining=bar(*point.remaining), accuracy=bar(*point.accuracy))
 
 
 def _point_rows(group: Group) -> list[dict[str, Any]]:
     """A group on the front: its mean, its seeds, and its way over epochs."""
     if group.dense:
-        return [point_row(group.point, group.label, "dense")]
+        return [point_row(_shown(group.point), group.label, "dense")]
 
     def at(remaining: float, accuracy: float, kind: str, order: int = 0) -> dict[str, Any]:
         one = (Interval(x, math.nan, math.nan, 1) for x in (remaining, accuracy))
@@ -135,7 +146,7 @@ def _point_rows(group: Group) -> list[dict[str, Any]]:
     done = [run.summary for run in group.runs if run.summary]
     if len(done) > 1:
         rows += [at(run["remaining_weights"], run["test_accuracy"], "seed") for run in done]
-    return [*rows, point_row(group.point, group.label, "runs")]
+    return [*rows, point_row(_shown(group.point), group.label, "runs")]
 
 
 def _curves(
