@@ -76,6 +76,9 @@ LINE = tuple(
 
 DIVERGED = {str: COUNT}
 
+_CHECK = {"accuracies": [SHARE]} | _all("mean low high", float)
+SANITY = {"images": COUNT, "checks": {str: _CHECK}}
+
 _TRIAL = {"point": dict, "digest": str, "seed": COUNT}
 _TRIED = {"remaining_weights": SHARE, "val_accuracy": SHARE, "seconds": float}
 SEARCH = {

@@ -1,13 +1,15 @@
 """What chance leaves of a ticket: the checks as functions, and the command on tiny runs."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
-from helpers import tiny_config
+from helpers import refused, tiny_config
 
 from supermask_jax import cli, experiment, methods, tickets
+from supermask_jax.analysis.intervals import Interval, percent
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.errors import UserError
 from supermask_jax.tickets import sanity
@@ -136,6 +138,34 @@ def test_the_mask_of_a_run_means_something_and_chance_does_not(run, capsys):
     # The file of the ticket holds no frozen weights: they are drawn from its seed.
     again = asked(capsys, path / "ticket.safetensors", "--draws=3")
     assert again["checks"] == checks
+
+
+def test_the_report_of_the_run_shows_what_was_measured(run, tmp_path, capsys):
+    path, _ = run
+    checks = asked(capsys, path, "--draws=2")["checks"]
+    assert cli.main(["report", str(path), "--quick", f"--out={tmp_path / 'a.html'}"]) == 0
+    text = (tmp_path / "a.html").read_text()
+    assert "What chance leaves of the ticket of seed 0" in text
+    words = percent(Interval(**{k: checks["redrawn"][k] for k in ("mean", "low", "high")}, n=2))
+    mean, _, interval = words.partition(" ")
+    row = f'<th scope="row">redrawn</th><td>{mean}<small>{interval}</small></td><td>2</td>'
+    assert row in text
+    capsys.readouterr()
+    kept = path / "sanity.json"
+    kept.write_text(kept.read_text().replace("redrawn", "drawn"))
+    assert "sanity.json is damaged" in refused(capsys, "report", str(path), "--quick")
+    kept.unlink()
+
+
+def test_each_seed_of_a_set_keeps_its_own_and_a_file_writes_nothing(run, tmp_path, capsys):
+    entries = {"num_seeds": 2, "seeds_per_program": 1}
+    experiment.run(tiny_config(**entries), tmp_path / "set", quiet=True)
+    asked(capsys, tmp_path / "set", "--draws=1", "--seed=1")
+    assert [p.name for p in (tmp_path / "set").glob("sanity*")] == ["sanity-s1.json"]
+    shutil.copy(run[0] / "ticket.safetensors", tmp_path)
+    before = sorted(tmp_path.iterdir())
+    asked(capsys, tmp_path / "ticket.safetensors", "--draws=1")
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_the_table_is_printed(run, capsys):

@@ -26,10 +26,12 @@ from supermask_jax.config.files import load_with_overrides
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.data.pipeline import Examples
 from supermask_jax.errors import UserError
-from supermask_jax.run_files import flat, read_masks
+from supermask_jax.run_files import flat, read, read_masks
+from supermask_jax.schemas import SANITY
 from supermask_jax.training.environment import fixed_settings
 from supermask_jax.training.streaming import Stream
 from supermask_jax.training.trainer import Trainer
+from supermask_jax.training.workdir import Workdir
 
 PyTree = Any
 
@@ -46,7 +48,7 @@ def details_of(group: Group, *, quick: bool = False) -> Details:
     """
     run = next((run for run in group.runs if run.summary), group.runs[0])
     masks = read_masks(run.masks_path) if run.summary and run.masks_path.exists() else {}
-    details = Details(run.seed, masks)
+    details = Details(run.seed, masks, sanity=_sanity(run) if run.summary else {})
     if quick:
         return _without(details, "--quick was given")
     if "recipe" in run.config:
@@ -61,6 +63,13 @@ def details_of(group: Group, *, quick: bool = False) -> Details:
     trainable, frozen, batch_stats = job.layout.seeds_of(parts)[found.index]
     details = _with_scores(details, job, trainable, frozen)
     return _with_data(details, run, config, job, trainable, frozen, batch_stats)
+
+
+def _sanity(run: Run) -> dict[str, Any]:
+    folder = Workdir(run.folder)
+    of_seed = folder.of_seed(folder.sanity, run.seed)
+    path = of_seed if run.config.get("num_seeds", 1) > 1 else folder.sanity
+    return read(path, SANITY, "run supermask sanity again") if path.exists() else {}
 
 
 def _without(details: Details, reason: str) -> Details:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from supermask_jax.commands.common import PLACES_EPILOG, add_places, at_least
 from supermask_jax.errors import UserError
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
 
     from supermask_jax.tickets import Ticket
 
+_log = logging.getLogger("supermask_jax")
+
 EPILOG = f"""\
 {PLACES_EPILOG}
 The accuracy of the ticket on its test set stands beside what is left of it when a part is
 replaced: its masks shuffled in each layer (shuffled); their signs alone (signs shuffled, of masks
 that invert); what they hide kept instead (inverted); masks drawn at the densities of the layers
 (random); the frozen weights drawn from other seeds (redrawn). Nothing is trained anew. Intervals of
-95 % are over draws, those of one network over the test images (Wilson).
+95 % are over draws, those of one network over the test images (Wilson). In the work folder of a
+finished run the result is kept as sanity.json, which its report shows.
 """
 
 EXAMPLES = (
@@ -44,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measures the ticket of a place, and what chance makes of it."""
     from supermask_jax import experiment
-    from supermask_jax.analysis.intervals import mean_interval, percent, share_interval
-    from supermask_jax.analysis.tables import Table
+    from supermask_jax.analysis.intervals import mean_interval, share_interval
+    from supermask_jax.analysis.report.tables import sanity_table
     from supermask_jax.commands import places
     from supermask_jax.tickets.exports import measurer
     from supermask_jax.training.environment import fixed_settings
@@ -64,15 +68,31 @@ def run(args: argparse.Namespace) -> None:
         name: share_interval(values[0], images) if len(values) == 1 else mean_interval(values)
         for name, values in shown.items()
     }
+    checks = {
+        name: {"accuracies": shown[name], "mean": row.mean, "low": row.low, "high": row.high}
+        for name, row in rows.items()
+    }
+    measured = {"images": images, "checks": checks}
+    _keep(place, config, measured)
     if args.json:
-        checks = {
-            name: {"accuracies": shown[name], "mean": row.mean, "low": row.low, "high": row.high}
-            for name, row in rows.items()
-        }
-        print(json.dumps({"place": place, "images": images, "checks": checks}, indent=2))
+        print(json.dumps({"place": place, **measured}, indent=2))
+    else:
+        print(sanity_table(measured).text())
+
+
+def _keep(place: str, config: ConfigDict, measured: dict[str, Any]) -> None:
+    """Writes what was measured into the work folder of a finished run, for its report."""
+    from supermask_jax.training.workdir import Workdir
+
+    folder = Workdir(place)
+    if not folder.path.is_dir() or folder.finished_summary() is None:
         return
-    cells = [(name, percent(row), str(len(shown[name]))) for name, row in rows.items()]
-    print(Table((f"{images:,} test images", "accuracy %", "draws"), cells).text())
+    in_set = folder.read_config().get("num_seeds", 1) > 1
+    path = folder.of_seed(folder.sanity, config.seed) if in_set else folder.sanity
+    try:
+        folder.write_json(path, measured)
+    except OSError as error:  # Runs of others can be checked too.
+        _log.warning("cannot write %s: %s", path, error.strerror or error)
 
 
 def _config(ticket: Ticket, data_dir: str | None) -> ConfigDict:

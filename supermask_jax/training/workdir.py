@@ -4,7 +4,8 @@
 (written last: its presence says the run is finished), ``masks.npz`` (int8), ``ticket.safetensors``
 (of a set of seeds ``masks-s3.npz``, ``ticket-s3.safetensors`` and so on), ``checkpoints/``; of a
 set also ``seeds_A-B.json`` (the summaries of a program that is finished); where training diverged
-``diverged.json`` (see `diverged`). Of several processes only the first one writes.
+``diverged.json`` (see `diverged`); what ``supermask sanity`` found, ``sanity.json``. Of several
+processes only the first one writes.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class Workdir:
         self.summary = self.path / "summary.json"
         self.masks = self.path / "masks.npz"
         self.ticket = self.path / "ticket.safetensors"
+        self.sanity = self.path / "sanity.json"
         self.checkpoints = self.path / "checkpoints"
 
     def check(self, config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> None:

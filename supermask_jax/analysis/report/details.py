@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,7 @@ class Details(NamedTuple):
       split: of `confusion`: "test" or "validation".
       means: mean image of each class, float [K, H, W, C] in [0, 255]. The input of the network.
       mistakes: (image like those of `means`, true class, predicted class) of some.
+      sanity: what chance leaves of its ticket, as ``sanity.json`` holds it; {} if not measured.
       missing: sentences for the reader.
     """
 
@@ -47,6 +48,7 @@ class Details(NamedTuple):
     split: str = "test"
     means: np.ndarray | None = None
     mistakes: Sequence[tuple[np.ndarray, int, int]] = ()
+    sanity: Mapping[str, Any] = {}
     missing: tuple[str, ...] = ()
 
 

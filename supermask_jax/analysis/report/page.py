@@ -78,6 +78,7 @@ def _view(i: int, group: Group, details: Details) -> dict[str, Any]:
         "charts": inside.charts(group, details, classes),
         "seeds": tables.seeds_table(group),
         "layers": tables.layers_table(details.masks) if details.masks else None,
+        "sanity": tables.sanity_table(details.sanity) if details.sanity else None,
         "first": inside.first_layer(details, classes),
         "mistakes": inside.mistakes(details, classes),
         "confused": [table(matrix, classes) for table in confused],

@@ -114,6 +114,16 @@ def recall_table(matrix: np.ndarray, names: Sequence[str], most: int = 20) -> Ta
     return Table(("class", "recall", "precision", "images"), rows, caption="Worst classes first")
 
 
+def sanity_table(found: Mapping[str, Any]) -> Table:
+    """Returns what chance leaves of a ticket, of what ``supermask sanity`` found."""
+    rows = [
+        (name, Interval(check["mean"], check["low"], check["high"], n), n)
+        for name, check in found["checks"].items()
+        for n in [len(check["accuracies"])]
+    ]
+    return Table((f"{found['images']:,} test images", "accuracy %", "draws"), rows)
+
+
 def settings_table(groups: Sequence[Group]) -> Table:
     """Returns the entries of the configs; those that differ stand first."""
     configs = [group.config for group in groups]
