@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from supermask_jax.data import DATASETS, Split
+from supermask_jax.data import DATASETS, Split, load
 from supermask_jax.data.sources import READERS, Folders
 from supermask_jax.data.specs import Spec, verified
 
@@ -41,6 +41,17 @@ def make_splits(name):
     """(train, test) of a data set, of the sizes of its spec."""
     spec = DATASETS[name]
     return make_split(name, spec.train_size, 0), make_split(name, spec.test_size, 1)
+
+
+def digit_folder(root, count=120):
+    """Writes digits as PNG of three classes, a quarter of them as val; returns their name."""
+    for index in range(count):
+        part = "train" if index < 3 * count // 4 else "val"
+        place = root / part / str(index % 3) / f"{index}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        pixels = load("digits").train.images[index, ..., 0]
+        Image.fromarray(pixels).convert("RGB").save(place)
+    return f"folder:{root}"
 
 
 def read(source, name, tmp_path):
