@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 from data_helpers import digit_folder
 from helpers import tiny_config
+from lottery_helpers import STEPS
+from lottery_helpers import config as lottery_config
 
-from supermask_jax import experiment
+from supermask_jax import cli, experiment, lottery
+from supermask_jax.analysis.report.groups import group_runs
+from supermask_jax.analysis.runs import read_folders
+from supermask_jax.commands import report_arrays
 from supermask_jax.data import Spec, images, load, own
 from supermask_jax.errors import Interrupted, UserError
 from supermask_jax.training import distributed, streaming
@@ -16,6 +21,7 @@ from supermask_jax.training.sharding import choose_layout, one_device
 from supermask_jax.training.trainer import Plan
 from supermask_jax.training.workdir import Workdir
 
+MODES = ("never", "always")
 ODD = {"data.subset": 101, "batch_size": 20, "epochs": 3, "eval_batch_size": 17}
 
 
@@ -41,7 +47,7 @@ def left(path):
     ids=["one dispatch", "one step", "two steps", "batch norm", "two devices"],
 )
 def test_a_streamed_run_is_the_same(changes, tmp_path):
-    for mode in ("never", "always"):
+    for mode in MODES:
         config = tiny_config(**ODD, **changes, **{"data.streaming": mode})
         experiment.run(config, tmp_path / mode, quiet=True)
     assert left(tmp_path / "always") == left(tmp_path / "never")
@@ -56,6 +62,37 @@ def test_seeds_of_a_streamed_set_train_one_after_another(tmp_path):
     streamed.seeds_per_program = 2
     with pytest.raises(UserError, match="one seed after another"):
         experiment.programs(streamed)
+
+
+def test_reports_and_evaluations_of_streamed_runs_are_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(streaming, "_PIECE", 64 * 17)
+    found = []
+    for mode in MODES:
+        config = tiny_config(**ODD, **{"data.streaming": mode, "model.name": "conv2"})
+        config.epochs, config.model.width = 1, 0.05
+        experiment.run(config, tmp_path / mode, quiet=True)
+        # What reads a run asks nobody where its data shall be.
+        monkeypatch.setattr(streaming, "device_bytes", lambda m=mode: 1e9 * (m == "never"))
+        (group,) = group_runs(read_folders([tmp_path / mode]), {})
+        details = report_arrays.details_of(group)
+        assert details.missing == () and details.confusion.sum() == 101
+        for place in (tmp_path / mode, tmp_path / mode / "ticket.safetensors"):
+            assert cli.main(["evaluate", str(place), "--split=val", "--json"]) == 0
+        said = capsys.readouterr().out.replace(mode, "")
+        found.append((said, details.split, details.mistakes, details.confusion, details.means))
+    assert found[0][:2] == found[1][:2] and '"images": 10' in found[0][0]
+    jax.tree.map(np.testing.assert_array_equal, found[0][2:], found[1][2:])
+
+
+def test_levels_of_pruning_are_the_same(tmp_path):
+    for mode in MODES:
+        settings = lottery_config({"criterion": "snip", "rewind_steps": STEPS + 3, "levels": 1})
+        settings.data.streaming = mode
+        lottery.run(settings, tmp_path / mode, quiet=True)
+    for path in sorted((tmp_path / "never").rglob("*.npz")):
+        known, other = (np.load(tmp_path / m / path.relative_to(tmp_path / "never")) for m in MODES)
+        for name in known.files:
+            np.testing.assert_array_equal(known[name], other[name])
 
 
 @pytest.mark.parametrize("at", [1, 4, 7])

@@ -151,6 +151,21 @@ def pieces(data: Examples | Stream, batch_size: int) -> Iterator[Examples | Stac
     yield from _ahead(data.read, ((places[at : at + size], batch_size) for at in starts))
 
 
+def size_of(data: Examples | Stream) -> int:
+    """Returns how many examples a split has."""
+    return len(data.labels if isinstance(data, Examples) else data.rows)
+
+
+def on_host(data: Examples | Stream) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields images and labels of a split as NumPy arrays: whole, or a piece of a stream."""
+    if isinstance(data, Examples):
+        yield tuple(jax.device_get(data))
+        return
+    size = data.batches_in_piece(1)
+    for rows in (data.rows[at : at + size] for at in range(0, len(data.rows), size)):
+        yield data.images[rows], data.labels[rows]
+
+
 def _ahead(read: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
     """Yields what `read` returns for each of the calls, made a few ahead in a thread."""
     waiting: deque[Future[Any]] = deque()
