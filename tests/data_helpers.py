@@ -14,6 +14,15 @@ from supermask_jax.data.specs import Spec, verified
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 8, 6, 3), dtype=np.uint8)
 LABELS = np.arange(12) % 3
 
+# Trains like `experiments/main.py`; a folder is decoded as it is needed, however small it is.
+LAZY_MAIN = """
+import sys
+from supermask_jax import cli
+from supermask_jax.data import own
+own.DECODED = 0
+sys.exit(cli.main(["train", *sys.argv[1:]]))
+"""
+
 
 def keep_apart(monkeypatch, tmp_path):
     """Allows no look at the folders and the network of whoever runs the tests."""

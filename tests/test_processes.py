@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_helpers import digit_folder
+from data_helpers import LAZY_MAIN, digit_folder
 from helpers import ROOT, main_command, run_main, start_command, tiny_argv
 from test_seeds import assert_same_runs, lines_of
 
@@ -16,20 +16,21 @@ from supermask_jax import experiment
 from supermask_jax.config.files import load_with_overrides
 from supermask_jax.training.workdir import Workdir
 
-# Trains on a folder that is decoded as it is needed, and notes what each process decodes.
-_NOTING = """
-import os, sys
-from supermask_jax import cli
-from supermask_jax.data import images, own
+# Notes what each process decodes.
+_NOTING = (
+    """
+import os
+from supermask_jax.data import images
 
 def noted(path, size=0, decode=images.decode):
     with open(os.environ["NOTES"] + os.environ["JAX_PROCESS_ID"], "a") as notes:
         notes.write(f"{path.parts[-3]} {path.name}\\n")
     return decode(path, size)
 
-own.DECODED, images.decode = 0, noted
-sys.exit(cli.main(["train", *sys.argv[1:]]))
+images.decode = noted
 """
+    + LAZY_MAIN
+)
 
 
 def start_two(*argv, main=None, **variables):
