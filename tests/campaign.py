@@ -169,15 +169,35 @@ def races(root: Path, count: int) -> Iterator[tuple[str, str]]:
         yield f"seeds {seeds}", wrong
 
 
+def _run_for(seconds: float, path: Path, flags: list[str]) -> float:
+    """Trains in `path`, killed so many seconds after its first file; returns how many it took."""
+    from data_helpers import LAZY_MAIN
+    from helpers import ROOT
+
+    def changed() -> float:
+        return path.stat().st_mtime if path.exists() else 0.0
+
+    command = [sys.executable, "-c", LAZY_MAIN, *flags, f"--workdir={path}"]
+    before, quiet = changed(), subprocess.DEVNULL
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=quiet, stderr=quiet, env=env) as run:
+        while run.poll() is None and changed() == before:
+            time.sleep(0.005)
+        started = time.monotonic()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(seconds)
+        run.kill()
+    return time.monotonic() - started
+
+
 def kills(root: Path, count: int, seed: int = 0) -> Iterator[tuple[str, str]]:
     """Yields (when a streamed run was killed, what is wrong with the run that went on).
 
     SIGKILL comes `count` times, at a random moment between the first file of the work folder and
-    the end of the run; each third run that goes on is killed once more.
+    the end of the run; each third run that goes on is stopped once more.
     """
     from damages import left_by
-    from data_helpers import LAZY_MAIN, digit_folder
-    from helpers import ROOT
+    from data_helpers import digit_folder
 
     from supermask_jax import experiment
     from supermask_jax.data import own
@@ -188,34 +208,27 @@ def kills(root: Path, count: int, seed: int = 0) -> Iterator[tuple[str, str]]:
     flags = [*FLAGS, *(f"--config.{key}={value}" for key, value in more.items())]
     whole, folder, rng = root / "whole", root / "killed", random.Random(seed)
 
-    def killed(path: Path, after: float) -> float:
-        """Runs in `path`, at most so many seconds from its lock on; returns how many it was."""
-        command = [sys.executable, "-c", LAZY_MAIN, *flags, f"--workdir={path}"]
-        before = path.stat().st_mtime if path.exists() else 0.0
-        quiet, paths = subprocess.DEVNULL, {"PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(command, stdout=quiet, stderr=quiet, env=os.environ | paths) as run:
-            while run.poll() is None and (path.stat().st_mtime if path.exists() else 0) == before:
-                time.sleep(0.005)
-            started = time.monotonic()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                run.wait(after)
-            run.kill()
-        return time.monotonic() - started
+    _run_for(600, root / "first", flags)  # Fills the cache of compiled programs.
+    seconds, wanted = _run_for(600, whole, flags), left_by(whole)
+    summary, lines, done = folder / "summary.json", folder / "metrics.jsonl", 0
 
-    killed(root / "first", 600)  # Fills the cache of compiled programs.
-    seconds, wanted = killed(whole, 600), left_by(whole)
-    for number in range(count):
+    def epochs() -> int:
+        return lines.read_text().count("\n") if lines.exists() else 0
+
+    while done < count:
         shutil.rmtree(folder, ignore_errors=True)
-        said = ""
-        for left in (seconds, seconds / 2)[: 2 if number % 3 == 0 else 1]:
-            killed(folder, rng.uniform(0, left))
-            lines = folder / "metrics.jsonl"
-            said += f" after {len(lines.read_text().splitlines()) if lines.exists() else 0} epochs"
-            said += " of a finished run" * (folder / "summary.json").exists()
+        _run_for(rng.uniform(0, seconds), folder, flags)
+        if summary.exists():
+            continue  # It came too late.
+        said = f"killed after {epochs()} epochs"
+        if done % 3 == 0:
+            _run_for(rng.uniform(0, seconds / 2), folder, flags)
+            said += f" and after {epochs()}"
+        done += 1
         experiment.run(_config(flags), folder, quiet=True)
         found = left_by(folder)
         other = [key for key in wanted.keys() | found.keys() if found.get(key) != wanted.get(key)]
-        yield f"killed{said}", f"other: {other}" if other else ""
+        yield said, f"other: {other}" if other else ""
 
 
 def main() -> int:
