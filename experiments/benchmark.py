@@ -1,4 +1,4 @@
-"""Measures steps, starts and memory: ``python experiments/benchmark.py --models=fcn,conv2``.
+"""Measures steps, starts, memory, loading: ``python experiments/benchmark.py --models=fcn,conv2``.
 
 Data is synthetic, of the real sizes: nothing is downloaded. Steps of the masked network and of its
 dense twin take turns in one process; on a busy machine trust the ratio and the CPU times.
@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
+from loader import measure_loader, say_loader
 from ml_collections import ConfigDict
 from peer import check_peer, measure_peer
 from timing import Process, Steps, call, peak_bytes, ratios, step_seconds, synthetic_data, timed
@@ -169,6 +170,7 @@ def model_config(name: str) -> ConfigDict:
 def say(result: Mapping[str, Any]) -> Iterator[str]:
     """Yields the figures as lines of text."""
     times = lambda low, high: f"[{low:.2f}, {high:.2f}]"  # noqa: E731
+    yield from say_loader(result["loader"]) if "loader" in result else ()
     for name, found in result["models"].items():
         if steps := found.get("steps"):
             masked, twin = (1e3 * steps[side]["step_wall_seconds"] for side in ("masked", "dense"))
@@ -222,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
         "checked to be the same, and nothing else",
     )
     add("--peer_python", default="", metavar="COMMAND", help="the Python that has it")
+    add("--loader", action="store_true", help="time the reading of a folder beside its peers")
     add("--out", type=Path, metavar="FILE", help="where the figures go as JSON")
     return parser
 
@@ -233,7 +236,8 @@ def _configs(args: argparse.Namespace) -> dict[str, ConfigDict]:
             raise unknown_name("part", part, PARTS)
     if args.repeats < 1 or args.steps < 0 or not args.only:
         raise UserError("--repeats must be at least 1, --steps at least 0, --only name a part")
-    names = ["fcn"] if args.models is None and not args.config else args.models or []
+    default = [] if args.config or args.loader else ["fcn"]
+    names = default if args.models is None else args.models
     configs = [*map(model_config, names), *map(load_config, args.config)]
     for config in configs:
         config.batch_size = config.batch_size if args.batch_size is None else args.batch_size
@@ -247,7 +251,7 @@ def _configs(args: argparse.Namespace) -> dict[str, ConfigDict]:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns {"env", "load_average", "models": {name: {part: figures}}}.
+    """Returns {"env", "load_average", "models": {name: {part: figures}}}, "loader" where asked for.
 
     Units are in the names of the figures; "load_average" holds the machine's, over one minute,
     before and after.
@@ -268,8 +272,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for part in ["peer"] if args.peer else args.only:
             print(f"measuring {name}: {part}", file=sys.stderr)
             models[name][part] = measures[part](config)
+    more = {"loader": measure_loader(repeats=args.repeats)} if args.loader else {}
     load.append(os.getloadavg()[0])
-    return {"env": environment(), "load_average": load, "models": models}
+    return {"env": environment(), "load_average": load, "models": models, **more}
 
 
 def main(argv: list[str]) -> None:

@@ -50,7 +50,7 @@ def split_data(data: Dataset, config: ConfigDict, layout: Layout) -> Splits:
     def examples(split: Any, rows: Any) -> Examples | streaming.Stream:
         if stays:
             every = np.arange(len(split.labels))
-            return streaming.Stream(split.images, split.labels, every[rows], layout.put)
+            return streaming.Stream(split.images, split.labels, every[rows], layout)
         return layout.put(Examples(split.images[rows], split.labels[rows]))
 
     num_train = examples_used(len(data.train.labels), config)

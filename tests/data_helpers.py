@@ -6,13 +6,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from supermask_jax.data import DATASETS, Split
+from supermask_jax.data import DATASETS, Split, load
 from supermask_jax.data.sources import READERS, Folders
 from supermask_jax.data.specs import Spec, verified
 
 # Twelve images of three classes.
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 8, 6, 3), dtype=np.uint8)
 LABELS = np.arange(12) % 3
+
+# Trains like `experiments/main.py`; a folder is decoded as it is needed, however small it is.
+LAZY_MAIN = """
+import sys
+from supermask_jax import cli
+from supermask_jax.data import own
+own.DECODED = 0
+sys.exit(cli.main(["train", *sys.argv[1:]]))
+"""
 
 
 def keep_apart(monkeypatch, tmp_path):
@@ -41,6 +50,17 @@ def make_splits(name):
     """(train, test) of a data set, of the sizes of its spec."""
     spec = DATASETS[name]
     return make_split(name, spec.train_size, 0), make_split(name, spec.test_size, 1)
+
+
+def digit_folder(root, count=120):
+    """Writes digits as PNG of three classes, a quarter of them as val; returns their name."""
+    for index in range(count):
+        part = "train" if index < 3 * count // 4 else "val"
+        place = root / part / str(index % 3) / f"{index}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        pixels = load("digits").train.images[index, ..., 0]
+        Image.fromarray(pixels).convert("RGB").save(place)
+    return f"folder:{root}"
 
 
 def read(source, name, tmp_path):

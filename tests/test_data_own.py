@@ -112,6 +112,24 @@ def as_hf(path):
     return f"hf:{path / 'hf'}"
 
 
+def test_a_hugging_face_set_that_lacks_something(tmp_path):
+    place = as_hf(tmp_path).partition(":")[2]
+    datasets = pytest.importorskip("datasets")
+    whole = datasets.load_from_disk(place)
+    for change, line in {
+        "test": r"it has no split test, but train",
+        "image": r"it has no columns image and label, but picture, label",
+    }.items():
+        wrong = datasets.DatasetDict(whole)
+        if change == "test":
+            del wrong["test"]
+        else:
+            wrong = wrong.rename_column("image", "picture")
+        wrong.save_to_disk(f"{tmp_path}/{change}")
+        with pytest.raises(UserError, match=line):
+            load(f"hf:{tmp_path}/{change}")
+
+
 KINDS = {
     "npz": as_npz,
     "keras": lambda path: as_npz(path, keras=True),

@@ -135,7 +135,8 @@ def test_confusion_means_and_dead_units():
     matrix = confusion_matrix(labels, predicted, 3)
     np.testing.assert_array_equal(matrix, [[1, 0, 1], [0, 1, 0], [0, 1, 0]])
     pictures = np.uint8([[[[10]]], [[[20]]], [[[30]]], [[[255]]]])
-    np.testing.assert_array_equal(class_means(pictures, labels, 4)[:, 0, 0, 0], [15, 30, 255, 0])
+    for parts in ([(pictures, labels)], [(pictures[:1], labels[:1]), (pictures[1:], labels[1:])]):
+        np.testing.assert_array_equal(class_means(parts, 4)[:, 0, 0, 0], [15, 30, 255, 0])
     assert dead_units(np.int8([[[0, 1], [0, 0]]])) == 1
     cells = rows_of(grids.confusion(matrix, ["cat", "dog", "frog"]))
     assert ("cat", "frog", 1) in {(c["true"], c["predicted"], c["images"]) for c in cells}
@@ -151,6 +152,17 @@ def test_kernels_lie_on_a_sheet_in_their_order():
     assert tuple(sheet[1, 8 + 1 + 5]) == (*images.INVERTED, 255)
     assert tuple(sheet[3, 1]) == (*images.KEPT, 255)
     assert int((sheet[..., 3] == 255).sum()) == 2
+
+
+def test_kernels_of_colours_are_colours():
+    kernel = np.zeros((1, 2, 3, 3), np.float32)
+    kernel[0, 0, :, 1] = 0.2, -0.2, 0.1
+    kernel[0, 1, 2, 2] = np.nan
+    sheet = images.colour_sheet(kernel, 2)
+    assert sheet.shape == (5, 8, 4)
+    assert sheet[1, 5].tolist() == [255, 0, 191, 255]
+    assert sheet[1, 6].tolist() == sheet[3, 2].tolist() == [128, 128, 128, 255]
+    assert int((sheet[..., 3] == 255).sum()) == 3 * 2
 
 
 def test_a_group_is_made_of_its_levels(tmp_path):

@@ -5,16 +5,23 @@ import signal
 import jax
 import numpy as np
 import pytest
+from data_helpers import digit_folder
 from helpers import tiny_config
-from PIL import Image
+from lottery_helpers import STEPS
+from lottery_helpers import config as lottery_config
 
-from supermask_jax import experiment
+from supermask_jax import cli, experiment, lottery
+from supermask_jax.analysis.report.groups import group_runs
+from supermask_jax.analysis.runs import read_folders
+from supermask_jax.commands import report_arrays
 from supermask_jax.data import Spec, images, load, own
-from supermask_jax.data.pipeline import Examples
 from supermask_jax.errors import Interrupted, UserError
 from supermask_jax.training import distributed, streaming
+from supermask_jax.training.sharding import choose_layout, one_device
+from supermask_jax.training.trainer import Plan
 from supermask_jax.training.workdir import Workdir
 
+MODES = ("never", "always")
 ODD = {"data.subset": 101, "batch_size": 20, "epochs": 3, "eval_batch_size": 17}
 
 
@@ -40,7 +47,7 @@ def left(path):
     ids=["one dispatch", "one step", "two steps", "batch norm", "two devices"],
 )
 def test_a_streamed_run_is_the_same(changes, tmp_path):
-    for mode in ("never", "always"):
+    for mode in MODES:
         config = tiny_config(**ODD, **changes, **{"data.streaming": mode})
         experiment.run(config, tmp_path / mode, quiet=True)
     assert left(tmp_path / "always") == left(tmp_path / "never")
@@ -55,6 +62,37 @@ def test_seeds_of_a_streamed_set_train_one_after_another(tmp_path):
     streamed.seeds_per_program = 2
     with pytest.raises(UserError, match="one seed after another"):
         experiment.programs(streamed)
+
+
+def test_reports_and_evaluations_of_streamed_runs_are_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(streaming, "_PIECE", 64 * 17)
+    found = []
+    for mode in MODES:
+        config = tiny_config(**ODD, **{"data.streaming": mode, "model.name": "conv2"})
+        config.epochs, config.model.width = 1, 0.05
+        experiment.run(config, tmp_path / mode, quiet=True)
+        # What reads a run asks nobody where its data shall be.
+        monkeypatch.setattr(streaming, "device_bytes", lambda m=mode: 1e9 * (m == "never"))
+        (group,) = group_runs(read_folders([tmp_path / mode]), {})
+        details = report_arrays.details_of(group)
+        assert details.missing == () and details.confusion.sum() == 101
+        for place in (tmp_path / mode, tmp_path / mode / "ticket.safetensors"):
+            assert cli.main(["evaluate", str(place), "--split=val", "--json"]) == 0
+        said = capsys.readouterr().out.replace(mode, "")
+        found.append((said, details.split, details.mistakes, details.confusion, details.means))
+    assert found[0][:2] == found[1][:2] and '"images": 10' in found[0][0]
+    jax.tree.map(np.testing.assert_array_equal, found[0][2:], found[1][2:])
+
+
+def test_levels_of_pruning_are_the_same(tmp_path):
+    for mode in MODES:
+        settings = lottery_config({"criterion": "snip", "rewind_steps": STEPS + 3, "levels": 1})
+        settings.data.streaming = mode
+        lottery.run(settings, tmp_path / mode, quiet=True)
+    for path in sorted((tmp_path / "never").rglob("*.npz")):
+        known, other = (np.load(tmp_path / m / path.relative_to(tmp_path / "never")) for m in MODES)
+        for name in known.files:
+            np.testing.assert_array_equal(known[name], other[name])
 
 
 @pytest.mark.parametrize("at", [1, 4, 7])
@@ -76,13 +114,7 @@ def test_a_streamed_run_that_was_stopped_goes_on(at, tmp_path, monkeypatch):
 
 
 def test_a_folder_too_large_to_decode_at_once_is_read_as_it_is_needed(tmp_path, monkeypatch):
-    digits = load("digits").train
-    for index in range(120):
-        part = "train" if index < 90 else "val"
-        place = tmp_path / "images" / part / str(index % 3) / f"{index}.png"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(digits.images[index, ..., 0]).convert("RGB").save(place)
-    name = f"folder:{tmp_path / 'images'}"
+    name = digit_folder(tmp_path / "images")
     changes = {"data.name": name, "data.image_size": 8, "batch_size": 16, "protocol": "paper"}
     experiment.run(tiny_config(**changes), tmp_path / "decoded", quiet=True)
     own._loaded.cache_clear()
@@ -117,18 +149,33 @@ def test_a_few_pieces_are_read_ahead_and_an_error_comes_through():
     assert read[:4] == [0, 1, 2, 3] and max(read) <= 4 + streaming._AHEAD
 
 
-def test_the_device_gets_a_few_batches_at_a_time():
-    split, sizes = load("digits").train, []
+def test_the_device_gets_a_few_batches_at_a_time(monkeypatch):
+    split = load("digits").train
+    stream = streaming.Stream(split.images, split.labels, np.arange(3, 53), one_device())
+    monkeypatch.setattr(streaming, "_PIECE", 2 * 16 * 64)
+    (first, second) = list(streaming.pieces(stream, 16))
+    assert first.images.shape == second.images.shape == (2, 16, 8, 8, 1)
+    np.testing.assert_array_equal(first.images.reshape(32, 8, 8, 1), split.images[3:35])
+    np.testing.assert_array_equal(np.ravel(second.labels)[:18], split.labels[35:53])
+    assert np.ravel(second.weights).tolist() == [1] * 18 + [0] * 14
+    assert not np.any(np.asarray(second.images).reshape(32, -1)[18:])
+    # A dispatch is of so many steps, however many the device could take at once.
+    plan = Plan(epochs=1, batch_size=16, steps_per_epoch=4, steps_per_call=4, num_train=50)
+    found = list(streaming.dispatches(stream, np.arange(64)[None], 1, plan, np.asarray))
+    assert [(part.first, part.count) for part in found] == [(0, 2), (0, 1)]
+    monkeypatch.setattr(streaming, "_PIECE", 1)
+    assert len(list(streaming.pieces(stream, 16))) == 4
 
-    def put(examples):
-        sizes.append(len(examples.labels))
-        return Examples(*map(np.asarray, examples))
 
-    stream = streaming.Stream(split.images, split.labels, np.arange(50), put)
-    (first, *_, last) = list(streaming.pieces(stream, 16))
-    assert sizes == [16, 16, 16, 2]
-    np.testing.assert_array_equal(first.images, split.images[:16])
-    np.testing.assert_array_equal(last.labels, split.labels[48:50])
+def test_each_device_holds_its_rows_only():
+    layout = choose_layout(num_seeds=1, batch_size=8, data=4)
+    split = load("digits").train
+    stream = streaming.Stream(split.images, split.labels, np.arange(16), layout)
+    stack = stream.read(np.arange(16), 8)
+    for shard in stack.images.addressable_shards:
+        assert shard.data.shape == (2, 2, 8, 8, 1)
+        np.testing.assert_array_equal(shard.data, np.asarray(stack.images)[shard.index])
+    np.testing.assert_array_equal(np.ravel(stack.labels), split.labels[:16])
 
 
 def test_what_does_not_fit_stays_on_the_host(monkeypatch):

@@ -14,6 +14,7 @@ from helpers import ROOT, tiny_config
 
 from supermask_jax import cli
 from supermask_jax.commands import dry_run, process
+from supermask_jax.data.progress import counted
 from supermask_jax.training import waiting
 
 
@@ -34,24 +35,54 @@ def test_what_takes_long_is_told_in_a_log_and_the_rest_is_not(at_once, caplog, m
     assert len(caplog.records) == 1
 
 
-def test_a_spinner_with_the_time_and_the_cursor_on_a_terminal():
+def shown_by(work):
+    """What a process shows on a terminal while it does some work."""
     ours, theirs = pty.openpty()
-    code = (
-        "import time\nfrom supermask_jax.training.waiting import waiting\n"
-        "with waiting('reading it'):\n    time.sleep(1.2)\n"
-    )
+    code = f"import time\nfrom supermask_jax.training.waiting import waiting\n{work}"
     child = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=theirs,
         stderr=theirs,
         cwd=ROOT,
-        env=os.environ | {"TERM": "xterm"},
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "120"},
     )
     assert child.wait(60) == 0
     shown = os.read(ours, 65536).decode()
     os.close(ours), os.close(theirs)
+    return shown
+
+
+def test_a_spinner_with_the_time_and_the_cursor_on_a_terminal():
+    shown = shown_by("with waiting('reading it'):\n    time.sleep(1.2)\n")
     assert re.search("reading it .*0:00:0", shown)
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
+def test_a_bar_with_sizes_and_an_end_where_something_is_counted():
+    shown = shown_by(
+        "from supermask_jax.data.progress import counted\n"
+        "with waiting('reading it'):\n"
+        "    for item in counted(range(2000), 'train images', 2000, 3_000_000):\n"
+        "        time.sleep(0.001)\n"
+    )
+    plain = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", shown)
+    found = re.findall(
+        r"reading it: ([\d,]+) of 2,000 train images, 3.0 MB, until about \w+", plain
+    )
+    assert len(set(found)) > 2 and 0 < int(found[-1].replace(",", "")) <= 2000
+
+
+def test_lines_of_a_log_tell_how_far_it_is(at_once, caplog, monkeypatch):
+    monkeypatch.setattr(waiting, "_LINE_S", 0.05)
+    caplog.set_level(logging.INFO, "supermask_jax")
+    with waiting.waiting("reading it"):
+        assert list(counted(map(lambda i: time.sleep(0.05) or i, range(8)), "images", 8)) == [
+            *range(8)
+        ]
+    first, *others = [record.getMessage() for record in caplog.records]
+    assert first == "reading it ..."
+    assert any(re.fullmatch(r"reading it: \d of 8 images, until about .*:\d\d", x) for x in others)
+    assert list(counted("ab", "letters", 2)) == ["a", "b"]  # Where nobody looks.
 
 
 def test_points_tell_when_the_last_one_ends(monkeypatch):

@@ -70,10 +70,13 @@ def _inspect(name: str, args: argparse.Namespace) -> None:
     import numpy as np
 
     from supermask_jax.data import load, spec_of
+    from supermask_jax.training.waiting import waiting
 
     section = {"name": name, "image_size": args.image_size, "data_dir": args.data_dir or ""}
-    data = load(name, data_dir=args.data_dir, cache_dir=args.cache_dir, image_size=args.image_size)
-    spec, counts = spec_of(section), np.bincount(data.train.labels, minlength=data.num_classes)
+    folders = {"data_dir": args.data_dir, "cache_dir": args.cache_dir}
+    with waiting(f"reading {name}"):
+        data, spec = load(name, **folders, image_size=args.image_size), spec_of(section)
+    counts = np.bincount(data.train.labels, minlength=data.num_classes)
     found = {
         "images": list(spec.image_shape),
         "train": len(data.train.labels),
@@ -118,8 +121,10 @@ def _prepare(name: str, args: argparse.Namespace) -> None:
     from supermask_jax.data import DATASETS, load
     from supermask_jax.data.cache import cache_path
     from supermask_jax.data.datasets import find_folders
+    from supermask_jax.training.waiting import waiting
 
-    data = load(name, data_dir=args.data_dir, cache_dir=args.cache_dir)
+    with waiting(f"preparing {name}"):
+        data = load(name, data_dir=args.data_dir, cache_dir=args.cache_dir)
     sizes = f"{len(data.train.labels):,} train and {len(data.test.labels):,} test images"
     print(f"{name}: {sizes} from {data.source}, SHA-256 {data.digest}")
     if "cache" in DATASETS[name].sources:

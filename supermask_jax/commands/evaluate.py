@@ -13,12 +13,12 @@ from supermask_jax.commands.ticket import check_stored
 from supermask_jax.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
     from ml_collections import ConfigDict
 
     from supermask_jax.data.pipeline import Examples
     from supermask_jax.tickets import Ticket
     from supermask_jax.training.sharding import Layout
+    from supermask_jax.training.streaming import Stream
 
 EPILOG = f"""\
 {PLACES_EPILOG}
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
             print(f"stored     {100 * stored:.2f} %: they agree")
 
 
-def _examples(config: ConfigDict, layout: Layout, args: Any) -> Examples:
+def _examples(config: ConfigDict, layout: Layout, args: Any) -> Examples | Stream:
     """Returns a split, on the devices, of the data set of the flags, or else of the config."""
     from supermask_jax import experiment
     from supermask_jax.data import spec_of
@@ -107,6 +107,7 @@ def _measure_run(path: Path, args: Any) -> dict[str, Any]:
     """
     from supermask_jax.commands.restore import full_config, restore
     from supermask_jax.training.evaluate import make_evaluate
+    from supermask_jax.training.streaming import size_of
 
     run = restore(path, args.seed)
     config = full_config(run.saved)
@@ -120,7 +121,7 @@ def _measure_run(path: Path, args: Any) -> dict[str, Any]:
     return {
         "accuracy": found["_accuracy"],
         "remaining": found["remaining_weights"],
-        "images": len(examples.labels),
+        "images": size_of(examples),
         "sampled": run.job.method.eval_samples,
         "stored": run.summary.get("test_accuracy") if same else None,
     }
@@ -128,10 +129,9 @@ def _measure_run(path: Path, args: Any) -> dict[str, Any]:
 
 def _measure_ticket(ticket: Ticket, args: Any) -> dict[str, Any]:
     """Returns the same as `_measure_run`, of a ticket."""
-    import numpy as np
-
     from supermask_jax.commands.restore import full_config
     from supermask_jax.training.sharding import one_device
+    from supermask_jax.training.streaming import size_of
 
     known = ticket.accuracy
     config = full_config(dict(ticket.config))
@@ -140,23 +140,26 @@ def _measure_ticket(ticket: Ticket, args: Any) -> dict[str, Any]:
             raise UserError("the ticket does not say what it was trained on: give --data")
         config.data.name, config.protocol = known.get("data", args.data), "paper"
     examples = _examples(config, one_device(), args)
-    images, labels = np.asarray(examples.images), np.asarray(examples.labels)
-    measured = {"data": config.data.name, "split": args.split, "images": len(labels)}
+    count = size_of(examples)
+    measured = {"data": config.data.name, "split": args.split, "images": count}
     same = all(known.get(name) == value for name, value in measured.items())
     return {
-        "accuracy": _accuracy(ticket, images, labels),
+        "accuracy": _accuracy(ticket, examples),
         "remaining": ticket.density,
-        "images": len(labels),
+        "images": count,
         "sampled": 0,
         "stored": known["value"] if same else None,
     }
 
 
-def _accuracy(ticket: Ticket, images: np.ndarray, labels: np.ndarray) -> float:
+def _accuracy(ticket: Ticket, examples: Examples | Stream) -> float:
     from supermask_jax import tickets
     from supermask_jax.tickets.chain import CHAINS
     from supermask_jax.tickets.exports import measurer
+    from supermask_jax.training.streaming import on_host
 
-    if ticket.model.get("name") in CHAINS:
-        return tickets.accuracy(ticket, images, labels)
-    return measurer(ticket)(ticket, images, labels)
+    chain = ticket.model.get("name") in CHAINS
+    measure = tickets.accuracy if chain else measurer(ticket)
+    found = [(measure(ticket, *part), len(part[1])) for part in on_host(examples)]
+    correct = sum(round(share * count) for share, count in found)
+    return correct / sum(count for _, count in found)

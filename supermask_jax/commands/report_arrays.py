@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,11 @@ from supermask_jax.commands import places, sanity
 from supermask_jax.commands.restore import full_config, restore
 from supermask_jax.config.files import load_with_overrides
 from supermask_jax.core.trees import named_leaves
-from supermask_jax.data.pipeline import Examples
+from supermask_jax.data.images import LazyImages
 from supermask_jax.errors import UserError
 from supermask_jax.run_files import flat, read_masks
 from supermask_jax.training.environment import fixed_settings
-from supermask_jax.training.streaming import Stream
+from supermask_jax.training.streaming import on_host
 from supermask_jax.training.trainer import Trainer
 
 PyTree = Any
@@ -90,7 +90,17 @@ def _with_scores(details: Details, job: Trainer, trainable: PyTree, frozen: PyTr
         # Where the mask cuts, if the method fixed that at the start.
         bounds = (float(part.low), float(part.high)) if hasattr(part, "low") else None
         found[name] = bin_scores(np.asarray(layer), masks[name], bounds)
-    return details._replace(masks=masks, scores=found)
+    return details._replace(
+        masks=masks, scores=found, colours=_colours(masks, job, trainable, frozen)
+    )
+
+
+def _colours(masks: Mapping[str, Any], job: Trainer, *parts: PyTree) -> np.ndarray | None:
+    """Returns the effective weights of a first layer that convolves colour images."""
+    name, mask = next(iter(masks.items()), ("", np.zeros(0)))
+    if mask.ndim != 4 or mask.shape[2] != 3:
+        return None
+    return np.asarray(named_leaves(jax.jit(job.method.apply)(*parts))[name])
 
 
 def _with_data(
@@ -102,35 +112,31 @@ def _with_data(
     except UserError as error:
         reason = f"No confusion matrix and no mean images: {str(error).splitlines()[0]}"
         return details._replace(missing=(*details.missing, reason))
-    splits = experiment.split_data(data, config, job.layout)
-    if isinstance(splits.train, Stream):
-        reason = "No confusion matrix and no mean images: the data stay on the host"
-        return details._replace(missing=(*details.missing, reason))
-    train = job.layout.fetch(splits.train)
-    means = class_means(train.images, train.labels, data.num_classes)
+    splits, missing = experiment.split_data(data, config, job.layout), details.missing
+    if lazy := isinstance(data.train.images, LazyImages):
+        missing = (*missing, "No mean images: the images are read from files as they are needed.")
+    means = None if lazy else class_means(on_host(splits.train), data.num_classes)
     held_out = splits.val is not None and not run.summary
-    examples = splits.val if held_out else splits.test
-    predicted = _predict(job, *parts, examples, data.num_classes)
-    labels = np.asarray(job.layout.fetch(examples.labels))
-    wrong = np.flatnonzero(predicted != labels)[:_MISTAKES]
-    pictures = job.layout.fetch(examples.images)
+    predict, labels, predicted = _predict(job, *parts, data.num_classes), [], []
+    mistakes: list[tuple[np.ndarray, int, int]] = []
+    for images, true in on_host(splits.val if held_out else splits.test):
+        found = predict(images)
+        wrong = np.flatnonzero(found != true)[: _MISTAKES - len(mistakes)]
+        mistakes += [(images[i], int(true[i]), int(found[i])) for i in wrong]
+        labels, predicted = [*labels, true], [*predicted, found]
     return details._replace(
         means=means,
-        confusion=confusion_matrix(labels, predicted, data.num_classes),
+        confusion=confusion_matrix(*map(np.concatenate, (labels, predicted)), data.num_classes),
         split="validation" if held_out else "test",
-        mistakes=[(np.asarray(pictures[i]), int(labels[i]), int(predicted[i])) for i in wrong],
+        mistakes=mistakes,
+        missing=missing,
     )
 
 
 def _predict(
-    job: Trainer,
-    trainable: PyTree,
-    frozen: PyTree,
-    batch_stats: PyTree,
-    examples: Examples,
-    num_classes: int,
-) -> np.ndarray:
-    """Returns the classes that the final network gives: int [N]."""
+    job: Trainer, trainable: PyTree, frozen: PyTree, batch_stats: PyTree, num_classes: int
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns images -> the classes that the final network gives: int [N]."""
     params = jax.jit(job.method.apply)(trainable, frozen)
 
     @jax.jit
@@ -138,10 +144,12 @@ def _predict(
         logits, _ = job.apply_fn(params, batch_stats, job.prepare(None, images), train=False)
         return logits[:, :num_classes].argmax(-1)
 
-    images = np.asarray(job.layout.fetch(examples.images))
-    size = job.plan.eval_batch_size
-    found = [classes(params, images[i : i + size]) for i in range(0, len(images), size)]
-    return np.concatenate(jax.device_get(found))
+    def predict(images: np.ndarray) -> np.ndarray:
+        size = job.plan.eval_batch_size
+        found = [classes(params, images[i : i + size]) for i in range(0, len(images), size)]
+        return np.concatenate(jax.device_get(found))
+
+    return predict
 
 
 def paper_points(groups: Sequence[Group], rows: Sequence[Row], root: Path) -> list[Point]:

@@ -36,20 +36,22 @@ def decode(path: Path, size: int = 0) -> np.ndarray:
 
     try:
         with Image.open(path) as image:
-            return resized(pixels(ImageOps.exif_transpose(image))[None], size)[0]
+            ImageOps.exif_transpose(image, in_place=True)
+            return pixels(image, size)
     except UserError:
         raise
     except Exception as error:  # Pillow raises nearly anything on broken bytes.
         raise UserError(f"{path} is no image that can be read ({one_line(error)})") from error
 
 
-def pixels(image: Any) -> np.ndarray:
+def pixels(image: Any, size: int = 0) -> np.ndarray:
     """Returns a Pillow image as uint8 [H, W, C]: grey stays grey, all else becomes RGB."""
-    if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))[..., None]
     if image.mode.startswith(("I", "F")):
         raise UserError(f"an image of mode {image.mode} has more than 8 bits a pixel")
-    return np.asarray(image.convert("RGB"))
+    mode = "L" if image.mode in ("1", "L") else "RGB"
+    image = image if image.mode == mode else image.convert(mode)
+    array = np.asarray(_cropped(image, size) if size else image)
+    return array if array.ndim == 3 else array[..., None]
 
 
 def resized(images: np.ndarray, size: int) -> np.ndarray:
@@ -63,17 +65,24 @@ def resized(images: np.ndarray, size: int) -> np.ndarray:
         return images
     from PIL import Image
 
-    height, width = (
-        max(size, round(side * size / min(images.shape[1:3]))) for side in images.shape[1:3]
-    )
-    top, left = (height - size) // 2, (width - size) // 2
     out = np.empty((len(images), size, size, images.shape[-1]), np.uint8)
     for image, place in zip(images, out, strict=True):
         for channel in range(image.shape[-1]):
             plane = Image.fromarray(np.ascontiguousarray(image[..., channel]))
-            plane = np.asarray(plane.resize((width, height), Image.Resampling.BILINEAR))
-            place[..., channel] = plane[top : top + size, left : left + size]
+            place[..., channel] = _cropped(plane, size)
     return out
+
+
+def _cropped(image: Any, size: int) -> Any:
+    """Resizes a Pillow image so that its shorter side is `size`, and crops the middle."""
+    from PIL import Image
+
+    if image.size == (size, size):
+        return image
+    width, height = (max(size, round(side * size / min(image.size))) for side in image.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return image.crop((left, top, left + size, top + size))
 
 
 class LazyImages:

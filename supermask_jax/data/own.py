@@ -28,6 +28,7 @@ import numpy as np
 
 from supermask_jax.data import formats, images, sources, tasks
 from supermask_jax.data.arrays import as_uint8, from_arrays
+from supermask_jax.data.progress import counted
 from supermask_jax.data.specs import Dataset, SourceError, Spec, Split
 from supermask_jax.errors import UserError, expanded, one_line, unknown_name
 from supermask_jax.run_files import read_npz
@@ -190,7 +191,8 @@ def _hf(place: str, image_size: int, data_dir: str) -> Dataset:
         image, label = column.get("image", column.get("img")), column.get("label")
         if image is None or label is None:
             raise UserError(f"it has no columns image and label, but {', '.join(column.values())}")
-        return _stacked(map(images.pixels, split[image]), image_size), np.array(split[label])
+        found = counted(split[image], f"{part} images", len(split), split.data.nbytes)
+        return _stacked(map(images.pixels, found), image_size), np.array(split[label])
 
     return from_arrays(*arrays(_TRAIN), *arrays(_TEST))
 
@@ -207,9 +209,11 @@ def _folder(place: str, image_size: int, data_dir: str) -> Dataset:
     listed = [_listed(split, classes) for split in splits]
     if sum(len(paths) for paths, _ in listed) * image_size**2 * 3 > DECODED:
         return _lazy(root, listed, image_size)
-    for paths, labels in listed:
+    for split, (paths, labels) in zip(splits, listed, strict=True):
+        size = sum(path.stat().st_size for path in paths)
         with ThreadPoolExecutor() as pool:
             decoded = pool.map(functools.partial(images.decode, size=image_size), paths)
+            decoded = counted(decoded, f"{split.name} images", len(paths), size)
             arrays += [_stacked(decoded, image_size, paths), labels]
     return from_arrays(*arrays)
 

@@ -1,12 +1,13 @@
 """Batches as pure functions of (images, order, step): nothing to checkpoint but the step.
 
-The whole data set lives on the device as uint8; batches are gathered and prepared there.
+Images are uint8 on the device: the whole data set, from which batches are gathered, or the next few
+batches of it. They are prepared there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,14 @@ class Examples(NamedTuple):
 
     images: Array  # uint8 [N, H, W, C]
     labels: Array  # int32 [N]
+
+
+class Stack(NamedTuple):
+    """A few batches on the device, read in their order; each device holds its rows of each."""
+
+    images: Array  # uint8 [K, B, H, W, C]
+    labels: Array  # int32 [K, B]
+    weights: Array  # float32 [K, B], 1 or 0
 
 
 class Batch(TypedDict):
@@ -102,3 +111,34 @@ def batch_at(
         label=labels[rows],
         weight=(start + jnp.arange(batch_size) < images.shape[0]).astype(jnp.float32),
     )
+
+
+def batch_of(
+    data: Examples | Stack, order: Array | None, index: Array | int, batch_size: int, **options: Any
+) -> Batch:
+    """Returns batch `index` of an epoch of a split on the device, or of a stack.
+
+    Args:
+      data: a stack holds its batches in order: `order` is None.
+      order: as in `batch_at`, and so are the others.
+      index: which batch, from 0.
+      batch_size: B, static.
+      **options: of `batch_at`.
+    """
+    if isinstance(data, Examples):
+        return batch_at(*data, order, index, batch_size, **options)
+    return _stacked_batch(data, index, **options)
+
+
+def _stacked_batch(
+    stack: Stack,
+    index: Array | int,
+    *,
+    prepare: Prepare = _standardized,
+    key: Array | None = None,
+    place: Callable[[Array], Array] = lambda rows: rows,
+) -> Batch:
+    images, labels, weights = (
+        place(lax.dynamic_index_in_dim(x, index, keepdims=False)) for x in stack
+    )
+    return Batch(image=prepare(key, images), label=labels, weight=weights)

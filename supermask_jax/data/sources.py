@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from supermask_jax.data import archives, cache, formats
+from supermask_jax.data.progress import counted
 from supermask_jax.data.specs import DATASETS, Dataset, SourceError, Split, reading, verified
 from supermask_jax.errors import one_line
 
@@ -165,6 +166,11 @@ def prepared(folder: str) -> Any:
 
 def examples(builder: Any, part: str) -> Iterator[dict[str, Any]]:
     """Yields the decoded examples of one split of a TFDS builder."""
+    split = builder.info.splits[part]
+    return counted(_examples(builder, part), f"{part} images", split.num_examples, split.num_bytes)
+
+
+def _examples(builder: Any, part: str) -> Iterator[dict[str, Any]]:
     info = builder.info
     if info.file_format.value == "tfrecord":
         # Most prepared directories hold these, and TFDS itself leaves them to TensorFlow.

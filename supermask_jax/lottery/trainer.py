@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,8 +41,9 @@ from supermask_jax.training.arrays import once, read_arrays, write_arrays
 from supermask_jax.training.environment import seed_key
 from supermask_jax.training.evaluate import make_evaluate
 from supermask_jax.training.loop import make_train_steps, train
+from supermask_jax.training.streaming import Dispatch, dispatches
 from supermask_jax.training.summary import finish
-from supermask_jax.training.trainer import Splits, Trainer
+from supermask_jax.training.trainer import Plan, Splits, Trainer
 from supermask_jax.training.workdir import Workdir
 
 PyTree = Any
@@ -236,14 +237,13 @@ class LevelTrainer:
         """
         trainer, plan = self.trainer, self.trainer.plan
         state, frozen = trainer.start()
-        done = 0
-        if step:
-            data, order, train_steps = self.splits.train, trainer.order(), make_train_steps(trainer)
-            while done < step:
-                epoch, index = divmod(done, plan.steps_per_epoch)
-                count = min(plan.steps_per_call, plan.steps_per_epoch - index, step - done)
-                state, _ = train_steps(state, frozen, data, order(epoch), index, count)
-                done += count
+        done, order, train_steps = 0, trainer.order(), make_train_steps(trainer)
+        while done < step:
+            epoch, index = divmod(done, plan.steps_per_epoch)
+            short = plan._replace(steps_per_epoch=min(plan.steps_per_epoch, index + step - done))
+            for part in self._dispatches(order(epoch), index, short):
+                state, _ = train_steps(state, frozen, *part)
+                done += part.count
         (network,) = trainer.networks(state, frozen)
         statistics = {"batch_stats": network.batch_stats} if network.batch_stats else {}
         return {"params": network.params} | statistics
@@ -265,6 +265,10 @@ class LevelTrainer:
         trainer = self.level_trainer(level)._replace(tx=keep_gradient)
         state, frozen = trainer.start()
         epoch, index = divmod(trainer.first_step, trainer.plan.steps_per_epoch)
-        order, data = trainer.order()(epoch), self.splits.train
-        state, _ = make_train_steps(trainer)(state, frozen, data, order, index, 1)
+        one = trainer.plan._replace(steps_per_epoch=index + 1)
+        (part,) = self._dispatches(trainer.order()(epoch), index, one)
+        state, _ = make_train_steps(trainer)(state, frozen, *part)
         return named_leaves(trainer.layout.seeds_of(state.opt_state["weights"])[0])
+
+    def _dispatches(self, order: jax.Array, index: int, plan: Plan) -> Iterator[Dispatch]:
+        return dispatches(self.splits.train, order, index, plan, self.trainer.layout.fetch)

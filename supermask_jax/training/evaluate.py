@@ -14,7 +14,14 @@ import optax
 from jax import lax
 
 from supermask_jax.core import stats
-from supermask_jax.data.pipeline import Batch, Examples, batch_at, epoch_order, num_batches
+from supermask_jax.data.pipeline import (
+    Batch,
+    Examples,
+    Stack,
+    batch_of,
+    epoch_order,
+    num_batches,
+)
 from supermask_jax.models.pieces import in_pieces
 from supermask_jax.training.environment import seed_key
 from supermask_jax.training.state import TrainState, zero_sums
@@ -28,9 +35,6 @@ Array = jax.Array
 PyTree = Any
 Sums = dict[str, Array]
 Metrics = dict[str, Any]
-
-# Batches of a streamed split that go to the device together.
-_PIECE = 8
 
 # Of a batch that goes through the network at once on a CPU, even where training batches are less.
 _LEAST_ROWS = 128
@@ -177,36 +181,41 @@ def _make_apply_mask(trainer: Trainer) -> Callable[..., tuple[PyTree, Metrics]]:
 def _make_sum_split(trainer: Trainer) -> Callable[[TrainState, PyTree, Examples | Stream], Sums]:
     """Builds (state, params, examples) -> metric sums of effective parameters over a split."""
     layout, in_loop = trainer.layout, trainer.plan.steps_per_call > 1
-    batch_size = layout.whole_rows(trainer.plan.eval_batch_size)
+    size = layout.whole_rows(trainer.plan.eval_batch_size)  # of a batch
     place = {"prepare": trainer.prepare, "place": layout.split_rows}
     most = max(trainer.plan.batch_size, _LEAST_ROWS)
-    count = pieces_of_rows(batch_size, most, layout.whole_rows)
+    parts = pieces_of_rows(size, most, layout.whole_rows)
 
-    def some(sums: Sums, params: PyTree, batch_stats: PyTree, data: Examples, index: Array) -> Sums:
+    def count(data: Examples | Stack) -> int:
+        return len(data.labels) if isinstance(data, Stack) else num_batches(len(data.labels), size)
+
+    def some(
+        sums: Sums, params: PyTree, batch_stats: PyTree, data: Examples | Stack, index: Array
+    ) -> Sums:
         """Adds all batches, or batch `index` where they are dispatched one by one."""
-        total = data.images.shape[0]
+        order = None
+        if isinstance(data, Examples):
+            order = epoch_order(seed_key(0), 0, len(data.labels), size, shuffle=False)
 
         def forward(image: Array) -> tuple[Array, tuple[()]]:
             return trainer.apply_fn(params, batch_stats, image, train=False)[0], ()
 
-        order = epoch_order(seed_key(0), 0, total, batch_size, shuffle=False)
-
         def one(index: Array, sums: Sums) -> Sums:
-            batch = batch_at(*data, order, index, batch_size, **place)
-            logits, _ = in_pieces(forward, count, batch["image"])
+            batch = batch_of(data, order, index, size, **place)
+            logits, _ = in_pieces(forward, parts, batch["image"])
             return jax.tree.map(jnp.add, sums, batch_sums(logits, batch))
 
         if not in_loop:
             return one(index, sums)
-        return lax.fori_loop(0, num_batches(total, batch_size), one, sums)
+        return lax.fori_loop(0, count(data), one, sums)
 
     lifted = layout.lift(some, (True, True, True, False, False))
     program = jax.jit(lifted, out_shardings=layout.replicated)
 
     def sum_split(state: TrainState, params: PyTree, data: Examples | Stream) -> Sums:
         sums = jax.tree.map(jnp.zeros_like, state.sums)
-        for part in pieces(data, _PIECE * batch_size):
-            for index in range(1 if in_loop else num_batches(len(part.labels), batch_size)):
+        for part in pieces(data, size):
+            for index in range(1 if in_loop else count(part)):
                 sums = program(sums, params, state.batch_stats, part, index)
         return sums
 

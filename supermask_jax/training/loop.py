@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from supermask_jax.data.pipeline import Batch, Examples, batch_at
+from supermask_jax.data.pipeline import Batch, Examples, Stack, batch_of
 from supermask_jax.errors import Interrupted
 from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.distributed import StopSignal, wait_for_all
@@ -89,21 +89,26 @@ def make_train_step(
 def make_train_steps(trainer: Trainer) -> Callable[..., tuple[TrainState, Health]]:
     """Builds the jitted steps of one dispatch, of all seeds.
 
-    ``train_steps(state, frozen, examples, order, first, count) -> (state, health)`` trains on
-    batches `first` ... `first + count - 1` of an epoch; the state is donated. `count` must be 1
-    where `plan.steps_per_call` is 1.
+    ``train_steps(state, frozen, data, order, first, count) -> (state, health)`` trains on batches
+    `first` ... `first + count - 1` of an epoch, or of a stack, which has no order; the state is
+    donated. `count` must be 1 where `plan.steps_per_call` is 1.
     """
     plan, layout, train_step = trainer.plan, trainer.layout, make_train_step(trainer)
     options = {"prepare": trainer.prepare, "place": layout.split_rows}
     free_after_compiling()
 
     def train_steps(
-        state: TrainState, frozen: PyTree, data: Examples, order: Array, first: Array, count: Array
+        state: TrainState,
+        frozen: PyTree,
+        data: Examples | Stack,
+        order: Array | None,
+        first: Array,
+        count: Array,
     ) -> tuple[TrainState, Health]:
         def step(index: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
             state, losses = carry
             key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _AUGMENT)
-            batch = batch_at(*data, order, index, plan.batch_size, key=key, **options)
+            batch = batch_of(data, order, index, plan.batch_size, key=key, **options)
             state, loss = train_step(state, frozen, batch)
             # Summed, so that one loss that is not finite shows however many follow it.
             return state, losses + loss

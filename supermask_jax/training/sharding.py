@@ -110,6 +110,27 @@ class Layout(NamedTuple):
         """Copies arrays, the same in every process, whole to every device."""
         return jax.tree.map(lambda x: _put_whole(x, self.replicated), tree)
 
+    def own_rows(self, batch_size: int) -> np.ndarray:
+        """Returns the rows of a batch that the devices of this process hold: int [R], sorted."""
+        spread = NamedSharding(self.mesh, PartitionSpec(DATA))
+        held = spread.addressable_devices_indices_map((batch_size,)).values()
+        return np.unique(np.concatenate([np.arange(batch_size)[at] for at in held]))
+
+    def put_rows(self, tree: PyTree, batch_size: int) -> PyTree:
+        """Makes arrays [K, B, ...] of each process's own rows of K batches, [K, R, ...]."""
+        own, spread = self.own_rows(batch_size), NamedSharding(self.mesh, PartitionSpec(None, DATA))
+
+        def one(held: np.ndarray) -> Array:
+            def part(at: tuple[slice, ...]) -> np.ndarray:
+                start, stop, _ = at[1].indices(batch_size)
+                first = np.searchsorted(own, start)
+                return held[:, first : first + stop - start]
+
+            shape = (len(held), batch_size, *held.shape[2:])
+            return jax.make_array_from_callback(shape, spread, part)
+
+        return jax.tree.map(one, tree)
+
     def fetch(self, tree: PyTree) -> PyTree:
         """Copies a tree of arrays to this host, whole, in every process."""
         return jax.device_get(whole(tree))

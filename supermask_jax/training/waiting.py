@@ -1,4 +1,4 @@
-"""No long silence: a spinner or a line while something takes time, and the end of many runs."""
+"""No long silence: a spinner, a bar or lines while something takes time; the end of many runs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from supermask_jax.data.progress import telling
+
 _log = logging.getLogger("supermask_jax")
 
 # Seconds before anything is shown: on a terminal, and as a line of a log.
 _TERMINAL_S, _LOG_S = 0.5, 2.0
+_FRAME_S, _LINE_S = 0.1, 30.0  # between two looks at how far it is, and two lines of a log
 
 _PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
 
@@ -37,31 +40,76 @@ def wanted() -> bool:
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Shows that `what` is under way, and for how long; off a terminal, that it is."""
-    done, terminal = threading.Event(), wanted()
+    """Shows that `what` is under way, and for how long; off a terminal, that it is.
+
+    Where it counts what it reads (`data.progress`), a bar or a line says how far it is and when it
+    ends.
+    """
+    done, terminal, reached = threading.Event(), wanted(), _Reached()
 
     def show() -> None:
         if done.wait(_TERMINAL_S if terminal else _LOG_S):
             return
-        if not terminal:
-            _log.info("%s ...", what)
+        if terminal:
+            _show_bar(what, reached, done)
             return
-        from rich import progress
-        from rich.console import Console
-
-        columns = progress.SpinnerColumn(), progress.TextColumn(what), progress.TimeElapsedColumn()
-        with progress.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-            shown.console.show_cursor(True)  # Killed at any moment, the terminal is as it was.
-            shown.add_task(what, total=None)
-            done.wait()
+        _log.info("%s ...", what)
+        while not done.wait(_LINE_S):
+            if reached.total:
+                _log.info("%s: %s", what, str(reached))
 
     thread = threading.Thread(target=show, daemon=True)
     thread.start()
     try:
-        yield
+        with telling(reached.set):
+            yield
     finally:
         done.set()
         thread.join()
+
+
+class _Reached:
+    """How far a read is."""
+
+    def __init__(self) -> None:
+        self.what, self.done, self.total, self._since = "", 0, 0, time.monotonic()
+
+    def set(self, what: str, done: int, total: int) -> None:
+        if not done:
+            self._since = time.monotonic()
+        self.what, self.done, self.total = what, done, total
+
+    def __str__(self) -> str:
+        text = f"{self.done:,} of {self.total:,} {self.what}"
+        if not 0 < self.done < self.total:
+            return text
+        pace = (time.monotonic() - self._since) / self.done
+        return f"{text}, until about {_clock(pace * (self.total - self.done))}"
+
+
+def _show_bar(what: str, reached: _Reached, done: threading.Event) -> None:
+    """Shows a spinner, and a bar once something is counted, until it is `done`."""
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=20),
+        progress.TimeElapsedColumn(),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        shown.console.show_cursor(True)  # Killed at any moment, the terminal is as it was.
+        task = shown.add_task(what, total=None)
+        while not done.wait(_FRAME_S):
+            if reached.total:
+                text = f"{what}: {reached}"
+                shown.update(task, description=text, completed=reached.done, total=reached.total)
+
+
+def _clock(seconds: float) -> str:
+    """Returns the time in so many seconds, e.g. ``Thu 18:40``."""
+    return time.strftime("%a %H:%M", time.localtime(time.time() + seconds))
 
 
 class Points:
@@ -77,5 +125,4 @@ class Points:
         if not done:
             return text
         pace = (time.monotonic() - self._since) / done
-        end = time.localtime(time.time() + pace * (self._total - done))
-        return f"{text}, the last one ends about {time.strftime('%a %H:%M', end)}"
+        return f"{text}, the last one ends about {_clock(pace * (self._total - done))}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ class Details(NamedTuple):
     Attributes:
       seed: whose it is.
       masks: {layer: int8 mask [*s]}, {} for a dense network.
+      colours: effective weights of a first layer on colour images, float [h, w, 3, filters].
       scores: {layer: histogram}, {} where the method learns none.
       confusion: examples of class i predicted as class j, int [K, K].
       split: of `confusion`: "test" or "validation".
@@ -44,6 +45,7 @@ class Details(NamedTuple):
 
     seed: int
     masks: Mapping[str, np.ndarray] = {}
+    colours: np.ndarray | None = None
     scores: Mapping[str, LayerScores] = {}
     confusion: np.ndarray | None = None
     split: str = "test"
@@ -95,14 +97,25 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
     return np.bincount(flat, minlength=classes * classes).reshape(classes, classes)
 
 
-def class_means(images: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Returns the mean image of each class, float32 [K, H, W, C]; 0 for a class without images."""
-    sums = np.zeros((classes, *images.shape[1:]), np.float32)
-    for i in range(classes):
-        chosen = images[labels == i]
-        if len(chosen):
-            sums[i] = chosen.mean(0, dtype=np.float32)
-    return sums
+def class_means(parts: Iterable[tuple[np.ndarray, np.ndarray]], classes: int) -> np.ndarray | None:
+    """Returns the mean image of each class, float32 [K, H, W, C]; 0 for a class without images.
+
+    Args:
+      parts: of a split: images [N, H, W, C] and labels [N].
+      classes: K.
+
+    Returns:
+      None where there are no parts.
+    """
+    sums, counts = None, np.zeros(classes, np.int64)
+    for images, labels in parts:
+        sums = np.zeros((classes, *images.shape[1:])) if sums is None else sums
+        for label in np.unique(labels):
+            sums[label] += images[labels == label].sum(0, dtype=np.float64)
+        counts += np.bincount(labels, minlength=classes)
+    if sums is None:
+        return None
+    return (sums / np.maximum(counts, 1)[:, None, None, None]).astype(np.float32)
 
 
 def dead_units(mask: np.ndarray) -> int:

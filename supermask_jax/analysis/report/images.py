@@ -60,13 +60,33 @@ def kernel_sheet(mask: np.ndarray, columns: int) -> np.ndarray:
       columns: filters in a row.
     """
     height, width, channels, filters = mask.shape
-    rows = -(-filters // columns)
-    tile = (height + 1, channels * width + 2)  # a pixel between filters, in both directions
-    sheet = np.broadcast_to(np.uint8(_GAP), (rows * tile[0] + 1, columns * tile[1], 4)).copy()
-    signs = np.sign(mask.astype(np.int8))
-    for i in range(filters):
-        row, column = divmod(i, columns)
-        flat = signs[..., i].transpose(0, 2, 1).reshape(height, channels * width)
-        top, left = 1 + row * tile[0], 1 + column * tile[1]
-        sheet[top : top + height, left : left + channels * width] = signed_pixels(flat)
+    flat = mask.transpose(3, 0, 2, 1).reshape(filters, height, channels * width)
+    return _sheet(signed_pixels(np.sign(flat.astype(np.int8))), columns)
+
+
+def colour_sheet(kernel: np.ndarray, columns: int) -> np.ndarray:
+    """Returns the kernels of red, green and blue as small colour pictures side by side.
+
+    Args:
+      kernel: float [h, w, 3, filters]; 0 is grey, and the largest weight of a filter full colour.
+      columns: filters in a row.
+
+    Returns:
+      Colours, uint8 [H', W', 4].
+    """
+    filters = np.nan_to_num(kernel.astype(np.float32)).transpose(3, 0, 1, 2)
+    most = np.abs(filters).max((1, 2, 3), keepdims=True)
+    colours = np.round(127.5 * (1 + filters / np.where(most == 0, 1, most))).astype(np.uint8)
+    return _sheet(np.insert(colours, 3, 255, axis=-1), columns)
+
+
+def _sheet(tiles: np.ndarray, columns: int) -> np.ndarray:
+    """Lays pictures [n, h, w, 4] in rows, with a pixel between them in both directions."""
+    count, height, width, _ = tiles.shape
+    across, down = width + 2, height + 1
+    sheet = np.empty((-(-count // columns) * down + 1, columns * across, 4), np.uint8)
+    sheet[:] = _GAP
+    for i, tile in enumerate(tiles):
+        top, left = 1 + i // columns * down, 1 + i % columns * across
+        sheet[top : top + height, left : left + width] = tile
     return sheet

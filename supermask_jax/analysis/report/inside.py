@@ -13,6 +13,7 @@ from supermask_jax.analysis.report.details import Details
 from supermask_jax.analysis.report.groups import Curve, Group
 from supermask_jax.analysis.report.images import (
     Picture,
+    colour_sheet,
     grey_pixels,
     kernel_sheet,
     picture,
@@ -72,6 +73,8 @@ def first_layer(details: Details, classes: Sequence[str]) -> list[Strip]:
         return []
     mask, means = next(iter(details.masks.values())), details.means
     drawn = [_kernels(mask)] if mask.ndim == 4 else []
+    if details.colours is not None:
+        drawn.append(_colours(details.colours))
     if means is None:
         return drawn
     if mask.ndim == 2 and mask.shape[0] == means[0].size:
@@ -123,6 +126,13 @@ def _kernels(mask: np.ndarray) -> Strip:
     side = "red, green and blue side by side" if channels == 3 else f"{channels} channels a filter"
     text = f"{min(filters, 128)} of {filters} filters of {height} × {width}, {side}."
     return Strip("Kernels", [tile], text)
+
+
+def _colours(kernel: np.ndarray) -> Strip:
+    sheet = colour_sheet(kernel[..., :128], 8)
+    tile = picture(sheet, f"colours of {kernel.shape[-1]} filters", 8 * sheet.shape[1])
+    text = "The weights that the network uses: 0, as of hidden ones, is grey in each colour."
+    return Strip("Kernels in colour", [tile], text)
 
 
 def mistakes(details: Details, classes: Sequence[str]) -> list[Picture]:
