@@ -34,10 +34,10 @@ from supermask_jax.training.trainer import Trainer
 
 PEERS = ("torchvision", "grain")
 _SIZE, _BATCH = 224, 64
-_FILES, _TIMES = 320, 5  # images of the folder, and how often a turn goes over them
+_FILES, _TIMES = 320, 5  # images, a tenth for evaluation; how often a turn goes over the others
 _TAKEN = (0.5, 0.8, 0.9)  # of what is read, by a device
 _PAUSES = 3  # measurements of each
-_STEPS = 9  # of a network, the first of which is compiled
+_MODEL, _STEPS = "resnet18", 9  # of a network, the first of which is compiled
 
 
 def make_folder(root: Path, count: int) -> None:
@@ -55,12 +55,11 @@ def make_folder(root: Path, count: int) -> None:
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(place, quality=90)
 
 
-def measure_loader(*, repeats: int, files: int = _FILES) -> dict[str, Any]:
+def measure_loader(*, repeats: int) -> dict[str, Any]:
     """Measures the loader and those of its peers that are installed, taking turns.
 
     Args:
       repeats: turns of each side.
-      files: in the folder, a tenth of them for evaluation.
 
     Returns:
       Images a second and CPU milliseconds an image of each side, worker processes counted, and
@@ -68,7 +67,7 @@ def measure_loader(*, repeats: int, files: int = _FILES) -> dict[str, Any]:
       waits that takes less than is read; and the same of the steps of a ResNet18 on this machine.
     """
     with TemporaryDirectory() as folder:
-        make_folder(Path(folder), files)
+        make_folder(Path(folder), _FILES)
         names = ["ours", *(name for name in PEERS if importlib.util.find_spec(name))]
         turns = [{name: _turn(name, folder) for name in names} for _ in range(repeats)]
         sides = {
@@ -83,7 +82,7 @@ def measure_loader(*, repeats: int, files: int = _FILES) -> dict[str, Any]:
             for t in turns
         ]
         return {
-            "files": files,
+            "files": _FILES,
             "image_size": _SIZE,
             "batch_size": _BATCH,
             "workers": _workers(),
@@ -150,9 +149,12 @@ def _job(
     config.data.name, config.data.image_size = f"folder:{folder}", size
     config.data.streaming, config.protocol, config.batch_size = "always", "paper", batch_size
     config.update_from_flattened_dict(entries)
-    own.DECODED = 0
-    job = build(config)
-    return job, split_data(load_data(config), config, job.layout).train, config
+    before, own.DECODED = own.DECODED, 0
+    try:
+        job = build(config)
+        return job, split_data(load_data(config), config, job.layout).train, config
+    finally:
+        own.DECODED = before
 
 
 def _stream(folder: str) -> Iterator[Dispatch]:
@@ -240,7 +242,7 @@ def _waits(parts: Iterator[Dispatch], step: Callable[[Dispatch], Any]) -> tuple[
 
 def _training(folder: str, batch_size: int = 16) -> dict[str, Any]:
     """Trains a ResNet18 on the folder at 64 x 64, the cost an image of one for 224 x 224."""
-    entries = {"model.name": "resnet18", "model.norm": "all", "steps_per_call": 1}
+    entries = {"model.name": _MODEL, "model.norm": "all", "steps_per_call": 1}
     job, stream, config = _job(folder, 64, batch_size, **entries)
     state, frozen = job.start()
     train_steps = make_train_steps(job)

@@ -7,6 +7,7 @@ import sys
 from types import SimpleNamespace
 
 import benchmark
+import loader
 import numpy as np
 import peer
 import pytest
@@ -62,6 +63,34 @@ def test_steps(measure, capsys, tmp_path):
     assert f"tiny: step {1e3 * seconds[0]:,.2f} ms" in (out := capsys.readouterr().out)
     assert shown in out
     assert f"| {1e3 * seconds[1]:,.2f} ms |" in page_of(tmp_path, "steps")
+
+
+def test_the_loader_beside_its_peers_and_what_waits_for_it(tmp_path, monkeypatch, capsys):
+    for name, value in {"_FILES": 40, "_PAUSES": 1, "_MODEL": "conv2", "_STEPS": 2}.items():
+        monkeypatch.setattr(loader, name, value)
+    monkeypatch.setattr(loader, "PEERS", ())
+    out = tmp_path / "results" / "benchmark-loader.json"
+    benchmark.main(["--loader", "--repeats=1", f"--out={out}"])
+    result = json.loads(out.read_text())
+    found = result["loader"]
+    assert result["models"] == {} and list(found["sides"]) == ["ours"]
+    side = found["sides"]["ours"]
+    assert 1 < side["images_per_second"] < 1e5 and 0.1 < side["cpu_ms_per_image"] < 1e3
+    assert [case["taken"] for case in found["waiting"]] == [0.5, 0.8, 0.9]
+    assert all(0 <= case["waiting_share"] < 1 for case in found["waiting"])
+    assert 0 <= found["training"]["waiting_share"] < 1 < found["training"]["batch_size"]
+    said = f"ours: {side['images_per_second']:,.0f} images a second"
+    assert said in capsys.readouterr().out
+    (line,) = [x for x in page_of(tmp_path, "loader").splitlines() if "supermask-jax" in x]
+    assert f"| {side['images_per_second']:,.0f} |" in line
+
+
+def test_cpu_time_is_that_of_processes_it_has_started_too():
+    before = loader.cpu_seconds()
+    burn = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ninput()"
+    with Process("burning", [sys.executable, "-c", burn]) as process:
+        process.line()
+        assert 0.4 < loader.cpu_seconds() - before < 5
 
 
 def test_starts_and_memory_are_those_of_fresh_processes(measure, capsys, tmp_path):

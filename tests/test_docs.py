@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import jax
 import pytest
-from helpers import ROOT, single_threaded
+from helpers import ROOT, run_command, single_threaded
 
 import supermask_jax as sm
 from supermask_jax.analysis.intervals import percent
@@ -131,6 +131,26 @@ def test_code_on_pages_is_code_that_is_run():
             continue
         for block in re.findall(r"```\{?\.?python\}?\n(.*?)```", path.read_text(), re.DOTALL):
             assert re.fullmatch(r'--8<-- "(examples|configs)/[\w.:-]+"\n', block), (path, block)
+
+
+def test_examples_of_own_data_can_be_pasted(tmp_path):
+    text = (ROOT / "docs" / "guides" / "own-data.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", text[text.index("## An example of each") :], re.DOTALL)
+    (folder,) = (block for block in blocks if "folder:digits" in block)
+    (arrays,) = (block for block in blocks if "npz:digits.npz" in block)
+    # One of them is trained on too.
+    for block in (folder, "".join(x for x in arrays.splitlines(True) if " train " not in x)):
+        quick = "--config.epochs=1 --config.model.width=0.1 --workdir"
+        script = (
+            f'python() {{ {sys.executable} "$@"; }}\n'
+            'supermask() { python -m supermask_jax "$@"; }\n'
+            f"set -e\n{block.replace('--workdir', quick)}"
+        )
+        done = run_command(["bash", "-c", script], cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "classes               10" in done.stdout
+    assert (tmp_path / "digits.png").exists()
+    assert (tmp_path / "runs" / "of-folder" / "summary.json").exists()
 
 
 def test_files_that_commands_on_pages_name_are_there():

@@ -91,16 +91,8 @@ def latency(unused: None) -> str:
                     f"{dense / seconds['ticket']:.2f}",
                 )
             )
-    head = (
-        "ticket",
-        "density %",
-        "part",
-        "batch",
-        "dense",
-        "ticket",
-        "all sparse",
-        "dense / ticket",
-    )
+    head = ("ticket", "density %", "part", "batch", "dense")
+    head += ("ticket", "all sparse", "dense / ticket")
     return Table(head, rows).markdown()
 
 
@@ -125,17 +117,8 @@ def peer(unused: None) -> str:
                     f"{found['compile_and_first_step_seconds']:.1f} s",
                 )
             )
-    head = (
-        "jax",
-        "dtype",
-        "model",
-        "ours",
-        "PyTorch",
-        "ours / PyTorch",
-        "in CPU time",
-        "peak memory",
-        "first step",
-    )
+    head = ("jax", "dtype", "model", "ours", "PyTorch", "ours / PyTorch")
+    head += ("in CPU time", "peak memory", "first step")
     return Table(head, rows).markdown()
 
 
@@ -238,6 +221,43 @@ def tasks(unused: None) -> str:
     return Table(head, rows).markdown()
 
 
+def loader(unused: None) -> str:
+    """Reading of a folder of JPEG, beside other loaders."""
+    found, rows = _result("benchmark-loader")["loader"], []
+    names = {"ours": "supermask-jax, threads"}
+    for name, side in found["sides"].items():
+        ratio = found["ratio"].get(name)
+        rows.append(
+            (
+                names.get(name, f"{name} {side['version']}, {found['workers']} processes"),
+                f"{side['images_per_second']:,.0f}",
+                f"{side['cpu_ms_per_image']:.2f}",
+                f"{side['start_seconds']:.1f} s",
+                _ratio(ratio, "cpu") if ratio else "",
+            )
+        )
+    head = ("loader", "images/s", "CPU ms an image", "to the first batch", "ours / it, in CPU time")
+    return Table(head, rows).markdown()
+
+
+def waits(unused: None) -> str:
+    """For how long a device waits for images."""
+    result = _result("benchmark-loader")
+    rows = [
+        (f"takes {100 * case['taken']:.0f} % of what is read", _waits(case))
+        for case in result["loader"]["waiting"]
+    ]
+    found, cores = result["loader"]["training"], result["env"]["cpu_count"]
+    step = f"`{found['model']}` on {cores} cores, {found['step_wall_seconds']:.1f} s a step"
+    rows.append((step, f"{100 * found['waiting_share']:.1f}"))
+    return Table(("device", "waits, % of the time"), rows).markdown()
+
+
+def _waits(case: dict[str, Any]) -> str:
+    low, high = case["waiting_share_range"]
+    return f"{100 * case['waiting_share']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
 def _result(name: str) -> dict[str, Any]:
     return json.loads((ROOT / "results" / f"{name}.json").read_text())
 
@@ -266,6 +286,8 @@ _MAKERS: dict[str, Callable[[Any], str]] = {
     "starting": starting,
     "tasks": tasks,
     "notebook": notebook,
+    "loader": loader,
+    "waits": waits,
 }
 
 
