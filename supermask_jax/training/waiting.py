@@ -48,8 +48,10 @@ def waiting(what: str) -> Iterator[None]:
             return
         from rich import progress
         from rich.console import Console
+        from rich.table import Column
 
-        columns = progress.SpinnerColumn(), progress.TextColumn(what), progress.TimeElapsedColumn()
+        words = progress.TextColumn(what, table_column=Column(no_wrap=False))
+        columns = progress.SpinnerColumn(), progress.TimeElapsedColumn(), words
         with progress.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
             shown.console.show_cursor(True)  # Killed at any moment, the terminal is as it was.
             shown.add_task(what, total=None)
