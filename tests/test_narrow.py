@@ -140,7 +140,7 @@ def test_the_live_view_fits(width):
         "seed": 0,
         "epoch": 12,
         "remaining_weights": 0.0291,
-        "layer_density": {"conv1/kernel": 0.5},
+        "layer_density": {"dense1/kernel": 0.5},
     }
     line |= {
         f"{part}_{what}": 0.7123 for part in ("train", "test") for what in ("loss", "accuracy")
