@@ -2,6 +2,7 @@
 
 import io
 import sys
+import time
 
 import pytest
 from helpers import ROOT, tiny_argv
@@ -11,6 +12,7 @@ from ticket_helpers import random_ticket
 from supermask_jax import cli, tickets
 from supermask_jax.analysis.tables import Table
 from supermask_jax.commands.process import fitted
+from supermask_jax.training import waiting
 from supermask_jax.training.live import LiveView
 from supermask_jax.training.trainer import Plan
 
@@ -104,6 +106,19 @@ def test_a_table_that_does_not_fit_is_read_row_by_row(screens):
     assert table.text() == "dense1/kernel\n  weights  235,200\n  kept     2,166 of them"
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_spinner_tells_the_time_and_all_words(width, screens, monkeypatch):
+    _, err = screens(width)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(waiting, "_TERMINAL_S", 0.0)
+    with waiting.waiting("building a network and reading images of a folder"):
+        end = time.monotonic() + 20
+        while "folder" not in err.getvalue() and time.monotonic() < end:
+            time.sleep(0.05)
+    shown = err.getvalue()
+    assert "0:00:0" in shown and "folder" in shown and "\u2026" not in shown
+
+
 def test_lines_are_broken_between_words(screens):
     screens(20)
     text = "a line of words that is long\n\n  and /a/path/that/is/far/too/long/for/it"
@@ -121,7 +136,12 @@ def test_the_live_view_fits(width):
     console = Console(file=io.StringIO(), width=width, height=24)
     plan = Plan(epochs=100, batch_size=128, steps_per_epoch=391, steps_per_call=8)
     view = LiveView("runs/a-name-that-is-long-s0", plan, console=console)
-    line = {"seed": 0, "epoch": 12, "remaining_weights": 0.0291, "layer_density": {"conv1": 0.5}}
+    line = {
+        "seed": 0,
+        "epoch": 12,
+        "remaining_weights": 0.0291,
+        "layer_density": {"dense1/kernel": 0.5},
+    }
     line |= {
         f"{part}_{what}": 0.7123 for part in ("train", "test") for what in ("loss", "accuracy")
     }
@@ -131,6 +151,6 @@ def test_the_live_view_fits(width):
     console.print(view.render())
     shown = console.file.getvalue()
     assert max(map(len, shown.splitlines())) <= width
-    for word in ("epoch 12/100", "0.7123", "71.23%", "2.91%", "conv1", "0.6543", "12%"):
+    for word in ("epoch 12/100", "0.7123", "71.23%", "2.91%", "dense1", "0.6543", "12%"):
         assert word in shown, shown
     assert "\u2026" not in shown  # An ellipsis.

@@ -136,3 +136,17 @@ def test_a_batch_larger_than_the_data_is_questioned(tmp_path, caplog):
     assert cli.main(["train", *argv]) == 0
     (said,) = json.loads((tmp_path / "summary.json").read_text())["warnings"]
     assert said.startswith("config.batch_size is 100,000, and there are 1,294 images to train on")
+
+
+@pytest.mark.parametrize(
+    ("flags", "end"),
+    [
+        (["learning_rate=0.1"], "did you mean --config.optimizer.learning_rate?"),
+        (["optimizer=adamw", "optimizer.momentum=1"], " config.optimizer.momentum: config.opt"),
+    ],
+)
+def test_an_unknown_entry_is_answered_with_one_that_is_meant_or_none(flags, end):
+    with pytest.raises(UserError) as error:
+        block("optimizer", *flags)
+    said = str(error.value)
+    assert end in said and said == said.strip() and "norm_momentum" not in said

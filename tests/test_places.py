@@ -55,7 +55,7 @@ def test_evaluate_on_the_other_splits(run, capsys):
 
 def test_evaluate_of_one_of_a_set_of_seeds_whose_masks_are_sampled(capsys, tmp_path):
     config, path = tiny_config(epochs=1, num_seeds=2, seeds_per_program=2), tmp_path / "set"
-    config.method = {"name": "bernoulli"}
+    config.method = {"name": "bernoulli", "evaluation": "sampled", "eval_samples": 10}
     runs = experiment.run(config, path, quiet=True)["runs"]
     assert runs[0]["test_accuracy"] != runs[1]["test_accuracy"]
     for run in runs:
@@ -64,6 +64,12 @@ def test_evaluate_of_one_of_a_set_of_seeds_whose_masks_are_sampled(capsys, tmp_p
         assert found["sampled"] == METHODS["bernoulli"]().eval_samples > 0
     assert cli.main(["compare", str(path), str(path)]) == 0
     assert "mean of 2 seeds" in capsys.readouterr().out
+    capsys.readouterr()
+    assert cli.main(["inspect", str(path), f"--seed={run['seed']}"]) == 0
+    said = capsys.readouterr().out
+    assert "not measured for the most probable masks" in said
+    assert f"stored     {100 * run['test_accuracy']:.2f} % on the test images" in said
+    assert f"mean of {found['sampled']} sampled masks" in said
     # As if it was not finished.
     for file in ("summary.json", "seeds_0-1.json"):
         (path / file).unlink()
@@ -71,6 +77,8 @@ def test_evaluate_of_one_of_a_set_of_seeds_whose_masks_are_sampled(capsys, tmp_p
     said = capsys.readouterr()
     assert f"means over {found['sampled']} sampled masks" in said.out
     assert "stored" not in said.out and "the run is not finished" in said.err
+    assert cli.main(["inspect", str(path)]) == 0
+    assert "stored" not in capsys.readouterr().out
 
 
 def test_evaluate_of_a_model_that_numpy_does_not_run(run, capsys, monkeypatch):

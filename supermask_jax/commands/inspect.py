@@ -46,7 +46,11 @@ def run(args: argparse.Namespace) -> None:
         return
     model = ticket.model.get("name", "unknown model")
     print(f"{args.places[0]}: {ticket.method or 'unknown method'} on {model}")
-    print(f"accuracy   {places.accuracy_text(ticket)}")
+    stored = "" if ticket.accuracy else places.sampled_text(args.places[0], args.seed)
+    masks = " for the most probable masks, of which the rest is told" if stored else ""
+    print(f"accuracy   {places.accuracy_text(ticket)}{masks}")
+    if stored:
+        print(f"stored     {stored}")
     print(f"remaining  {places.remaining_text(ticket)}")
     if counts:
         head = ("layer", "shape", "weights", *_COUNTS[1:])

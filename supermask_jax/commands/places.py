@@ -90,6 +90,29 @@ def accuracy_text(ticket: tickets.Ticket) -> str:
     return f"{percent(interval)} % on {data} {split}, n = {interval.n:,}"
 
 
+def sampled_text(place: str, seed: int | None = None) -> str:
+    """Returns what a finished run of sampled masks has stored; "" of any other place.
+
+    Raises:
+      UserError: its files are damaged.
+    """
+    from supermask_jax.analysis.report.groups import group_runs
+    from supermask_jax.analysis.runs import NothingToReport, read_folders
+    from supermask_jax.config.files import default_identity
+
+    try:
+        path = check_place(place)
+        runs = [] if path.is_file() else read_folders([path])
+    except NothingToReport:
+        return ""
+    done = [run for run in runs if run.summary and seed in (None, run.seed)]
+    if not done or not (sampled := group_runs(done, default_identity())[0].sampled):
+        return ""
+    shares = (done[0].summary[name] for name in ("test_accuracy", "remaining_weights"))
+    accuracy, remaining = (f"{100 * share:.2f} %" for share in shares)
+    return f"{accuracy} on the test images, {remaining} remaining: {sampled}"
+
+
 def about(ticket: tickets.Ticket) -> dict[str, Any]:
     """Returns what a ticket is, for JSON."""
     return {

@@ -186,7 +186,8 @@ def _unknown(key: str, known: Iterable[str], name: str = "") -> UserError:
     place = f"config.{section}" if section else "config"
     near = _near(key, known)
     takes = f"{place}{f' ({name})' * bool(name)} takes {', '.join(inside) or 'no entries'}"
-    return UserError(f"unknown entry config.{key}: {near}{takes * bool(section or not near)}")
+    said = f"{near}{takes * bool(section or not near)}".rstrip()
+    return UserError(f"unknown entry config.{key}: {said}")
 
 
 def _near(key: str, known: Iterable[str]) -> str:
@@ -198,7 +199,7 @@ def _near(key: str, known: Iterable[str]) -> str:
         ends.setdefault(name, full)
         if place == section:
             inside[name] = full
-    for names, cutoff in ((inside, 0.6), (ends, 0.75)):
+    for names, cutoff in ((inside, 0.6), (ends, 0.8)):
         if near := difflib.get_close_matches(last, names, n=1, cutoff=cutoff):
             return f"did you mean --config.{names[near[0]]}? "
     return ""

@@ -203,5 +203,6 @@ def _layers_table(line: Line, room: int, width: int) -> list[Table | Text]:
     table.add_column(no_wrap=True, justify="right")
     table.add_column(width=max(width // 4, 8))
     for name, share in list(shares.items())[:shown]:
+        name = name if width >= _NOTES else name.removesuffix("/kernel")
         table.add_row(name, f"{share:.2%}", ProgressBar(total=1.0, completed=share))
     return [table, *([Text(f"and {more} more layers", style="dim")] if more else [])]

@@ -91,12 +91,14 @@ def _show_bar(what: str, reached: _Reached, done: threading.Event) -> None:
     """Shows a spinner, and a bar once something is counted, until it is `done`."""
     from rich import progress
     from rich.console import Console
+    from rich.table import Column
 
     columns = (
         progress.SpinnerColumn(),
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=20),
         progress.TimeElapsedColumn(),
+        progress.BarColumn(bar_width=10),
+        # Last, and broken between words where the terminal is narrow.
+        progress.TextColumn("{task.description}", table_column=Column(no_wrap=False)),
     )
     with progress.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         shown.console.show_cursor(True)  # Killed at any moment, the terminal is as it was.
