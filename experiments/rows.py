@@ -196,6 +196,15 @@ METHODS_SINCE_2020 = [
     since_2020("piggyback", "threshold mask, of SupSup"),
     *(
         since_2020(
+            method,
+            f"{about}, 2 of every 4 inputs",
+            "--config.method.scope=2:4",
+            name=f"{method}-2of4",
+        )
+        for method, about in (("edge_popup", "edge-popup"), ("signed_topk", "signed top-k"))
+    ),
+    *(
+        since_2020(
             "edge_popup",
             f"edge-popup, density {kept}, {about}",
             f"--config.method.density={kept}",

@@ -118,6 +118,8 @@ METHODS_UNDER_TEST = {
     "edge_popup": Row(lambda: methods.edge_popup(density=0.3), by_sign),
     "edge_popup_value": Row(lambda: methods.edge_popup(density=0.3, by_value=True), straight),
     "edge_popup_global": Row(lambda: methods.edge_popup(density=0.3, scope="global"), by_sign),
+    "edge_popup_groups": Row(lambda: methods.edge_popup(scope="1:2"), by_sign),
+    "signed_topk_groups": Row(lambda: methods.signed_topk(scope="1:2"), straight),
     "biprop": Row(lambda: methods.biprop(density=0.3), by_sign, ternary=False),
     "biprop_global": Row(
         lambda: methods.biprop(density=0.3, scope="global", anneal=0.1), by_sign, ternary=False

@@ -7,6 +7,7 @@ from typing import Any
 
 from supermask_jax.core import initializers, thresholds
 from supermask_jax.errors import UserError, make, one_line
+from supermask_jax.methods import topk
 from supermask_jax.methods.base import Method as Method
 from supermask_jax.methods.base import supermask as supermask
 from supermask_jax.methods.bernoulli import bernoulli as bernoulli
@@ -80,6 +81,8 @@ def of_config(method: Mapping[str, Any], source: Mapping[str, Any]) -> Method:
     options, lock = dict(method), source["lock"]
     if lock and "densities" in options:
         raise UserError(f"method {options['name']} counts coats: leave out config.source.lock")
+    if lock and topk.pattern(options.get("scope", "layer")):
+        raise UserError("locked weights break a pattern N:M: leave out config.source.lock")
     if lock and options.get("density"):
         if options["density"] < lock:
             raise UserError(
