@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from supermask_jax.core import initializers, thresholds
-from supermask_jax.errors import UserError, make, one_line
+from supermask_jax.core import initializers, thresholds, trees
+from supermask_jax.errors import UserError, make, one_line, unknown_name
 from supermask_jax.methods import topk
 from supermask_jax.methods.base import Method as Method
 from supermask_jax.methods.base import supermask as supermask
@@ -68,15 +69,19 @@ def get(name: str, **options: Any) -> Method:
     return make("method", METHODS, name, **made)
 
 
-def of_config(method: Mapping[str, Any], source: Mapping[str, Any]) -> Method:
-    """Returns the method of a config on its source, whose densities count all weights.
+def of_config(
+    method: Mapping[str, Any], source: Mapping[str, Any], layers: Mapping[str, str] | None = None
+) -> Method:
+    """Returns the method of a config on its source, whose densities count all masked weights.
 
     Args:
       method: the section ``config.method``: see `get`.
       source: the section ``config.source``: see `restricted`.
+      layers: the section ``config.layers``: see `core.trees.label_patterns`.
 
     Raises:
-      UserError: as `get`, or the source does not suit the method.
+      UserError: as `get`, or the source or the layers do not suit the method; in ``init``, the
+        layers do not suit the network.
     """
     options, lock = dict(method), source["lock"]
     if lock and "densities" in options:
@@ -91,9 +96,31 @@ def of_config(method: Mapping[str, Any], source: Mapping[str, Any]) -> Method:
             )
         options["density"] -= lock
     try:
-        return restricted(get(**options), **source)
+        return restricted(_of_layers(options, dict(layers or {})), **source)
     except ValueError as error:
         raise UserError(f"config.source: {error}") from error
+
+
+def _of_layers(options: dict[str, Any], layers: dict[str, str]) -> Method:
+    if not layers:
+        return get(**options)
+    method = get(**options, label_fn=trees.label_patterns(layers))
+    if options["name"] == "dense" and "masked" in layers.values():
+        raise UserError("config.layers: the method dense masks no layer")
+
+    def init(key: Any, params: Any) -> tuple[Any, Any]:
+        names = list(trees.named_leaves(params))
+        for pattern in layers:
+            if not fnmatch.filter(names, pattern):
+                raise unknown_name("name in config.layers", pattern, names)
+        try:
+            return method.init(key, params)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"config.layers: {error}") from error
+
+    return method._replace(init=init)
 
 
 def _made(option: str, value: Any) -> Any:
