@@ -196,6 +196,15 @@ METHODS_SINCE_2020 = [
     since_2020("piggyback", "threshold mask, of SupSup"),
     *(
         since_2020(
+            "probmask",
+            f"ProbMask, mean probability {kept}",
+            f"--config.method.density={kept}",
+            name=f"probmask-{kept}",
+        )
+        for kept in (0.1, 0.05)
+    ),
+    *(
+        since_2020(
             method,
             f"{about}, 2 of every 4 inputs",
             "--config.method.scope=2:4",

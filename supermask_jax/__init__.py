@@ -52,6 +52,7 @@ _LATE = {
     "hard_concrete": "methods",
     "multicoat": "methods",
     "piggyback": "methods",
+    "probmask": "methods",
     "restricted": "methods",
     "signed": "methods",
     "signed_continuous": "methods",

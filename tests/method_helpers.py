@@ -49,6 +49,7 @@ RESTRICTED: dict[str, Callable[[], methods.Method]] = {
     "bernoulli": lambda: methods.bernoulli(density=0.3),
     "hard_concrete": lambda: methods.hard_concrete(density=0.3, start_density=0.5),
     "signed_gates": lambda: methods.signed_gates(density=0.3, sigma=0.2),
+    "probmask": lambda: methods.probmask(density=0.3),
     "piggyback": lambda: methods.piggyback(cut=0.0, score_init=initializers.uniform("xavier")),
 }
 
@@ -107,6 +108,7 @@ METHODS_UNDER_TEST = {
         straight,
         polarities=(0, 1),
     ),
+    "probmask": Row(lambda: methods.probmask(density=0.3), None, polarities=(0, 1)),
     "signed_continuous": Row(
         lambda: methods.signed_continuous(penalty=0.1, final_temperature=4.0),
         # At |s| = 1: the derivative of the gate is 4 (sigmoid'(0) + sigmoid'(-8)).

@@ -22,6 +22,7 @@ from supermask_jax.methods.gaussian_gates import gaussian_gates as gaussian_gate
 from supermask_jax.methods.hard_concrete import hard_concrete as hard_concrete
 from supermask_jax.methods.multicoat import multicoat as multicoat
 from supermask_jax.methods.piggyback import piggyback as piggyback
+from supermask_jax.methods.probmask import probmask as probmask
 from supermask_jax.methods.restricted import SOURCES as SOURCES
 from supermask_jax.methods.restricted import restricted as restricted
 from supermask_jax.methods.restricted import source_densities as source_densities
@@ -40,6 +41,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "hard_concrete": hard_concrete,
     "multicoat": multicoat,
     "piggyback": piggyback,
+    "probmask": probmask,
     "signed": signed,
     "signed_continuous": signed_continuous,
     "signed_gates": signed_gates,

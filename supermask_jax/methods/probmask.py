@@ -1,4 +1,4 @@
-"""ProbMask: probabilities of weights under one budget for the whole network.
+"""ProbMask: a probability for every weight, whose sum is projected onto the budget of weights.
 
 Reference: Zhou, Zhang, Xu, Zhang, "Effective Sparsification of Neural Networks with Global Sparsity
 Constraint", CVPR 2021, https://arxiv.org/abs/2105.01571.
@@ -22,8 +22,11 @@ from supermask_jax.methods.gates import Gate, relaxed
 Array = jax.Array
 PyTree = Any
 
-_INSIDE = 1e-6  # Keeps probabilities this far from 0 and 1, where their logit is infinite.
-_LAST = 0.03  # Temperature of the noise at the end; 1 at the start.
+# The gates' temperature falls from 1 to this, linearly in the fraction of training: the code's.
+COLDEST = 0.03
+
+_EDGE = 1e-6  # Added inside logarithms.
+_HALVINGS = 32
 
 
 def probmask(
@@ -35,91 +38,110 @@ def probmask(
     score_init: Initializer | str | None = None,
     label_fn: LabelFn = mask_kernels,
 ) -> Method:
-    r"""Probabilities as scores, whose sum over the network is bounded.
+    r"""ProbMask of a network whose weights do not train: a score is a probability.
 
     .. math::
-      w_\text{eff} &= w \odot \sigma\Big(\frac{\text{logit}(s) + \text{logit}(u)}{T}\Big), \quad
-      u \sim U(0, 1),\ T = 0.97 (1 - t) + 0.03 \text{ in training}; \\
-      w_\text{eff} &= w \odot 1[s > \tfrac12] \text{ in the end}
+      w_\text{eff} = w \odot \sigma\Big(\frac{\text{logit}(s) + n}{T}\Big), \quad
+      n \text{ logistic}, \quad T = 0.97\,(1 - t) + 0.03 \text{ in training}; \qquad
+      w_\text{eff} = w \odot 1[s > \tfrac12] \text{ in the end}
 
-    with :math:`t` the fraction of training done. After every step :math:`s \leftarrow
-    \text{clip}(s - v, 0, 1)` with the smallest :math:`v \geq 0` by which :math:`\sum s \leq d n`.
-    The released code trains the weights too, averages the gradients of two samples, clips their
-    norm, and takes the best of ten sampled masks by their training loss.
+    with :math:`t` the fraction of training done. After every step, all scores go down by one number
+    where their sum is above the budget :math:`d_t N`, and into [0, 1]: see `to_budget`. The
+    released code trains the weights too, averages two samples a step, and clips gradients.
 
     Args:
-      density: :math:`d` at the end, the mean probability. That of the mask is what has decided for
-        itself: about as much once probabilities are near 0 or 1.
-      start: fraction of training during which :math:`d` is 1.
-      anneal: fraction of training after which `density` is reached, by a cubic ramp.
+      density: mean of all probabilities at the end, a bound; that of the mask emerges.
+      start: fraction of training up to which the budget is all weights.
+      anneal: fraction of training from which on it is `density`: a cubic ramp in between.
       evaluation: without a key, "hard" takes the mask, which is what a ticket holds; "soft" the
         probabilities. `masks` is the hard one always.
-      score_init: default 1 everywhere.
+      score_init: default 1 everywhere: all weights are there.
       label_fn: which leaves are masked, trained or frozen.
 
     Raises:
-      ValueError: a fraction is impossible.
+      ValueError: a number is impossible.
       UserError: `evaluation` is unknown.
     """
     check_density(density)
-    if not 0 <= start < check_density(anneal, "anneal"):
-        raise ValueError(f"start must be in [0, anneal), got {start} and {anneal}")
-
-    def project(trainable: PyTree, frozen: PyTree, progress: ArrayLike) -> PyTree:
-        del frozen
-        share = ramp(jnp.maximum(progress - start, 0), anneal - start)
-        return trainable | {"scores": within(trainable["scores"], density + (1 - density) * share)}
-
-    gate = Gate(train=gates, soft=lambda scores, progress: _clipped(scores), cost=_none, cut=0.5)
+    if not 0 <= start < anneal <= 1:
+        raise ValueError(f"start must be below anneal, both in [0, 1], got {start} and {anneal}")
     method = relaxed(
-        gate,
+        Gate(
+            train=lambda scores, key, progress: gates(
+                scores, jax.random.logistic(key, scores.shape, jnp.float32), progress
+            ),
+            soft=lambda scores, progress: _inside(scores),
+            cost=lambda scores, progress: scores,
+            cut=0.5,
+        ),
         penalty=0.0,
         evaluation=evaluation,
         density=0.0,
         start_density=1.0,
         anneal=0.0,
-        score_init=initializers.constant("unit") if score_init is None else score_init,
+        score_init=initializers.constant("unit", 1.0) if score_init is None else score_init,
         label_fn=label_fn,
     )
-    return method._replace(project=project)
+
+    def project(trainable: PyTree, frozen: PyTree, progress: ArrayLike) -> PyTree:
+        del frozen
+        done = (jnp.asarray(progress, jnp.float32) - start) / (anneal - start)
+        budget = density + (1 - density) * ramp(jnp.maximum(done, 0), 1.0)
+        return trainable | {"scores": to_budget(trainable["scores"], budget)}
+
+    def report(trainable: PyTree, frozen: PyTree) -> dict[str, Array]:
+        del frozen
+        return {"mean_probability": _total(trainable["scores"]) / num_params(trainable["scores"])}
+
+    return method._replace(project=project, report=report, hidden_score=0.0)
 
 
-def gates(scores: Array, key: Array, progress: ArrayLike) -> Array:
-    """Returns sampled gates in (0, 1), differentiable in the scores [*s]: float32 [*s]."""
-    inside = _INSIDE + (1 - 2 * _INSIDE) * _clipped(scores)
-    logit = jnp.log(inside) - jnp.log1p(-inside)
-    noise = jax.random.logistic(key, scores.shape, jnp.float32)
-    temperature = (1 - _LAST) * (1 - jnp.asarray(progress, jnp.float32)) + _LAST
-    return jax.nn.sigmoid((logit + noise) / temperature)
+def gates(probabilities: Array, noise: Array, progress: ArrayLike) -> Array:
+    """Returns gates in (0, 1), float32 [*s]: above 1/2 with just these probabilities.
+
+    Args:
+      probabilities: float32 [*s]; the gradient is finite at 0 and 1 too.
+      noise: of the standard logistic distribution, float32 [*s].
+      progress: fraction of training done.
+    """
+    temperature = 1 - (1 - COLDEST) * jnp.clip(jnp.asarray(progress, jnp.float32), 0, 1)
+    kept = _inside(probabilities)
+    logits = jnp.log(kept + _EDGE) - jnp.log(1 - kept + _EDGE)
+    return jax.nn.sigmoid((logits + noise) / temperature)
 
 
-def within(scores: PyTree, density: ArrayLike) -> PyTree:
-    """Returns clip(s - v, 0, 1) of all scores with the smallest v >= 0 by which they fit.
+def to_budget(scores: PyTree, density: ArrayLike) -> PyTree:
+    r"""Projects scores onto probabilities whose mean is at most `density`.
 
-    Their mean is `density` at most, but for rounding.
+    .. math:: s \leftarrow \min(1, \max(0, s - v)), \qquad
+      v \ge 0 \text{ the smallest with } \overline{s} \le d
+
+    Args:
+      scores: tree of float32 arrays; one that is not finite stays so, and training is seen to
+        diverge.
+      density: d, float32 [].
     """
     budget = jnp.asarray(density, jnp.float32) * num_params(scores)
 
-    def fits(v: Array) -> Array:
-        parts = [jnp.sum(_clipped(leaf - v)) for leaf in jax.tree.leaves(scores)]
-        return sum(parts, jnp.float32(0)) <= budget
+    def lowered(v: Array) -> PyTree:
+        return jax.tree.map(lambda s: _inside(s - v), scores)
 
     def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
         middle = (low + high) / 2
-        fit = fits(middle)
-        return jnp.where(fit, low, middle), jnp.where(fit, middle, high)
+        above = _total(lowered(middle)) > budget
+        return jnp.where(above, middle, low), jnp.where(above, high, middle)
 
-    _, high = jax.lax.fori_loop(0, 24, halve, (jnp.float32(0), jnp.float32(1)))
-    v = jnp.where(fits(jnp.float32(0)), 0.0, high)
-    return jax.tree.map(lambda leaf: _clipped(leaf - v), scores)
-
-
-def _clipped(scores: Array) -> Array:
-    # Not `jnp.clip`, whose gradient is a half where a score is exactly 1, as all are at the start.
-    return jnp.where(scores < 0, 0.0, jnp.where(scores > 1, 1.0, scores))
+    most = jnp.max(jnp.stack([jnp.max(leaf) for leaf in jax.tree.leaves(scores)]))
+    _, v = jax.lax.fori_loop(0, _HALVINGS, halve, (jnp.float32(0), jnp.maximum(most, 0)))
+    return lowered(jnp.where(_total(lowered(jnp.float32(0))) > budget, v, 0.0))
 
 
-def _none(scores: Array, progress: ArrayLike) -> Array:
-    del progress
-    return jnp.zeros_like(scores)
+def _total(scores: PyTree) -> Array:
+    return sum((jnp.sum(leaf) for leaf in jax.tree.leaves(scores)), jnp.float32(0))
+
+
+def _inside(scores: Array) -> Array:
+    # Not jnp.clip, whose gradient at 0 and 1 themselves is a half; what is not finite stays.
+    held = jnp.where(scores < 0, 0.0, jnp.where(scores > 1, 1.0, scores))
+    return jnp.where(jnp.isfinite(scores), held, scores)
