@@ -194,6 +194,7 @@ METHODS_SINCE_2020 = [
         variant="fcn-gumbel",
     ),
     since_2020("piggyback", "threshold mask, of SupSup"),
+    since_2020("gem_miner", "gem-miner, density 0.1, before fine-tuning"),
     *(
         since_2020(
             "probmask",

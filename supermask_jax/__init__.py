@@ -49,6 +49,7 @@ _LATE = {
     "dense": "methods",
     "edge_popup": "methods",
     "gaussian_gates": "methods",
+    "gem_miner": "methods",
     "hard_concrete": "methods",
     "multicoat": "methods",
     "piggyback": "methods",

@@ -19,6 +19,7 @@ from supermask_jax.methods.continuous_sparsification import (
 from supermask_jax.methods.dense import dense as dense
 from supermask_jax.methods.edge_popup import edge_popup as edge_popup
 from supermask_jax.methods.gaussian_gates import gaussian_gates as gaussian_gates
+from supermask_jax.methods.gem_miner import gem_miner as gem_miner
 from supermask_jax.methods.hard_concrete import hard_concrete as hard_concrete
 from supermask_jax.methods.multicoat import multicoat as multicoat
 from supermask_jax.methods.piggyback import piggyback as piggyback
@@ -38,6 +39,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "dense": dense,
     "edge_popup": edge_popup,
     "gaussian_gates": gaussian_gates,
+    "gem_miner": gem_miner,
     "hard_concrete": hard_concrete,
     "multicoat": multicoat,
     "piggyback": piggyback,
