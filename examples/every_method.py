@@ -65,6 +65,14 @@ def made() -> dict[str, sm.Method]:
     method = sm.piggyback()  # over the weights of a trained network: the mask starts full
     # --8<-- [end:piggyback]
     methods["piggyback"] = method
+    # --8<-- [start:probmask]
+    method = sm.probmask(density=0.2)  # bounds the mean probability
+    # --8<-- [end:probmask]
+    methods["probmask"] = method
+    # --8<-- [start:gem_miner]
+    method = sm.gem_miner(density=0.1)
+    # --8<-- [end:gem_miner]
+    methods["gem_miner"] = method
     # --8<-- [start:dense]
     method = sm.dense()
     # --8<-- [end:dense]

@@ -202,6 +202,25 @@ METHODS_SINCE_2020 = [
         variant="fcn-gumbel",
     ),
     since_2020("piggyback", "threshold mask, of SupSup"),
+    since_2020("gem_miner", "gem-miner, density 0.1, before fine-tuning"),
+    *(
+        since_2020(
+            "probmask",
+            f"ProbMask, mean probability {kept}",
+            f"--config.method.density={kept}",
+            name=f"probmask-{kept}",
+        )
+        for kept in (0.1, 0.05)
+    ),
+    *(
+        since_2020(
+            method,
+            f"{about}, 2 of every 4 inputs",
+            "--config.method.scope=2:4",
+            name=f"{method}-2of4",
+        )
+        for method, about in (("edge_popup", "edge-popup"), ("signed_topk", "signed top-k"))
+    ),
     *(
         since_2020(
             "edge_popup",

@@ -117,7 +117,7 @@ def _parts(config: ConfigDict) -> partial[Trainer]:
         raise UserError(f"{config.epochs * steps:,} steps are more than can be counted")
     drawn = {
         "init_fn": lambda key: model.init(key, jnp.zeros((1, *spec.image_shape))),
-        "method": methods.of_config(config.method, config.source),
+        "method": methods.of_config(config.method, config.source, config.layers),
         "tx": schedules.scheduled(
             lambda factor: optimizers.get(factor=factor, **config.optimizer),
             epochs=config.epochs,

@@ -49,6 +49,7 @@ RESTRICTED: dict[str, Callable[[], methods.Method]] = {
     "bernoulli": lambda: methods.bernoulli(density=0.3),
     "hard_concrete": lambda: methods.hard_concrete(density=0.3, start_density=0.5),
     "signed_gates": lambda: methods.signed_gates(density=0.3, sigma=0.2),
+    "probmask": lambda: methods.probmask(density=0.3),
     "piggyback": lambda: methods.piggyback(cut=0.0, score_init=initializers.uniform("xavier")),
 }
 
@@ -107,6 +108,8 @@ METHODS_UNDER_TEST = {
         straight,
         polarities=(0, 1),
     ),
+    "probmask": Row(lambda: methods.probmask(density=0.3), None, polarities=(0, 1)),
+    "gem_miner": Row(methods.gem_miner, straight, polarities=(0, 1)),
     "signed_continuous": Row(
         lambda: methods.signed_continuous(penalty=0.1, final_temperature=4.0),
         # At |s| = 1: the derivative of the gate is 4 (sigmoid'(0) + sigmoid'(-8)).
@@ -118,6 +121,8 @@ METHODS_UNDER_TEST = {
     "edge_popup": Row(lambda: methods.edge_popup(density=0.3), by_sign),
     "edge_popup_value": Row(lambda: methods.edge_popup(density=0.3, by_value=True), straight),
     "edge_popup_global": Row(lambda: methods.edge_popup(density=0.3, scope="global"), by_sign),
+    "edge_popup_groups": Row(lambda: methods.edge_popup(scope="1:2"), by_sign),
+    "signed_topk_groups": Row(lambda: methods.signed_topk(scope="1:2"), straight),
     "biprop": Row(lambda: methods.biprop(density=0.3), by_sign, ternary=False),
     "biprop_global": Row(
         lambda: methods.biprop(density=0.3, scope="global", anneal=0.1), by_sign, ternary=False

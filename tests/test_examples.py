@@ -71,6 +71,7 @@ def test_every_example_is_tested():
         "trackers",
         "own_data",
         "own_ticket",
+        "pretrained",
     }
     assert found == {*MODELS, *others}
 
@@ -304,3 +305,24 @@ def test_a_model_of_ones_own_becomes_a_ticket(example, hub, monkeypatch, capsys,
         conv = arrays["Conv_0/kernel"].transpose(3, 2, 0, 1)
         np.testing.assert_array_equal(state["Conv_0.weight"], conv)
         assert len(arrays) == len(state) and state["Dense_0.weight"].shape == (256, 256)
+
+
+def test_a_trained_network_is_masked_and_a_mask_trained_under(example):
+    module = example("pretrained")
+    found = module.main(steps=30)
+    trained = named_leaves(found["pretrained"])
+    for name, free in (("piggyback", {"layers_4/kernel", "layers_4/bias"}), ("fine_tuned", set())):
+        parts = found[name].frozen
+        kept = {**named_leaves(parts["weights"]), **named_leaves(parts["params"])}
+        assert kept.keys() == trained.keys() - free
+        assert_trees_equal({name: trained[name] for name in kept}, kept)
+        assert found[name].last_loss < found[name].first_loss
+    before, after = found["supermask"], found["weights"]
+    assert after.last_loss < before.last_loss
+    method, ticket = sm.signed_topk(density=0.1), sm.lottery_ticket({})
+    masks = named_leaves(method.masks(before.trainable, before.frozen))
+    weights = named_leaves(ticket.apply(after.trainable, after.frozen))
+    start = named_leaves(method.apply(before.trainable, before.frozen))
+    for name, mask in masks.items():
+        np.testing.assert_array_equal(np.asarray(weights[name]) != 0, np.asarray(mask) != 0)
+        assert (weights[name] != start[name]).any()

@@ -21,6 +21,8 @@ METHODS = {
     "gaussian_gates": {"density": 0.3},
     "hard_concrete": {"density": 0.3},
     "piggyback": {"cut": 0.0, "score_init": score_init("uniform", "he")},
+    "probmask": {"density": 0.3},
+    "gem_miner": {"density": 0.3, "penalty": 1.0},
     "signed_continuous": {"density": 0.3},
     "signed_gates": {"density": 0.3},
     "edge_popup": {"density": 0.3, "score_init": score_init("uniform", "he")},

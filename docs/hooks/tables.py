@@ -15,6 +15,7 @@ from typing import Any
 from mkdocs.exceptions import PluginError
 
 from supermask_jax.analysis import page
+from supermask_jax.analysis.intervals import mean_interval, percent
 from supermask_jax.analysis.rows import select
 from supermask_jax.analysis.tables import Table
 from supermask_jax.errors import UserError
@@ -199,6 +200,28 @@ def starting(unused: None) -> str:
     return Table((*told, "accuracy %"), rows).markdown()
 
 
+def grid(name: str) -> str:
+    """Accuracy on the validation split, and density, of a search over two settings."""
+    log = _result(name)
+    values = zip(*map(_values, log["runs"]), strict=True)
+    lines, columns = (list(dict.fromkeys(entry)) for entry in values)
+    rows = []
+    for line in lines:
+        cells = []
+        for column in columns:
+            runs = [run for run in log["runs"] if _values(run) == (line, column)]
+            accuracy = percent(mean_interval([run["val_accuracy"] for run in runs]))
+            density = mean_interval([run["remaining_weights"] for run in runs]).mean
+            cells.append(f"{accuracy}, {100 * density:.1f}")
+        rows.append((f"`{line}`", *cells))
+    head = " \\ ".join(f"`{entry}`" for entry in log["runs"][0]["point"])
+    return Table((head, *(f"`{column}`" for column in columns)), rows).markdown()
+
+
+def _values(run: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(run["point"].values())
+
+
 def tasks(unused: None) -> str:
     """Several tasks over one network: accuracy, which task an image is of, bytes."""
     rows = []
@@ -284,6 +307,7 @@ _MAKERS: dict[str, Callable[[Any], str]] = {
     "memory": memory,
     "starts": starts,
     "starting": starting,
+    "grid": grid,
     "tasks": tasks,
     "notebook": notebook,
     "loader": loader,

@@ -51,6 +51,8 @@ def default_config() -> ConfigDict:
     config.method = signed("absolute", value=0.01)
     # What masks are found in: random weights of this density; a share of each layer always kept.
     config.source = ConfigDict({"rule": "uniform", "density": 1.0, "lock": 0.0})
+    # Leaves by name or glob, such as "dense3/*": masked, trained, frozen; else kernels are masked.
+    config.layers = ConfigDict()
     config.optimizer = sgdw(0.05, 5e-4)
     config.schedule = exponential(0.9, 10.0)
     config.checkpoints_to_keep = 3

@@ -274,7 +274,7 @@ def with_warnings(summary: dict[str, Any], config: ConfigDict) -> dict[str, Any]
 
 
 # Their entries are checked by who takes them: a factory, which names the unknown ones itself.
-_FACTORIES = ("model", "weight_init", "method", "optimizer", "schedule", "keep_layers")
+_FACTORIES = ("model", "weight_init", "method", "optimizer", "schedule", "layers", "keep_layers")
 
 
 def check_entries(config: ConfigDict, default: ConfigDict, prefix: str) -> None:

@@ -60,8 +60,8 @@ _MORE = {
 }
 # Defaults that are values of a config; the others are None.
 _PLAIN = (bool, int, float, str, tuple)
-# Sections whose entries any name may have.
-_FREE = ("lottery.keep_layers",)
+# Sections whose entries may have any name, and what their values are like.
+_FREE: dict[str, Any] = {"lottery.keep_layers": 0.0, "layers": ""}
 
 
 def apply(config: ConfigDict, flags: Sequence[str]) -> None:
@@ -171,7 +171,7 @@ def _set(config: ConfigDict, key: str, text: str) -> None:
     if key not in known and section not in _FREE:
         raise _unknown(key, known, _named(config, section))
     with config.unlocked():
-        parent[entry] = _parsed(key, text, known.get(key, 0.0))
+        parent[entry] = _parsed(key, text, known.get(key, _FREE.get(section)))
 
 
 def _named(config: ConfigDict, section: str) -> str:

@@ -139,6 +139,34 @@ def _nth_place(flags: Sequence[Array], places: Sequence[Array], n: Array) -> Arr
     return end
 
 
+def group_topk_mask(scores: Array, k: ArrayLike, size: int) -> Array:
+    """Returns the mask that keeps the `k` largest of every `size` scores on the axis of inputs.
+
+    That axis is the last but one: inputs stand before outputs in kernels. Of each group exactly k
+    are kept, k clipped to 0 ... size; ties and NaN as in `topk_masks`.
+
+    Args:
+      scores: float32 [..., inputs, outputs].
+      k: int32 [], may be traced.
+      size: of a group of consecutive inputs.
+
+    Raises:
+      ValueError: there is no axis of inputs, or it cannot be divided into such groups.
+    """
+    if scores.ndim < 2 or scores.shape[-2] % size:
+        raise ValueError(
+            f"the inputs of a layer of shape {scores.shape}, on the last axis but one, cannot be "
+            f"divided into groups of {size}"
+        )
+    keys = sortable(scores).reshape(*scores.shape[:-2], -1, size, scores.shape[-1])
+    places = lax.broadcasted_iota(jnp.int32, keys.shape, keys.ndim - 2)
+    before = jnp.zeros(keys.shape, jnp.int32)
+    for i in range(size):
+        one = keys[..., i : i + 1, :]
+        before += (one > keys) | ((one == keys) & (i < places))
+    return (before < jnp.asarray(k, jnp.int32)).reshape(scores.shape)
+
+
 def topk_mask(scores: Array, k: ArrayLike) -> Array:
     """Returns the mask that keeps the `k` largest of `scores`: bool [*s]; see `topk_masks`."""
     return topk_masks([scores], k)[0]

@@ -6,12 +6,15 @@ Orbax and `jax.grad` see only the leaves that are there.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
 import numpy as np
+
+from supermask_jax.errors import unknown_name
 
 PyTree = Any
 Label = Literal["mask", "train", "freeze"]
@@ -52,6 +55,32 @@ def mask_named(*names: str) -> LabelFn:
 def mask_kernels(name: str, leaf: jax.Array) -> Label:
     """The default label rule: every leaf called ``kernel`` is masked, every other one trained."""
     return mask_named("kernel")(name, leaf)
+
+
+_WORDS: dict[str, Label] = {"masked": "mask", "trained": "train", "frozen": "freeze"}
+
+
+def label_patterns(patterns: Mapping[str, str]) -> LabelFn:
+    """Builds a label rule from globs: ``{"dense3/*": "trained", "*/bias": "frozen"}``.
+
+    Of the globs that match the name of a leaf the longest decides; where none does, the rule is
+    `mask_kernels`.
+
+    Raises:
+      UserError: a word is none of masked, trained and frozen.
+    """
+    for word in patterns.values():
+        if word not in _WORDS:
+            raise unknown_name("word for layers", word, _WORDS)
+    found = sorted(patterns, key=lambda pattern: (len(pattern), pattern), reverse=True)
+
+    def label(name: str, leaf: jax.Array) -> Label:
+        for pattern in found:
+            if fnmatch.fnmatchcase(name, pattern):
+                return _WORDS[patterns[pattern]]
+        return mask_kernels(name, leaf)
+
+    return label
 
 
 def partition(params: PyTree, label_fn: LabelFn) -> dict[Label, PyTree]:

@@ -62,6 +62,11 @@ def check_config(config: ConfigDict) -> None:
     config_files.check_config(config)
     if (name := config.method.get("name")) != "dense":
         raise UserError(f"config.method.name must be 'dense' under pruning, got {name!r}")
+    if config.layers:
+        raise UserError(
+            "config.layers is for masks that are learned: under pruning, leave a layer alone with "
+            "--config.lottery.keep_layers='{\"dense3\": 1.0}'"
+        )
     config_files.check_entries(section, defaults.lottery(), "lottery.")
     if (seeds := config.num_seeds) != 1:
         raise UserError(f"config.num_seeds must be 1 under pruning, got {seeds}: give --seeds")

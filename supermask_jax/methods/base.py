@@ -123,6 +123,8 @@ def supermask(
                 return draw_scores(key, weight.shape, jnp.float32)
 
         scores = jax.tree.map_with_path(draw, keys, parts["mask"])
+        if shared_fn is not None:  # A rule that does not suit the layers says so now.
+            jax.eval_shape(shared_fn, scores, jnp.float32(1))
         trainable = {"scores": scores, "params": parts["train"]}
         frozen = {
             "weights": parts["mask"],

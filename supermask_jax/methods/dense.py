@@ -6,13 +6,20 @@ from typing import Any
 
 import jax
 
+from supermask_jax.core.trees import Label, LabelFn, merge, partition
 from supermask_jax.methods.base import Method
 
 PyTree = Any
 
 
-def dense() -> Method:
-    """Trains every parameter and masks none: ``apply`` returns the trained params themselves."""
+def dense(*, label_fn: LabelFn | None = None) -> Method:
+    """Trains every parameter and masks none: ``apply`` returns the trained params themselves.
+
+    Args:
+      label_fn: leaves that it says "freeze" of stay as they are; None freezes none.
+    """
+    if label_fn is not None:
+        return _partly(label_fn)
 
     def init(key: jax.Array, params: PyTree) -> tuple[PyTree, PyTree]:
         del key  # Nothing is drawn.
@@ -27,3 +34,19 @@ def dense() -> Method:
         return {}
 
     return Method(init, apply, masks)
+
+
+def _partly(label_fn: LabelFn) -> Method:
+    def freeze(name: str, leaf: jax.Array) -> Label:
+        return "freeze" if label_fn(name, leaf) == "freeze" else "mask"
+
+    def init(key: jax.Array, params: PyTree) -> tuple[PyTree, PyTree]:
+        del key
+        parts = partition(params, freeze)
+        return {"params": parts["mask"]}, {"params": parts["freeze"]}
+
+    def apply(trainable: PyTree, frozen: PyTree, key: Any = None, progress: float = 1.0) -> PyTree:
+        del key, progress
+        return merge(trainable["params"], frozen["params"])
+
+    return dense()._replace(init=init, apply=apply)

@@ -37,7 +37,7 @@ def edge_popup(
       density: kept fraction; k = round(density * n), see `counting`; ties by index.
       by_value: rank s itself, with factor 1 for sign(s), as the paper writes it; the released
         code ranks |s|.
-      scope: "layer" (the paper), or "global".
+      scope: "layer" (the paper), "global", or a pattern such as "2:4": see `topk_rule`.
       start_density: kept fraction at the start, where it is annealed.
       anneal: fraction of training over which it is annealed; 0 does not.
       counting: what makes density * n a whole number, a name in `core.counting.COUNTINGS`:

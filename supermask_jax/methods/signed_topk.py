@@ -30,7 +30,8 @@ def signed_topk(
 
     Args:
       density: kept fraction at the end; k = round(density * n), see `counting`; ties by index.
-      scope: "global" lets layers compete for the weights, "layer" gives each its share.
+      scope: "global" lets layers compete for the weights, "layer" gives each its share, and a
+        pattern such as "2:4" each group of inputs: see `topk_rule`.
       start_density: kept fraction at the start.
       anneal: fraction of training over which the count falls, by a cubic ramp; 0 does not anneal.
       counting: what makes density * n a whole number, a name in `core.counting.COUNTINGS`:
