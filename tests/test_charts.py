@@ -164,3 +164,14 @@ def test_a_legend_has_room_for_its_names():
 
     assert columns("dense1", "dense2") > 3 > columns("a, epochs 9", "quickstart, signed")
     assert columns("quickstart, signed, epochs 9, density 0.05 (2)") == 1
+
+
+def test_a_long_legend_makes_a_figure_higher(tmp_path):
+    def height(count):
+        names = [f"a run with a name that is long, {i}" for i in range(count)]
+        flat = [1, 2], [Interval(0.5, 0, 0, 1)] * 2
+        rows = [row for name in names for row in curves.curve_rows(name, "", *flat)]
+        spec = curves.curves(rows, "y", colours=dict.fromkeys(names, "@s0"), last=2)
+        return int(re.search(r'height="(\d+)"', drawn(spec, tmp_path / "a.svg"))[1])
+
+    assert height(2) == 240 and height(9) > 320

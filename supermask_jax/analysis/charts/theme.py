@@ -83,7 +83,7 @@ def save(spec: Spec, path: Path, *, width: int = _COLUMN, height: int | None = N
     if path.suffix == ".csv":
         files.write(path, table_of(spec).encode())
         return
-    height = height or min(spec["height"], width)
+    height = height or min(spec["height"], width) + 14 * max(_legend_rows(spec) - 2, 0)
     fit = {"type": "fit", "contains": "padding"}
     painted = paint(spec | {"width": width, "height": height, "autosize": fit}, LIGHT)
     painted["config"]["aria"] = False
@@ -97,6 +97,15 @@ def save(spec: Spec, path: Path, *, width: int = _COLUMN, height: int | None = N
         size = f'width="{0.75 * width:g}" height="{0.75 * height:g}"'
         svg = svg.replace(f'width="{width}" height="{height}"', size, 1)
         files.write(path, vl_convert.svg_to_pdf(svg))
+
+
+def _legend_rows(spec: Spec) -> int:
+    """Returns how many lines the legend of a chart's series takes."""
+    for layer in spec.get("layer", [spec]):
+        colour = layer["encoding"].get("color", {})
+        if (legend := colour.get("legend")) and "columns" in legend:
+            return math.ceil(len(colour["scale"]["domain"]) / legend["columns"])
+    return 0
 
 
 def table_of(spec: Spec) -> str:
