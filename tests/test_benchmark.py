@@ -66,7 +66,7 @@ def test_steps(measure, capsys, tmp_path):
 
 
 def test_the_loader_beside_its_peers_and_what_waits_for_it(tmp_path, monkeypatch, capsys):
-    for name, value in {"_FILES": 40, "_PAUSES": 1, "_MODEL": "conv2", "_STEPS": 2}.items():
+    for name, value in {"_FILES": 120, "_PAUSES": 1, "_MODEL": "conv2", "_STEPS": 2}.items():
         monkeypatch.setattr(loader, name, value)
     monkeypatch.setattr(loader, "PEERS", ())
     out = tmp_path / "results" / "benchmark-loader.json"
@@ -75,7 +75,7 @@ def test_the_loader_beside_its_peers_and_what_waits_for_it(tmp_path, monkeypatch
     found = result["loader"]
     assert result["models"] == {} and list(found["sides"]) == ["ours"]
     side = found["sides"]["ours"]
-    assert 1 < side["images_per_second"] < 1e5 and 0.1 < side["cpu_ms_per_image"] < 1e3
+    assert 1 < side["images_per_second"] < 5e3 and 0.1 < side["cpu_ms_per_image"] < 1e3
     assert [case["taken"] for case in found["waiting"]] == [0.5, 0.8, 0.9]
     assert all(0 <= case["waiting_share"] < 1 for case in found["waiting"])
     assert 0 <= found["training"]["waiting_share"] < 1 < found["training"]["batch_size"]
