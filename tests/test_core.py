@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_trees_equal
+from scipy.stats import kstest, truncnorm
 
 from supermask_jax import methods
 from supermask_jax.core import initializers, stats, thresholds, trees
@@ -43,7 +44,9 @@ def test_xavier_bounds_of_the_papers(shape, bound):
     assert float(jnp.max(jnp.abs(scores))) > 0.99 * bound
 
 
-@pytest.mark.parametrize("distribution", ["uniform", "normal", "constant", "signed_constant"])
+@pytest.mark.parametrize(
+    "distribution", ["uniform", "normal", "truncated_normal", "constant", "signed_constant"]
+)
 @pytest.mark.parametrize(
     ("scale", "variance"), [("he", 2 / 400), ("elu", 1.5 / 400), ("xavier", 2 / 700), ("unit", 1.0)]
 )
@@ -52,6 +55,14 @@ def test_second_moment(distribution, scale, variance):
     weights = init(jax.random.key(1), (400, 300))
     assert weights.dtype == jnp.float32
     assert float(jnp.mean(weights**2)) == pytest.approx(4 * variance, rel=0.02)
+
+
+def test_a_truncated_normal_ends_at_twice_its_own_deviation():
+    weights = np.asarray(initializers.named("unit_truncated_normal")(jax.random.key(0), (300, 300)))
+    own = truncnorm(-2, 2).std()
+    assert 0.99 < np.abs(weights).max() / (2 / own) <= 1
+    assert kstest(weights.ravel(), truncnorm(-2, 2, scale=1 / own).cdf).pvalue > 0.01
+    assert truncnorm(-2, 2, scale=1 / own).std() == pytest.approx(1)
 
 
 def test_normal_is_normal_and_constant_positive():

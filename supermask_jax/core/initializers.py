@@ -47,6 +47,10 @@ SCALES: dict[str, Callable[[int, int], float]] = {
 }
 
 
+# Standard deviation of N(0, 1) cut at -2 and 2.
+_CUT_STD = 0.87962566103423978
+
+
 def _std(scale: str, gain: float) -> Callable[[Sequence[int]], float]:
     """Returns shape -> standard deviation; what is impossible fails here, not when drawn."""
     if scale not in SCALES:
@@ -78,6 +82,20 @@ def normal(scale: str = "he", gain: float = 1.0) -> Initializer:
 
     def init(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
         return std(shape) * jax.random.normal(key, tuple(shape), dtype)
+
+    return init
+
+
+def truncated_normal(scale: str = "he", gain: float = 1.0) -> Initializer:
+    """A normal distribution cut at twice its own deviation, of the standard deviation of `scale`.
+
+    Keras's ``glorot_normal`` is ``truncated_normal("xavier")``.
+    """
+    std = _std(scale, gain)
+
+    def init(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
+        drawn = jax.random.truncated_normal(key, -2, 2, tuple(shape), dtype)
+        return std(shape) / _CUT_STD * drawn
 
     return init
 
@@ -129,6 +147,7 @@ def scaled_fan_gain(density: float, version: str = "paper") -> float:
 INITIALIZERS: dict[str, Callable[..., Initializer]] = {
     "uniform": uniform,
     "normal": normal,
+    "truncated_normal": truncated_normal,
     "constant": constant,
     "signed_constant": signed_constant,
 }
