@@ -109,7 +109,9 @@ METHODS_UNDER_TEST = {
         polarities=(0, 1),
     ),
     "probmask": Row(lambda: methods.probmask(density=0.3), None, polarities=(0, 1)),
-    "gem_miner": Row(methods.gem_miner, straight, polarities=(0, 1)),
+    "gem_miner": Row(
+        lambda: methods.gem_miner(density=0.5, penalty=0.1), straight, polarities=(0, 1)
+    ),
     "signed_continuous": Row(
         lambda: methods.signed_continuous(penalty=0.1, final_temperature=4.0),
         # At |s| = 1: the derivative of the gate is 4 (sigmoid'(0) + sigmoid'(-8)).
