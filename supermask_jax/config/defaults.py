@@ -30,12 +30,16 @@ def default_config() -> ConfigDict:
     config.batch_size = 128
     # A batch is split into so many, whose gradients are summed: a step needs the memory of one.
     config.microbatches = 1
+    config.label_smoothing = 0.0  # share of the target that all classes have alike, in training
     config.eval_batch_size = 500
     config.data = ConfigDict(
         {
             "name": "mnist",
             "preprocess": "standardize",  # each image by itself; "mean_std": by the data set's
-            "augment": "none",  # "crop_flip": pad by 4, crop and flip at random, in training
+            # In training. "crop_flip": pad by 4, crop and flip at random; "resized_crop_flip": a
+            # crop of random area and shape, resized back, and flip; "..._color": brightness,
+            # contrast and saturation as well.
+            "augment": "none",
             "pad": "black",  # what it pads with; "mean": with 0, after preprocessing
             "shuffle": True,
             "image_size": 0,  # of data of one's own: resized and cropped to so many pixels a side
