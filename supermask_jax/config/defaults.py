@@ -203,41 +203,6 @@ def score_init(distribution: str, scale: str, gain: float = 1.0) -> ConfigDict:
     return weight_init(distribution, scale, gain)
 
 
-CONVS = ("conv2", "conv4", "conv6", "conv8")
-RESNETS = ("resnet18", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
-
-
-def relu_network(method: str, network: str) -> ConfigDict:
-    """Returns the defaults of the papers on ReLU networks: He constants, SGD, a cosine schedule.
-
-    Args:
-      method: names the run.
-      network: fcn on MNIST; conv2, conv4, conv6, conv8 or a standard resnet18, resnet20, resnet32,
-        resnet44, resnet56, resnet110 on CIFAR-10, whose images are cropped and flipped. The
-        residual ones have batch norm without scale and bias.
-
-    Raises:
-      UserError: there is no such network.
-    """
-    networks = {"fcn": "mnist"} | dict.fromkeys(CONVS + RESNETS, "cifar10")
-    if network not in networks:
-        raise unknown_name("variant", network, networks)
-    config = default_config()
-    config.name = f"{method}-{network}"
-    config.model.name, config.model.activation = network, "relu"
-    config.data.name, config.data.preprocess = networks[network], "mean_std"
-    config.weight_init = weight_init("signed_constant", "he")
-    config.optimizer = sgd(0.1, 1e-4)
-    config.schedule = ConfigDict({"name": "cosine", "per_epoch": True})
-    if config.data.name == "cifar10":
-        config.data.augment = "crop_flip"
-    if network in RESNETS:
-        config.model.norm = "all"
-        config.batch_size = 256
-        config.optimizer.weight_decay = 5e-4
-    return config
-
-
 def conv_on_cifar10(
     name: str,
     variant: str,
