@@ -134,6 +134,7 @@ def _parts(config: ConfigDict) -> partial[Trainer]:
         steps_per_epoch=steps,
         steps_per_call=config.steps_per_call or per_call,
         microbatches=config.microbatches,
+        label_smoothing=config.label_smoothing,
         num_train=num_train,
         shuffle=config.data.shuffle,
         eval_batch_size=config.eval_batch_size,

@@ -7,6 +7,7 @@ import pytest
 from helpers import ROOT
 
 from supermask_jax import models
+from supermask_jax.config import IMAGENET
 from supermask_jax.config.files import load_config, load_with_overrides
 from supermask_jax.core.trees import named_leaves, num_params
 from supermask_jax.data import DATASETS
@@ -125,3 +126,21 @@ def test_other_methods_keep_the_data_of_their_sources(method, preprocess):
 def test_unknown_variants(name):
     with pytest.raises(UserError, match="unknown variant 'publishd'"):
         load(f"{name}.py:publishd")
+
+
+@pytest.mark.parametrize("network", IMAGENET)
+@pytest.mark.parametrize(
+    ("method", "rate", "density"),
+    [("edge_popup", 0.256, 0.3), ("biprop", 0.128, 0.2), ("signed_topk", 0.256, 0.3)],
+)
+def test_imagenet_is_trained_on_as_edge_popup_s_code_does(method, rate, density, network):
+    config = load(f"{method}.py:{network}")
+    optimizer, schedule = config.optimizer, config.schedule
+    assert (optimizer.name, optimizer.learning_rate, optimizer.momentum) == ("sgd", rate, 0.875)
+    assert (optimizer.weight_decay, optimizer.nesterov) == (3.0517578125e-05, False)
+    assert (schedule.name, schedule.per_epoch, schedule.warmup) == ("cosine", True, 5.0)
+    assert (config.epochs, config.batch_size, config.label_smoothing) == (100, 256, 0.1)
+    assert (config.data.name, config.data.image_size) == ("folder:imagenet", 224)
+    assert (config.data.augment, config.data.preprocess) == ("resized_crop_flip", "mean_std")
+    assert (config.model.name, config.model.norm) == (IMAGENET[network], "all")
+    assert not config.model.norm_affine and config.method.density == density

@@ -156,6 +156,21 @@ def test_adam_of_tensorflow_adds_eps_before_the_correction():
         ),
         ("cosine", {}, [0, 25, 50, 100, 101], [1, 0.853553, 0.5, 0, 0]),
         ("cosine", {"per_epoch": True}, [0.9, 50.9], [1, 0.5]),
+        ("cosine", {"warmup": 20.0}, [0, 5, 20, 60, 100], [0, 0.25, 1, 0.5, 0]),
+        # (epoch + 1) / 5, and from epoch 5 on a cosine over 95 epochs, as edge-popup's code.
+        (
+            "cosine",
+            {"per_epoch": True, "warmup": 5.0},
+            [0, 0.9, 4.5, 5.5, 52.5, 99.9],
+            [0.2, 0.2, 1, 1, 0.508267, 0.000273],
+        ),
+        ("milestones", {}, [0, 29.99, 30, 60, 80, 100], [1, 1, 0.1, 0.01, 1e-3, 1e-3]),
+        (
+            "milestones",
+            {"at": (2, 4), "rate": 0.5, "warmup": 2.0},
+            [0, 1, 2, 4],
+            [0, 0.5, 0.5, 0.25],
+        ),
     ],
 )
 def test_schedules(name, options, epochs, expected):
@@ -178,6 +193,10 @@ def test_errors():
         schedules.get("cosin", epochs=1)
     with pytest.raises(UserError, match="must be positive"):
         schedules.get("exponential", epochs=1, every=0.0)
+    with pytest.raises(UserError, match="warmup must be from 0 to less than 5 epochs, got 5"):
+        schedules.get("cosine", epochs=5, warmup=5.0)
+    with pytest.raises(UserError, match="at ascending epochs"):
+        schedules.get("milestones", epochs=5, at=(4, 2))
     with pytest.raises(UserError, match="has no option 'weight_decay'"):
         optimizers.get("adam", lambda t: 1.0, learning_rate=0.1, weight_decay=0.1)
     with pytest.raises(UserError, match="learning_rate"):

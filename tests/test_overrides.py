@@ -128,7 +128,7 @@ def test_options_of_an_error_are_those_that_can_be_given():
     assert "label_fn" not in str(caught.value)
     assert _options("schedule", "plateau")["factor"] == 0.2
     assert not {"factor"} & _options("optimizer", "sgd").keys()
-    assert _options("schedule", "cosine").keys() == {"per_epoch"}
+    assert _options("schedule", "cosine").keys() == {"per_epoch", "warmup"}
 
 
 def test_a_batch_larger_than_the_data_is_questioned(tmp_path, caplog):

@@ -30,8 +30,10 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:,.1f} MiB"
 
 
-def describe(config: ConfigDict) -> Iterator[str]:
+def describe(config: ConfigDict, *, memory: bool = True) -> Iterator[str]:
     """Yields data, layers, weight counts, steps and memory of a run as text, as they are known.
+
+    Without `memory` the last one is left out, and nothing is compiled.
 
     Raises:
       UserError: the config is wrong.
@@ -46,9 +48,11 @@ def describe(config: ConfigDict) -> Iterator[str]:
         yield _layers(state, frozen)
         yield _steps(first.plan)
         yield f"devices: {first.layout.describe()}" + _seeds(trainers)
+        if not memory:
+            return
         with waiting("compiling a step for the memory it takes"):
-            memory = _memory(config, first, state, frozen)
-        yield memory
+            found = _memory(config, first, state, frozen)
+        yield found
 
 
 def _data(config: ConfigDict, plan: Plan) -> str:

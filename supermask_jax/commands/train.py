@@ -18,6 +18,8 @@ EXAMPLES = (
 _DISTRIBUTED = """\
 join the other processes of this job (Slurm, Open MPI, GKE, TPU pods; elsewhere
 JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID say who they are)"""
+_DEVICES = "with --dry_run: what each of N devices would hold, whichever there are here"
+_TFLOPS = "with --dry_run: estimate hours, from the TFLOP/s that a device sustains in training"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     add_output(parser)
     parser.add_argument("--distributed", action="store_true", help=_DISTRIBUTED)
+    parser.add_argument("--devices", type=int, default=0, metavar="N", help=_DEVICES)
+    parser.add_argument("--tflops", type=float, default=0.0, metavar="RATE", help=_TFLOPS)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -38,9 +42,9 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.dry_run:
         with waiting("loading JAX"):
-            from supermask_jax.commands.dry_run import describe
+            from supermask_jax.commands.plan import described
 
-        for part in describe(config):
+        for part in described(config, args.devices, args.tflops):
             print(part, flush=True)
         return
     with plain_lines(args.plain), waiting("loading JAX"):

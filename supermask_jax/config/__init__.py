@@ -1,8 +1,6 @@
 """Configs: what a run is made of, read from files and changed by flags."""
 
 from supermask_jax.config.defaults import (
-    CONVS,
-    RESNETS,
     conv_on_cifar10,
     default_config,
     dense,
@@ -10,7 +8,6 @@ from supermask_jax.config.defaults import (
     lottery,
     network,
     plateau,
-    relu_network,
     score_init,
     sgd,
     sgdw,
@@ -18,9 +15,11 @@ from supermask_jax.config.defaults import (
     use_variant,
     weight_init,
 )
+from supermask_jax.config.relu import CONVS, IMAGENET, RESNETS, relu_network
 
 __all__ = [
     "CONVS",
+    "IMAGENET",
     "RESNETS",
     "conv_on_cifar10",
     "default_config",

@@ -30,12 +30,16 @@ def default_config() -> ConfigDict:
     config.batch_size = 128
     # A batch is split into so many, whose gradients are summed: a step needs the memory of one.
     config.microbatches = 1
+    config.label_smoothing = 0.0  # share of the target that all classes have alike, in training
     config.eval_batch_size = 500
     config.data = ConfigDict(
         {
             "name": "mnist",
             "preprocess": "standardize",  # each image by itself; "mean_std": by the data set's
-            "augment": "none",  # "crop_flip": pad by 4, crop and flip at random, in training
+            # In training. "crop_flip": pad by 4, crop and flip at random; "resized_crop_flip": a
+            # crop of random area and shape, resized back, and flip; "..._color": brightness,
+            # contrast and saturation as well.
+            "augment": "none",
             "pad": "black",  # what it pads with; "mean": with 0, after preprocessing
             "shuffle": True,
             "image_size": 0,  # of data of one's own: resized and cropped to so many pixels a side
@@ -199,41 +203,6 @@ def sgd(learning_rate: float, weight_decay: float) -> ConfigDict:
 def score_init(distribution: str, scale: str, gain: float = 1.0) -> ConfigDict:
     """Initialiser of the scores: names in `core.initializers`."""
     return weight_init(distribution, scale, gain)
-
-
-CONVS = ("conv2", "conv4", "conv6", "conv8")
-RESNETS = ("resnet18", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
-
-
-def relu_network(method: str, network: str) -> ConfigDict:
-    """Returns the defaults of the papers on ReLU networks: He constants, SGD, a cosine schedule.
-
-    Args:
-      method: names the run.
-      network: fcn on MNIST; conv2, conv4, conv6, conv8 or a standard resnet18, resnet20, resnet32,
-        resnet44, resnet56, resnet110 on CIFAR-10, whose images are cropped and flipped. The
-        residual ones have batch norm without scale and bias.
-
-    Raises:
-      UserError: there is no such network.
-    """
-    networks = {"fcn": "mnist"} | dict.fromkeys(CONVS + RESNETS, "cifar10")
-    if network not in networks:
-        raise unknown_name("variant", network, networks)
-    config = default_config()
-    config.name = f"{method}-{network}"
-    config.model.name, config.model.activation = network, "relu"
-    config.data.name, config.data.preprocess = networks[network], "mean_std"
-    config.weight_init = weight_init("signed_constant", "he")
-    config.optimizer = sgd(0.1, 1e-4)
-    config.schedule = ConfigDict({"name": "cosine", "per_epoch": True})
-    if config.data.name == "cifar10":
-        config.data.augment = "crop_flip"
-    if network in RESNETS:
-        config.model.norm = "all"
-        config.batch_size = 256
-        config.optimizer.weight_decay = 5e-4
-    return config
 
 
 def conv_on_cifar10(

@@ -197,6 +197,8 @@ def check_config(config: ConfigDict) -> None:
         _must(config, name, config[name] >= 1, "be at least 1")
     sizes = f"divide config.batch_size {config.batch_size}"
     _must(config, "microbatches", config.batch_size % config.microbatches == 0, sizes)
+    smoothing = config.label_smoothing
+    _must(config, "label_smoothing", 0 <= smoothing < 1, "be at least 0 and below 1")
     for name in ("steps_per_call", "seed", "seeds_per_program"):
         _must(config, name, config[name] >= 0, "be at least 0")
     if (last := config.seed + config.num_seeds - 1) >= 2**32:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from supermask_jax.data import cache, own
@@ -16,6 +17,8 @@ from supermask_jax.files import CACHE, user_folder
 __all__ = ["DATASETS", "Dataset", "Spec", "Split", "load", "spec_of"]
 
 logger = logging.getLogger("supermask_jax")
+
+_ASSUMED: dict[str, Spec] = {}
 
 
 def load(
@@ -86,10 +89,21 @@ def spec_of(data: Mapping[str, Any]) -> Spec:
     Raises:
       UserError: it is KIND:PLACE and cannot be read.
     """
-    if (name := data["name"]) in DATASETS:
-        return DATASETS[name]
+    name = data["name"]
+    if (found := DATASETS.get(name, _ASSUMED.get(name))) is not None:
+        return found
     size, data_dir = data.get("image_size", 0), data.get("data_dir", "")
     return own.spec_of(name, image_size=size, data_dir=data_dir)
+
+
+@contextmanager
+def assuming(name: str, spec: Spec) -> Iterator[None]:
+    """Has `spec_of` return `spec` for data that are not there: to plan a run, not to train one."""
+    _ASSUMED[name] = spec
+    try:
+        yield
+    finally:
+        del _ASSUMED[name]
 
 
 def _served(name: str, chain: Sequence[str], folders: Folders) -> Dataset:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from supermask_jax.data import preprocess
+from supermask_jax.data.crops import resized_crop_flip, resized_crop_flip_color
 from supermask_jax.data.preprocess import PREPROCESSES
 from supermask_jax.data.specs import DATASETS, Spec
 from supermask_jax.errors import UserError, unknown_name
@@ -83,7 +84,12 @@ def crop_flip(key: Array, images: Array) -> Array:
     return jnp.where(flips, cropped[:, :, ::-1], cropped)
 
 
-AUGMENTS: dict[str, Augment | None] = {"none": None, "crop_flip": crop_flip}
+AUGMENTS: dict[str, Augment | None] = {
+    "none": None,
+    "crop_flip": crop_flip,
+    "resized_crop_flip": resized_crop_flip,
+    "resized_crop_flip_color": resized_crop_flip_color,
+}
 
 
 def make_prepare(

@@ -15,6 +15,11 @@ from supermask_jax.models.conv import Conv8 as Conv8
 from supermask_jax.models.conv import ConvNet as ConvNet
 from supermask_jax.models.convolution import CONVOLUTIONS as CONVOLUTIONS
 from supermask_jax.models.fcn import FCN as FCN
+from supermask_jax.models.imagenet import ImageNetResNet as ImageNetResNet
+from supermask_jax.models.imagenet import ResNet18ImageNet as ResNet18ImageNet
+from supermask_jax.models.imagenet import ResNet50 as ResNet50
+from supermask_jax.models.imagenet import ResNet101 as ResNet101
+from supermask_jax.models.imagenet import WideResNet50 as WideResNet50
 from supermask_jax.models.layers import ACTIVATIONS as ACTIVATIONS
 from supermask_jax.models.layers import NORMS as NORMS
 from supermask_jax.models.layers import Network as Network
@@ -43,6 +48,10 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet44": cifar_resnet(44),
     "resnet56": cifar_resnet(56),
     "resnet110": cifar_resnet(110),
+    "resnet18_imagenet": ResNet18ImageNet,
+    "resnet50": ResNet50,
+    "resnet101": ResNet101,
+    "wide_resnet50": WideResNet50,
     "koster_resnet20": KosterResNet20,
     "koster_resnet56": KosterResNet56,
     "koster_resnet110": KosterResNet110,

@@ -185,8 +185,8 @@ def _window_max_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arra
     return y, jnp.where(won, dx, 0).sum((2, 4))
 
 
-def max_pool_3x3(x: Array) -> Array:
-    """Max-pools [B, H, W, C] by 3 with stride 1, borders padded so that height and width stay.
+def max_pool_3x3(x: Array, stride: int = 1) -> Array:
+    """Max-pools [B, H, W, C] by 3, padded by 1: at stride 1 height and width stay.
 
     A maximum of shifted slices, first of rows and then of columns: elementwise like its gradient,
     for the reasons of `max_pool_2x2`. Where values tie, the gradient is shared among them: to give
@@ -195,6 +195,6 @@ def max_pool_3x3(x: Array) -> Array:
     for axis in (1, 2):
         padding = [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)]
         size, padded = x.shape[axis], jnp.pad(x, padding, constant_values=-jnp.inf)
-        before, after = (lax.slice_in_dim(padded, i, i + size, axis=axis) for i in (0, 2))
-        x = jnp.maximum(jnp.maximum(before, after), x)
+        before, at, after = (lax.slice_in_dim(padded, i, i + size, stride, axis) for i in range(3))
+        x = jnp.maximum(jnp.maximum(before, after), x if stride == 1 else at)
     return x

@@ -40,11 +40,21 @@ class Block(nn.Module):
     conv_general_dilated: ConvGeneralDilated = lax.conv_general_dilated
 
     def conv_norm(
-        self, x: Array, name: str, size: int, stride: int, train: bool, mask: Array | None
+        self,
+        x: Array,
+        name: str,
+        size: int,
+        stride: int,
+        train: bool,
+        mask: Array | None,
+        features: int = 0,
     ) -> Array:
-        """Convolves with a kernel of odd `size`, padded on both sides alike, and normalises."""
+        """Convolves with a kernel of odd `size`, padded on both sides alike, and normalises.
+
+        To `features` channels, where they are not those of the block.
+        """
         conv = nn.Conv(
-            self.features,
+            features or self.features,
             (size, size),
             strides=stride,
             padding=size // 2,
@@ -130,8 +140,12 @@ class ResidualNetwork(Network):
 
     def stem(self, image: Array, train: bool, mask: Array | None) -> Array:
         """Maps images [B, H, W, C] to [B, H, W, channels]."""
-        x = self.conv3x3(self.scaled(self.channels[0]), "conv1")(image)
+        x = self.stem_convolution(self.scaled(self.channels[0]))(image)
         return self.activation(self.norms(stem=True)(name="conv1_norm")(x, train=train, mask=mask))
+
+    def stem_convolution(self, features: int) -> nn.Conv:
+        """Makes the first convolution."""
+        return self.conv3x3(features, "conv1")
 
     def block(self, kind: Callable[..., Block], group: int, index: int, stride: int) -> Block:
         """Makes block `index` of a group, both counted from 0."""

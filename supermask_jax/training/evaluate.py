@@ -94,9 +94,16 @@ def linen_apply(model: nn.Module, compute_dtype: jnp.dtype = jnp.float32) -> App
     return apply_fn
 
 
-def batch_sums(logits: Array, batch: Batch) -> Sums:
-    """Returns cross-entropy, correct predictions and examples, summed over rows of weight 1."""
+def batch_sums(logits: Array, batch: Batch, smoothing: float = 0.0) -> Sums:
+    """Returns cross-entropy, correct predictions and examples, summed over rows of weight 1.
+
+    With `smoothing` a, the cross-entropy is to targets of ``1 - a`` at the label and ``a / K`` at
+    every class more (Szegedy et al., 2016, https://arxiv.org/abs/1512.00567).
+    """
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+    if smoothing:
+        uniform = -jnp.mean(jax.nn.log_softmax(logits), -1)
+        losses = (1 - smoothing) * losses + smoothing * uniform
     correct = jnp.argmax(logits, -1) == batch["label"]
     return {
         "loss": jnp.sum(losses * batch["weight"]),

@@ -33,7 +33,12 @@ class Found(NamedTuple):
 
 
 def loss_gradient(
-    apply_fn: ApplyFn, params: PyTree, batch_stats: PyTree, batch: Batch, microbatches: int = 1
+    apply_fn: ApplyFn,
+    params: PyTree,
+    batch_stats: PyTree,
+    batch: Batch,
+    microbatches: int = 1,
+    smoothing: float = 0.0,
 ) -> Found:
     """Returns the metric sums, new batch statistics and the gradient of the mean loss.
 
@@ -49,11 +54,12 @@ def loss_gradient(
       batch: [B, ...].
       microbatches: m; a divisor of B. Microbatch i holds rows i, i + m, i + 2 m, ...: a batch that
         is spread over devices stays where it is.
+      smoothing: of the labels: see `evaluate.batch_sums`.
     """
 
     def forward(params: PyTree, stats: PyTree, part: Batch, rows: Array) -> tuple[Sums, PyTree]:
         logits, stats = apply_fn(params, stats, part["image"], train=True, mask=rows)
-        return batch_sums(logits, part), stats
+        return batch_sums(logits, part, smoothing), stats
 
     if microbatches == 1:
 

@@ -45,9 +45,9 @@ def make_train_step(
 ) -> Callable[[TrainState, PyTree, Batch], tuple[TrainState, Array]]:
     """Builds ``train_step(state, frozen, batch) -> (state, loss [])`` of one seed, not jitted.
 
-    The loss is the mean cross-entropy over the rows of weight 1; a penalty of the method adds to
-    its gradient alone. At the first step of an epoch the metric sums restart. A schedule that stops
-    training leaves the state as it is from then on.
+    The loss is the mean cross-entropy over the rows of weight 1, to smoothed labels if so planned;
+    a penalty of the method adds to its gradient alone. At the first step of an epoch the metric
+    sums restart. A schedule that stops training leaves the state as it is from then on.
     """
     method, plan = trainer.method, trainer.plan
     tx = optax.with_extra_args_support(trainer.tx)
@@ -60,7 +60,12 @@ def make_train_step(
         apply = partial(method.apply, frozen=frozen, key=key, progress=progress)
         params, pull_back = jax.vjp(apply, state.trainable)
         sums, batch_stats, grads = loss_gradient(
-            trainer.apply_fn, params, state.batch_stats, batch, plan.microbatches
+            trainer.apply_fn,
+            params,
+            state.batch_stats,
+            batch,
+            plan.microbatches,
+            plan.label_smoothing,
         )
         (grads,) = pull_back(grads)
         if method.penalty is not None:

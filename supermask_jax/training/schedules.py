@@ -7,7 +7,7 @@ released code).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -50,25 +50,74 @@ def exponential(
     return factor
 
 
-def cosine(*, epochs: int, per_epoch: bool = False) -> Schedule:
+def cosine(*, epochs: int, per_epoch: bool = False, warmup: float = 0.0) -> Schedule:
     """``(1 + cos(pi * epoch / epochs)) / 2``, from 1 to 0.
 
     Args:
       epochs: length of training.
       per_epoch: hold the factor within an epoch, as edge-popup's code does.
+      warmup: epochs of a linear rise to 1 before; the cosine spans the rest.
     """
+    _check_warmup(warmup, epochs)
 
     def factor(epoch: jax.Array) -> jax.Array:
         epoch = _floor(epoch) if per_epoch else epoch
-        return 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(epoch / epochs, 1)))
+        done = (epoch - warmup if warmup else epoch) / (epochs - warmup)
+        falling = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(done, 1)))
+        return _warmed(falling, epoch, warmup, per_epoch=per_epoch)
 
     return factor
+
+
+def milestones(
+    *,
+    epochs: int,
+    at: Sequence[float] = (30, 60, 80),
+    rate: float = 0.1,
+    per_epoch: bool = False,
+    warmup: float = 0.0,
+) -> Schedule:
+    """``rate ** n`` from the n-th of the epochs `at` on.
+
+    Args:
+      epochs: length of training.
+      at: epochs from the start of training, warm-up included.
+      rate: what each of them multiplies by.
+      per_epoch: hold the factor within an epoch, which a warm-up only shows.
+      warmup: epochs of a linear rise to 1.
+    """
+    _check_warmup(warmup, epochs)
+    if not (0 < rate < float("inf")) or list(at) != sorted(at) or min(at, default=0) < 0:
+        raise ValueError(f"rate must be positive and at ascending epochs, got {rate} and {at}")
+
+    def factor(epoch: jax.Array) -> jax.Array:
+        epoch = _floor(epoch) if per_epoch else epoch
+        passed = sum(jnp.where(epoch + 1e-5 >= e, 1.0, 0.0) for e in at)
+        return _warmed(rate**passed * jnp.ones_like(epoch), epoch, warmup, per_epoch=per_epoch)
+
+    return factor
+
+
+def _check_warmup(warmup: float, epochs: int) -> None:
+    if not 0 <= warmup < max(epochs, 1):
+        raise ValueError(f"warmup must be from 0 to less than {epochs} epochs, got {warmup}")
+
+
+def _warmed(factor: jax.Array, epoch: jax.Array, warmup: float, *, per_epoch: bool) -> jax.Array:
+    """Returns the factor after a warm-up, and before its end the line to 1.
+
+    Held within epochs, the line begins with ``1 / warmup``: as edge-popup's code has it.
+    """
+    if not warmup:
+        return factor
+    return jnp.where(epoch < warmup, jnp.minimum((epoch + per_epoch) / warmup, 1), factor)
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "exponential": exponential,
     "cosine": cosine,
+    "milestones": milestones,
 }
 
 

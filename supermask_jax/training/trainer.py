@@ -37,13 +37,14 @@ class Splits(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Sizes of a run: Python integers."""
+    """Sizes of a run: Python numbers."""
 
     epochs: int
     batch_size: int
     steps_per_epoch: int
     steps_per_call: int = 1  # steps in one dispatch; 1 means no loop on the device
     microbatches: int = 1  # that a batch is split into
+    label_smoothing: float = 0.0  # of the training loss
     num_train: int = 0  # examples
     shuffle: bool = True
     eval_batch_size: int = 500
