@@ -5,8 +5,8 @@ weights of rows are functions of seed, epoch and step alone. So a streamed run e
 lie on the device, and there is nothing to save but the step. Of several processes each reads the
 rows of its own devices only.
 
-Files are decoded in threads, during which Pillow lets go of Python's lock: that is faster than
-worker processes, which have to hand over what they read (`experiments/benchmark.py --loader`).
+Files are decoded in threads, during which Pillow lets go of Python's lock: they take no more CPU
+time than worker processes, and start at once (`experiments/benchmark.py --loader`).
 """
 
 from __future__ import annotations
