@@ -55,8 +55,9 @@ RESNET = Section(
 IMAGENET = Section(
     "ImageNet",
     "Networks of the originals, at the densities of their tables; settings are those of their "
-    "released code, with signed constants for edge-popup. Paper: Ramanujan et al., 2020, and for "
-    "biprop Diffenderfer and Kailkhura, 2021, by the READMEs of their code. Signed top-k is ours.",
+    "released code, with signed constants for edge-popup, on images of 224 pixels. Paper: "
+    "Ramanujan et al., 2020, and for biprop Diffenderfer and Kailkhura, 2021, by the READMEs of "
+    "their code. Signed top-k is ours.",
     paper="Ramanujan et al., 2020",
 )
 

@@ -39,6 +39,7 @@ def described(config: ConfigDict, devices: int = 0, tflops: float = 0.0) -> Iter
     """
     if devices < 0 or not 0 <= tflops < math.inf:
         raise UserError(f"--devices and --tflops must be positive, got {devices} and {tflops}")
+    rows = _rows(config, max(devices, 1))
     missing = config.data.name == _IMAGENET and not expanded("imagenet").exists()
     with assuming(_IMAGENET, _imagenet(config)) if missing else nullcontext():
         if missing:
@@ -49,7 +50,7 @@ def described(config: ConfigDict, devices: int = 0, tflops: float = 0.0) -> Iter
         config = config.copy_and_resolve_references()
         config.convolution = "xla"  # As on accelerators.
         yield from describe(config, memory=False)
-        yield from _on(config, max(devices, 1), tflops)
+        yield from _on(config, rows, tflops)
 
 
 def _imagenet(config: ConfigDict) -> Spec:
@@ -68,15 +69,20 @@ def _imagenet(config: ConfigDict) -> Spec:
     )
 
 
-@fixed_settings()
-def _planned(config: ConfigDict, devices: int) -> tuple[Plan, StepPlan]:
-    """Returns the plan of a run, and that of a step on a device's share of a batch."""
+def _rows(config: ConfigDict, devices: int) -> int:
+    """Returns how many images of a batch each device has."""
     rows, rest = divmod(config.batch_size, devices)
     if rest or rows % config.microbatches:
         parts = f" in {config.microbatches} microbatches" * (config.microbatches > 1)
         raise UserError(
             f"batch_size {config.batch_size}{parts} cannot be divided over {devices} devices"
         )
+    return rows
+
+
+@fixed_settings()
+def _planned(config: ConfigDict, rows: int) -> tuple[Plan, StepPlan]:
+    """Returns the plan of a run, and that of a step on a device's share of a batch."""
     one = config.copy_and_resolve_references()
     one.num_seeds = 1
     trainer = build(one)
@@ -84,11 +90,11 @@ def _planned(config: ConfigDict, devices: int) -> tuple[Plan, StepPlan]:
     return trainer.plan, plan_step(share, spec_of(one.data).image_shape)
 
 
-def _on(config: ConfigDict, devices: int, tflops: float) -> Iterator[str]:
+def _on(config: ConfigDict, rows: int, tflops: float) -> Iterator[str]:
     with waiting("compiling a step for the memory it takes"):
-        plan, step = _planned(config, devices)
+        plan, step = _planned(config, rows)
+    devices = plan.batch_size // rows
     gib = [f"{size / 2**30:.2f} GiB" for size in (step.peak, step.temporaries)]
-    rows = plan.batch_size // devices
     yield (
         f"on {devices} devices, each: {rows} images of a batch, {gib[0]} for a step, of which "
         f"{gib[1]} temporaries, as planned by the compiler here; the data come on top, a few "

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from supermask_jax.commands.common import CONFIG_EPILOG, add_config, add_output, default_workdir
+from supermask_jax.errors import UserError
 
 EPILOG = CONFIG_EPILOG
 EXAMPLES = (
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace) -> None:
         for part in described(config, args.devices, args.tflops):
             print(part, flush=True)
         return
+    if args.devices or args.tflops:
+        raise UserError("--devices and --tflops are of --dry_run: training takes --config.mesh")
     with plain_lines(args.plain), waiting("loading JAX"):
         from supermask_jax import experiment
         from supermask_jax.training import distributed
