@@ -38,24 +38,24 @@ def test_steps_in_a_dispatch_on_cpu(overrides, expected):
 
 
 @pytest.mark.parametrize(
-    ("rows", "most", "devices", "pieces"),
+    ("rows", "most", "devices", "parts"),
     [
         (500, 128, 1, 4),
         (500, 500, 1, 1),
         (500, 600, 1, 1),
         (504, 128, 8, 7),  # 72 rows, 9 a device; 4 would leave 126, and 6 would leave 84
-        (8, 4, 8, 1),  # no smaller piece gives each device a row
+        (8, 4, 8, 1),  # no smaller part gives each device a row
         (7, 3, 1, 7),
     ],
 )
-def test_pieces_of_an_evaluated_batch(rows, most, devices, pieces):
+def test_parts_of_an_evaluated_batch(rows, most, devices, parts):
     def whole_rows(size):
         return -(-size // devices) * devices
 
-    assert xla_cpu.pieces_of_rows(rows, most, whole_rows) == pieces
+    assert xla_cpu.parts_of_rows(rows, most, whole_rows) == parts
 
 
-def test_an_evaluated_batch_goes_in_pieces_and_measures_the_same():
+def test_an_evaluated_batch_goes_in_parts_and_measures_the_same():
     config = tiny_config(**{"eval_batch_size": 300, "batch_size": 64})
     trainer, rows = build(config), []
 

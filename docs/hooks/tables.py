@@ -31,7 +31,7 @@ _MARKER = re.compile(r"^<!-- ([a-z]+)(?:: (.*?))? -->$", re.MULTILINE)
 def rows(names: str) -> str:
     """The rows of the table with these names or globs, and the papers' values."""
     found = {result["row"]: result for result in reproduce.load_results(ROOT / "results", ROWS)}
-    return page.table(select(ROWS, names.split(", ")), found, columns=7)
+    return page.table(select(ROWS, names.split(", ")), found)
 
 
 def results(unused: None) -> str:

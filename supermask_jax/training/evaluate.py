@@ -22,11 +22,10 @@ from supermask_jax.data.pipeline import (
     epoch_order,
     num_batches,
 )
-from supermask_jax.models.pieces import in_pieces
 from supermask_jax.training.environment import seed_key
 from supermask_jax.training.state import TrainState, zero_sums
 from supermask_jax.training.streaming import Stream, pieces
-from supermask_jax.training.xla_cpu import pieces_of_rows
+from supermask_jax.training.xla_cpu import in_parts, parts_of_rows
 
 if TYPE_CHECKING:
     from supermask_jax.training.trainer import Trainer
@@ -191,7 +190,7 @@ def _make_sum_split(trainer: Trainer) -> Callable[[TrainState, PyTree, Examples 
     size = layout.whole_rows(trainer.plan.eval_batch_size)  # of a batch
     place = {"prepare": trainer.prepare, "place": layout.split_rows}
     most = max(trainer.plan.batch_size, _LEAST_ROWS)
-    parts = pieces_of_rows(size, most, layout.whole_rows)
+    parts = parts_of_rows(size, most, layout.whole_rows)
 
     def count(data: Examples | Stack) -> int:
         return len(data.labels) if isinstance(data, Stack) else num_batches(len(data.labels), size)
@@ -204,12 +203,12 @@ def _make_sum_split(trainer: Trainer) -> Callable[[TrainState, PyTree, Examples 
         if isinstance(data, Examples):
             order = epoch_order(seed_key(0), 0, len(data.labels), size, shuffle=False)
 
-        def forward(image: Array) -> tuple[Array, tuple[()]]:
-            return trainer.apply_fn(params, batch_stats, image, train=False)[0], ()
+        def forward(image: Array) -> Array:
+            return trainer.apply_fn(params, batch_stats, image, train=False)[0]
 
         def one(index: Array, sums: Sums) -> Sums:
             batch = batch_of(data, order, index, size, **place)
-            logits, _ = in_pieces(forward, parts, batch["image"])
+            logits = in_parts(forward, parts, batch["image"])
             return jax.tree.map(jnp.add, sums, batch_sums(logits, batch))
 
         if not in_loop:

@@ -74,21 +74,33 @@ def steps_in_dispatch(epoch: int, traced: Any, *, convolutional: bool) -> int:
     return 1 if derives_convolution(traced) else min(_STEPS, epoch)
 
 
-def pieces_of_rows(rows: int, most: int, whole_rows: Callable[[int], int]) -> int:
-    """Returns in how many pieces to run a network on a batch without gradients: 1, but on CPU.
+def parts_of_rows(rows: int, most: int, whole_rows: Callable[[int], int]) -> int:
+    """Returns in how many parts to run a network on a batch without gradients: 1, but on CPU.
 
     There a batch as large as evaluation's takes more memory than the train step does, and no less
-    time in one piece.
+    time in one.
 
     Args:
       rows: of the batch.
-      most: of a piece.
+      most: of a part.
       whole_rows: rows -> as many or more, which devices share evenly.
     """
     if jax.default_backend() != "cpu":
         return 1
     fit = lambda n: rows % n == 0 and rows // n <= most and whole_rows(rows // n) * n == rows  # noqa: E731
     return next(filter(fit, range(1, rows + 1)), 1)
+
+
+def in_parts(forward: Callable[[Array], Array], parts: int, rows: Array) -> Array:
+    """Returns `forward` of rows [B, ...], [B, ...], computed in turn for `parts` of them.
+
+    Every parts-th row makes a part: rows that lie on several devices stay where they are.
+    """
+    if parts == 1:
+        return forward(rows)
+    split = jnp.moveaxis(rows.reshape(-1, parts, *rows.shape[1:]), 1, 0)
+    found = jnp.moveaxis(lax.map(forward, split), 0, 1)
+    return found.reshape(-1, *found.shape[2:])
 
 
 def derives_convolution(jaxpr: Any) -> bool:
