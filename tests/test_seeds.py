@@ -20,6 +20,12 @@ def lines_of(path):
     return sorted(Workdir(path).read_metrics(), key=lambda line: (line["seed"], line["epoch"]))
 
 
+def masks_of(path, seed):
+    """The masks of a run, or of one of a set."""
+    folder = Workdir(path)
+    return folder.masks if folder.masks.exists() else folder.of_seed(folder.masks, seed)
+
+
 def assert_same_runs(path, other):
     """Same lines and masks within tolerance; nothing doubled, nothing missing."""
     lines, expected = lines_of(path), lines_of(other)
@@ -28,7 +34,7 @@ def assert_same_runs(path, other):
         for name in known.keys() - {"seconds"}:
             assert line[name] == pytest.approx(known[name], rel=2e-3, abs=2e-3)
     for seed in {line["seed"] for line in lines}:
-        masks, known = (np.load(Workdir(p).of_seed(Workdir(p).masks, seed)) for p in (path, other))
+        masks, known = (np.load(masks_of(p, seed)) for p in (path, other))
         for name in known.files:
             assert np.mean(masks[name] != known[name]) < 1e-3
 
