@@ -14,10 +14,13 @@ gives 1 x 1 convolutions (option B). `resnet18` is the wide one of edge-popup an
 
 from ml_collections import ConfigDict
 
-from supermask_jax.config import dense, relu_network, sgd, weight_init
+from supermask_jax.config import RESNETS, dense, relu_network, sgd, weight_init
+from supermask_jax.errors import unknown_name
 
 
 def get_config(network: str = "resnet20") -> ConfigDict:
+    if network not in RESNETS:
+        raise unknown_name("variant", network, RESNETS)
     config = relu_network("he", network)
     config.model.norm, config.model.norm_affine = "all", True
     config.model.shortcut = "projection" if network == "resnet18" else "padded"

@@ -144,3 +144,9 @@ def test_imagenet_is_trained_on_as_edge_popup_s_code_does(method, rate, density,
     assert (config.data.augment, config.data.preprocess) == ("resized_crop_flip", "mean_std")
     assert (config.model.name, config.model.norm) == (IMAGENET[network], "all")
     assert not config.model.norm_affine and config.method.density == density
+
+
+@pytest.mark.parametrize("network", ["resnet50-imagenet", "conv2"])
+def test_the_originals_of_cifar_have_no_other_variants(network):
+    with pytest.raises(UserError, match=f"unknown variant '{network}'"):
+        load_config(f"resnet_he:{network}")
