@@ -162,7 +162,7 @@ def params(key, dtype=jnp.float32):
     }
 
 
-def apply_fn(params, batch_stats, image, *, train, mask=None):
+def apply_fn(params, batch_stats, image, *, train, mask=None, key=None):
     x = jax.nn.elu(image @ params["first"]["kernel"])
     return x @ params["second"]["kernel"] + params["second"]["bias"][None], batch_stats
 

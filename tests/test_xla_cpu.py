@@ -59,7 +59,7 @@ def test_an_evaluated_batch_goes_in_parts_and_measures_the_same():
     config = tiny_config(**{"eval_batch_size": 300, "batch_size": 64})
     trainer, rows = build(config), []
 
-    def apply_fn(params, batch_stats, image, *, train, mask=None):
+    def apply_fn(params, batch_stats, image, *, train, mask=None, key=None):
         rows.append(len(image))
         return trainer.apply_fn(params, batch_stats, image, train=train, mask=mask)
 

@@ -70,7 +70,8 @@ def network(name: str, **entries: str | float | bool) -> ConfigDict:
     """A network of `models.MODELS`: ELU and no batch norm, but for the `entries` given.
 
     `norm` is where batch norm goes (none, stem, all), `norm_affine` whether it has a trained scale
-    and bias, `norm_frozen` makes it a constant (`models.layers.Norm`).
+    and bias, `norm_frozen` makes it a constant (`models.layers.Norm`). Biases of layers are trained,
+    unless `config.layers` freezes them; `dropout` is a share of hidden units (`models.Network`).
     """
     return ConfigDict(
         {
@@ -81,6 +82,8 @@ def network(name: str, **entries: str | float | bool) -> ConfigDict:
             "norm": "none",
             "norm_affine": False,
             "norm_frozen": False,
+            "bias": False,
+            "dropout": 0.0,
             **entries,
         }
     )

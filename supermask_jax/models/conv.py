@@ -14,7 +14,7 @@ from supermask_jax.models.layers import Network, max_pool_2x2
 class ConvNet(Network, kw_only=True):
     """Stages of 3 x 3 convolutions with a 2 x 2 max-pool after each, then dense layers.
 
-    No biases. Features are flattened in height, width, channel order. Pooling comes before norm and
+    Features are flattened in height, width, channel order. Pooling comes before norm and
     activation: without norm that is the same for a rising activation, and a quarter of its work.
 
     Attributes:
@@ -47,11 +47,12 @@ class ConvNet(Network, kw_only=True):
             for last in [False] * (depth - 1) + [True]:
                 layers += 1
                 name = f"conv{layers:0{digits}}"
-                x = self.conv3x3(self.scaled(channels), name)(x)
+                x = self.conv3x3(self.scaled(channels), name, bias=self.bias)(x)
                 x = activate(max_pool_2x2(x) if last else x, name, stem=layers == 1)
         x = x.reshape(x.shape[0], -1)
         for i, features in enumerate(self.features, start=1):
             x = activate(self.dense(self.scaled(features), f"dense{i}")(x), f"dense{i}")
+            x = self.dropped(x, train=train)
         return self.dense(self.num_classes, f"dense{len(self.features) + 1}")(x)
 
 

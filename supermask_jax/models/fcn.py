@@ -11,7 +11,7 @@ from supermask_jax.models.layers import Network
 
 
 class FCN(Network):
-    """784-300-100-10 without biases: 266,200 weights on 28 x 28 images.
+    """784-300-100-10: 266,200 weights on 28 x 28 images.
 
     Attributes:
       features: widths of the hidden layers at `width` 1.
@@ -31,5 +31,5 @@ class FCN(Network):
         for i, features in enumerate(self.features, start=1):
             x = self.dense(self.scaled(features), f"dense{i}")(x)
             norm = self.norms(stem=i == 1)(name=f"dense{i}_norm")
-            x = self.activation(norm(x, train=train, mask=mask))
+            x = self.dropped(self.activation(norm(x, train=train, mask=mask)), train=train)
         return self.dense(self.num_classes, f"dense{len(self.features) + 1}")(x)

@@ -1,4 +1,4 @@
-"""Residual networks for ImageNet, as edge-popup and biprop use them; none has biases."""
+"""Residual networks for ImageNet, as edge-popup and biprop use them: their convolutions have no biases."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ImageNetResNet(ResidualNetwork, kw_only=True):
             for index in range(blocks):
                 stride = 2 if group and not index else 1
                 x = self.block(kind, group, index, stride)(x, train=train, mask=mask)
-        return self.head(x)
+        return self.head(x, train=train)
 
     def stem_convolution(self, features: int) -> nn.Conv:
         """Makes the first convolution: 7 x 7, stride 2, padded by 3."""

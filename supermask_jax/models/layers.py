@@ -101,6 +101,9 @@ class Network(nn.Module):
       norm_frozen: no statistics and no parameters, but a constant.
       norm_momentum: 0.9 as PyTorch's (which calls it 0.1), unless a network says otherwise.
       norm_epsilon: 1e-5 as PyTorch's, unless a network says otherwise.
+      bias: with trained biases, 0 at first; a residual network has one in its last layer alone.
+      dropout: share of the outputs of every hidden dense layer that training hides, and of the
+        features that the last layer of a residual network reads.
       conv_general_dilated: how convolutions are computed; `convolution.fastest` is faster on CPU,
         and has no forward-mode gradients.
     """
@@ -114,11 +117,15 @@ class Network(nn.Module):
     norm_frozen: bool = False
     norm_momentum: float = 0.9
     norm_epsilon: float = 1e-5
+    bias: bool = False
+    dropout: float = 0.0
     conv_general_dilated: ConvGeneralDilated = lax.conv_general_dilated
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
             raise unknown_name("norm", self.norm, NORMS)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
         super().__post_init__()
 
     def scaled(self, features: int) -> int:
@@ -127,19 +134,23 @@ class Network(nn.Module):
         return int(Fraction(repr(float(self.width))) * features)
 
     def dense(self, features: int, name: str) -> nn.Dense:
-        """Makes a dense layer without bias."""
-        return nn.Dense(features, use_bias=False, kernel_init=self.kernel_init, name=name)
+        """Makes a dense layer."""
+        return nn.Dense(features, use_bias=self.bias, kernel_init=self.kernel_init, name=name)
 
-    def conv3x3(self, features: int, name: str) -> nn.Conv:
-        """Makes a 3 x 3 convolution of stride 1 without bias that keeps height and width."""
+    def conv3x3(self, features: int, name: str, *, bias: bool = False) -> nn.Conv:
+        """Makes a 3 x 3 convolution of stride 1 that keeps height and width."""
         return nn.Conv(
             features,
             (3, 3),
-            use_bias=False,
+            use_bias=bias,
             kernel_init=self.kernel_init,
             conv_general_dilated=self.conv_general_dilated,
             name=name,
         )
+
+    def dropped(self, x: Array, *, train: bool) -> Array:
+        """Hides a share of x in training, by the key "dropout" of `apply`."""
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
 
     def norms(self, *, stem: bool = False) -> Callable[..., Norm]:
         """Returns what makes the norm after a layer: after the first one for `stem`."""

@@ -1,6 +1,6 @@
 """Residual networks for CIFAR: the standard ones, and those of the signed-supermask paper.
 
-Neither has biases. Layers are named so that their sorted names are their order.
+Only the last layer may have a bias. Layers are named so that their sorted names are their order.
 """
 
 from __future__ import annotations
@@ -159,9 +159,9 @@ class ResidualNetwork(Network):
             name=f"group{group + 1}_block{index + 1:02}",
         )
 
-    def head(self, x: Array) -> Array:
+    def head(self, x: Array, *, train: bool) -> Array:
         """Maps [B, H, W, channels] to logits [B, num_classes]."""
-        return self.dense(self.num_classes, "head")(x.mean((1, 2)))
+        return self.dense(self.num_classes, "head")(self.dropped(x.mean((1, 2)), train=train))
 
 
 SHORTCUTS = ("padded", "projection")
@@ -197,7 +197,7 @@ class ResNet(ResidualNetwork):
             for index in range(blocks):
                 stride = 2 if group and not index else 1
                 x = self.block(kind, group, index, stride)(x, train=train, mask=mask)
-        return self.head(x)
+        return self.head(x, train=train)
 
 
 def cifar_resnet(depth: int) -> Callable[..., ResNet]:
@@ -249,7 +249,7 @@ class KosterResNet(ResidualNetwork, kw_only=True):
             for index, letter in enumerate(letters):
                 stride = 2 if group and letter == "C" else 1
                 x = self.block(BLOCKS[letter], group, index, stride)(x, train=train, mask=mask)
-        return self.head(x)
+        return self.head(x, train=train)
 
 
 KosterResNet20 = partial(KosterResNet, layout=3 * ("CII",))

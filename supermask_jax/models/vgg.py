@@ -1,6 +1,6 @@
 """VGG16 and VGG19 for CIFAR, with the two hidden dense layers of Conv2 to Conv8.
 
-The convolutions are those of Simonyan and Zisserman, 2015, table 1 (D and E), without biases; the
+The convolutions are those of Simonyan and Zisserman, 2015, table 1 (D and E); the
 dense part, 256-256, is that of Koster et al., 2022, in their early code.
 """
 

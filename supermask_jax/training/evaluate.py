@@ -52,17 +52,20 @@ class ApplyFn(Protocol):
         *,
         train: bool,
         mask: Array | None = None,
+        key: Array | None = None,
     ) -> tuple[Array, PyTree]:
         """Maps images [B, H, W, C] to (logits [B, K], new batch statistics).
 
-        Rows where `mask` [B] is False are padding: batch statistics must not see them.
+        Rows where `mask` [B] is False are padding: batch statistics must not see them. In training
+        there is a `key`, of whatever is drawn.
         """
 
 
 def linen_apply(model: nn.Module, compute_dtype: jnp.dtype = jnp.float32) -> ApplyFn:
     """Adapts a Flax Linen module; batch statistics are updated in training only.
 
-    The padding mask is passed on where the module's `__call__` takes `mask`.
+    The padding mask is passed on where the module's `__call__` takes `mask`; the key is the one
+    that `make_rng("dropout")` draws from.
 
     Args:
       model: any module whose `__call__` takes an image batch and `train`.
@@ -77,10 +80,17 @@ def linen_apply(model: nn.Module, compute_dtype: jnp.dtype = jnp.float32) -> App
     takes_mask = "mask" in inspect.signature(type(model).__call__).parameters
 
     def apply_fn(
-        params: PyTree, batch_stats: PyTree, image: Array, *, train: bool, mask: Array | None = None
+        params: PyTree,
+        batch_stats: PyTree,
+        image: Array,
+        *,
+        train: bool,
+        mask: Array | None = None,
+        key: Array | None = None,
     ) -> tuple[Array, PyTree]:
         variables = {"params": cast(params), "batch_stats": batch_stats}
         options = {"train": train} | ({"mask": mask} if takes_mask else {})
+        options |= {} if key is None else {"rngs": {"dropout": key}}
         if not (train and batch_stats):
             logits = model.apply(variables, cast(image), **options)
         else:

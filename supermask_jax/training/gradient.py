@@ -39,6 +39,7 @@ def loss_gradient(
     batch: Batch,
     microbatches: int = 1,
     smoothing: float = 0.0,
+    key: Array | None = None,
 ) -> Found:
     """Returns the metric sums, new batch statistics and the gradient of the mean loss.
 
@@ -55,10 +56,13 @@ def loss_gradient(
       microbatches: m; a divisor of B. Microbatch i holds rows i, i + m, i + 2 m, ...: a batch that
         is spread over devices stays where it is.
       smoothing: of the labels: see `evaluate.batch_sums`.
+      key: of what the model draws; each microbatch has one of its own.
     """
 
-    def forward(params: PyTree, stats: PyTree, part: Batch, rows: Array) -> tuple[Sums, PyTree]:
-        logits, stats = apply_fn(params, stats, part["image"], train=True, mask=rows)
+    def forward(
+        params: PyTree, stats: PyTree, part: Batch, rows: Array, key: Array | None = key
+    ) -> tuple[Sums, PyTree]:
+        logits, stats = apply_fn(params, stats, part["image"], train=True, mask=rows, key=key)
         return batch_sums(logits, part, smoothing), stats
 
     if microbatches == 1:
@@ -83,7 +87,9 @@ def loss_gradient(
             # the kernels that `models.winograd` transforms are larger than they were.
             floats, _ = lax.optimization_barrier((floats, index))
             # Statistics of no rows at all are not numbers, and nor are gradients through them.
-            sums, stats = forward(merge(floats, others), found.batch_stats, part, rows | ~some)
+            own = None if key is None else jax.random.fold_in(key, index)
+            params = merge(floats, others)
+            sums, stats = forward(params, found.batch_stats, part, rows | ~some, own)
             return sums["loss"] / count, (sums, stats)
 
         grads, (sums, stats) = jax.grad(loss_fn, has_aux=True)(floats)

@@ -33,9 +33,9 @@ from supermask_jax.training.xla_cpu import free_after_compiling
 Array = jax.Array
 PyTree = Any
 
-# Folded into a step's key for its augmentation: larger than any number of layers, which methods
-# split the same key into.
-_AUGMENT = 2**30
+# Folded into a step's key for its augmentation and for dropout: larger than any number of layers,
+# which methods split the same key into.
+_AUGMENT, _DROPOUT = 2**30, 2**30 + 1
 
 _log = logging.getLogger("supermask_jax")
 
@@ -66,6 +66,7 @@ def make_train_step(
             batch,
             plan.microbatches,
             plan.label_smoothing,
+            jax.random.fold_in(key, _DROPOUT),
         )
         (grads,) = pull_back(grads)
         if method.penalty is not None:
