@@ -335,11 +335,13 @@ CONV_ROWS = [
 ]
 
 
-def on_conv2(method: str, about: str, *flags: str, name: str = "", paper: str = "") -> Row:
+def on_conv2(
+    method: str, about: str, *flags: str, name: str = "", paper: str = "", variant: str = "conv2"
+) -> Row:
     """A method on Conv2 and CIFAR-10, on a short schedule, without crops and flips."""
     return Row(
         f"conv2-{name or method}",
-        f"configs/{method}.py:conv2",
+        f"configs/{method}.py:{variant}",
         (*PAPER_PROTOCOL, "--config.epochs=10", "--config.data.augment=none", *flags),
         {"accuracy": paper} if paper else {},
         about,
@@ -353,6 +355,9 @@ METHODS_ON_CIFAR10 = [
     on_conv2("edge_popup", "edge-popup, density 0.5", name="edge_popup-0.5"),
     on_conv2("biprop", "biprop, density 0.1", name="biprop-0.1"),
     on_conv2("bernoulli", "learned supermask, rescaled, signed constants", paper="66.0"),
+    on_conv2(
+        "bernoulli", "the same by Gumbel-sigmoid", name="bernoulli-gumbel", variant="conv2-gumbel"
+    ),
     on_conv2("multicoat", "multicoated supermask, coats of 0.3, 0.079, 0.032"),
     on_conv2(
         "signed_topk",

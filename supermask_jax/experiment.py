@@ -35,6 +35,7 @@ from supermask_jax.training.environment import fixed_settings, seed_key
 from supermask_jax.training.evaluate import COMPUTE_DTYPES, linen_apply
 from supermask_jax.training.loop import train
 from supermask_jax.training.memory import seeds_per_program
+from supermask_jax.training.pretrained import from_ticket
 from supermask_jax.training.sharding import Layout, choose_layout, one_device
 from supermask_jax.training.state import create_state
 from supermask_jax.training.summary import check_left, finish
@@ -115,8 +116,9 @@ def _parts(config: ConfigDict) -> partial[Trainer]:
     steps = num_batches(num_train, config.batch_size)
     if config.epochs * steps >= 2**31:
         raise UserError(f"{config.epochs * steps:,} steps are more than can be counted")
+    init_fn = lambda key: model.init(key, jnp.zeros((1, *spec.image_shape)))  # noqa: E731
     drawn = {
-        "init_fn": lambda key: model.init(key, jnp.zeros((1, *spec.image_shape))),
+        "init_fn": from_ticket(init_fn, config.pretrained) if config.pretrained else init_fn,
         "method": methods.of_config(config.method, config.source, config.layers),
         "tx": schedules.scheduled(
             lambda factor: optimizers.get(factor=factor, **config.optimizer),

@@ -196,9 +196,10 @@ def report(result: Mapping[str, Any]) -> str:
             for i, values in enumerate(result["matrix"])
         ]
         parts.append(Table(("accuracy %", *(f"task {i}" for i in range(len(rows)))), shown).text())
-    each = result["bytes"] / len(rows)
+    each, trained = result["bytes"] / len(rows), Path(result["config"]["pretrained"]).name
+    weights = f"those of {trained}" if trained else "drawn from the seed"
     parts.append(
         f"{len(rows)} tasks in {result['bytes']:,} bytes, {each:,.0f} a task; "
-        f"the {result['weights']:,} frozen weights are drawn from the seed"
+        f"the {result['weights']:,} frozen weights are {weights}"
     )
     return "\n\n".join(parts)

@@ -52,6 +52,7 @@ def default_config() -> ConfigDict:
     )
     config.model = network("fcn")
     config.weight_init = weight_init("signed_constant", "elus_sqrt3")
+    config.pretrained = ""  # file of a ticket whose network takes the place of drawn weights
     config.method = signed("absolute", value=0.01)
     # What masks are found in: random weights of this density; a share of each layer always kept.
     config.source = ConfigDict({"rule": "uniform", "density": 1.0, "lock": 0.0})
@@ -70,8 +71,8 @@ def network(name: str, **entries: str | float | bool) -> ConfigDict:
     """A network of `models.MODELS`: ELU and no batch norm, but for the `entries` given.
 
     `norm` is where batch norm goes (none, stem, all), `norm_affine` whether it has a trained scale
-    and bias, `norm_frozen` makes it a constant (`models.layers.Norm`). Biases of layers are trained,
-    unless `config.layers` freezes them; `dropout` is a share of hidden units (`models.Network`).
+    and bias, `norm_frozen` makes it a constant (`models.layers.Norm`). `bias` and `dropout` are
+    those of `models.Network`; biases are trained, unless `config.layers` freezes them.
     """
     return ConfigDict(
         {

@@ -1,4 +1,4 @@
-"""Residual networks for ImageNet, as edge-popup and biprop use them: their convolutions have no biases."""
+"""Residual networks for ImageNet, as edge-popup and biprop use them."""
 
 from __future__ import annotations
 
