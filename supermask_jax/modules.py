@@ -66,4 +66,10 @@ class SignedDense(SignedKernel, nn.Dense):
 
 
 class SignedConv(SignedKernel, nn.Conv):
-    """`nn.Conv` whose kernel is a frozen weight under a signed mask."""
+    """`nn.Conv` whose kernel is a frozen weight under a signed mask.
+
+    >>> layer = SignedConv(16, (3, 3), use_bias=False)
+    >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 8, 8, 3)))
+    >>> variables["scores"]["kernel"].shape
+    (3, 3, 3, 16)
+    """

@@ -222,21 +222,23 @@ def _values(run: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(run["point"].values())
 
 
-def tasks(unused: None) -> str:
-    """Several tasks over one network: accuracy, which task an image is of, bytes."""
+def tasks(data: str) -> str:
+    """Several tasks of a data set over one network: accuracy, which task an image is of, bytes."""
     rows = []
-    for path in sorted((ROOT / "results").glob("tasks-*.json")):
+    for path in sorted((ROOT / "results").glob(f"tasks-{data}*.json")):
         result = _result(path.stem)
         found, config = result["tasks"], result["config"]
         shares = [100 * row["accuracy"] for row in found]
+        trained = ", over a trained network" * bool(config.get("pretrained"))
+        right = [sum(row.get(f"task_{key}", 0) for row in found) for key in ("found", "asked")]
         rows.append(
             (
-                f"`{config['method']['name']}`",
+                f"`{config['method']['name']}`{trained}",
                 len(found),
                 config["epochs"],
                 f"{100 * sum(row['remaining'] for row in found) / len(found):.2f}",
                 f"{sum(shares) / len(found):.2f} ({min(shares):.2f} to {max(shares):.2f})",
-                f"{sum(r['task_found'] for r in found)} of {sum(r['task_asked'] for r in found)}",
+                f"{right[0]} of {right[1]}" if right[1] else "",
                 f"{result['bytes'] / len(found):,.0f}",
             )
         )

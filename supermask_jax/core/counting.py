@@ -13,6 +13,11 @@ def as_written(share: float) -> Fraction:
     """Returns the number that was written: 29/100 for 0.29, which as a float is a little less.
 
     Products of it with a count are exact, and so are their roundings.
+
+    >>> as_written(0.29) * 100
+    Fraction(29, 1)
+    >>> 0.29 * 100
+    28.999999999999996
     """
     return Fraction(repr(float(share)))
 
@@ -51,6 +56,11 @@ def num_kept(share: float, total: int, counting: str = "nearest", *, at_least: i
 
     Raises:
       UserError: `counting` is unknown.
+
+    >>> num_kept(0.25, 300), num_kept(0.001, 300)
+    (75, 1)
+    >>> num_kept(0.8, 235_200), num_kept(0.8, 235_200, "zhou")
+    (188160, 188161)
     """
     if counting not in COUNTINGS:
         raise unknown_name("counting", counting, COUNTINGS)

@@ -20,6 +20,9 @@ def check_density(density: float, name: str = "density") -> float:
 
     Raises:
       ValueError: it is not.
+
+    >>> check_density(0.05)
+    0.05
     """
     if not 0 <= density <= 1:
         raise ValueError(f"{name} is a fraction in [0, 1], got {density}")
@@ -32,6 +35,9 @@ def ramp(progress: ArrayLike, until: float) -> Array:
     0 from progress `until` on; `until` 0 means 0 throughout.
 
     Reference: Zhu and Gupta, 2017, https://arxiv.org/abs/1710.01878, eq. 1.
+
+    >>> [float(ramp(progress, until=0.5)) for progress in (0.0, 0.25, 0.5)]
+    [1.0, 0.125, 0.0]
     """
     if until == 0:
         return jnp.float32(0)
@@ -50,6 +56,9 @@ def annealed_count(
 
     int32 []. Exactly ``num_kept(end, size, counting)`` from progress `until` on: the counts are
     Python integers, only their difference is scaled.
+
+    >>> [int(annealed_count(1.0, 0.1, 1000, p, until=0.5)) for p in (0.0, 0.25, 0.5, 1.0)]
+    [1000, 212, 100, 100]
     """
     last = num_kept(end, size, counting)
     extra = (num_kept(start, size, counting) - last) * ramp(progress, until)
@@ -60,6 +69,9 @@ def log_path(start: ArrayLike, end: float, progress: ArrayLike, until: float) ->
     """Returns the target density on the way from `start` to `end`, linear in log density.
 
     float32 []; `end` from progress `until` on.
+
+    >>> [round(float(log_path(1.0, 0.01, p, until=0.5)), 3) for p in (0.0, 0.25, 0.5)]
+    [1.0, 0.1, 0.01]
     """
     done = jnp.clip(jnp.asarray(progress, jnp.float32) / max(until, 1e-9), 0, 1)
     return jnp.exp((1 - done) * jnp.log(start) + done * jnp.log(jnp.float32(end)))
@@ -69,6 +81,9 @@ def count_on_path(start: float, end: float, size: int, progress: ArrayLike, unti
     """Returns the count kept of `size` weights on `log_path` from `start` to `end`: int32 [].
 
     Exactly ``num_kept(end, size)`` from progress `until` on, and never 0 before.
+
+    >>> [int(count_on_path(1.0, 0.01, 1000, p, until=0.5)) for p in (0.0, 0.25, 0.5)]
+    [1000, 100, 10]
     """
     passing = jnp.round(log_path(start, end, progress, until) * size).astype(jnp.int32)
     return jnp.where(jnp.less(progress, until), jnp.maximum(passing, 1), num_kept(end, size))
@@ -91,6 +106,10 @@ def scale_to_count(
       thresholds: tree with a positive scalar for each layer.
       k: the count wanted, int32 [].
       only_down: bool []; leave the scores alone where fewer weights pass already.
+
+    >>> scores = {"dense": jnp.array([3.0, -1.0, 0.5])}
+    >>> scale_to_count(scores, {"dense": jnp.float32(1)}, k=1)["dense"].tolist()
+    [1.5, -0.5, 0.25]
     """
     q = _halfway(jax.tree.map(lambda s, tau: jnp.abs(s) / tau, scores, thresholds), k)
     change = (q > 0) & ((q > 1) | ~jnp.asarray(only_down))
@@ -111,6 +130,9 @@ def shift_to_count(scores: PyTree, cut: float, k: Array, only_down: ArrayLike = 
       cut: what a score must be above.
       k: the count wanted, int32 [].
       only_down: bool []; leave the scores alone where fewer are above already.
+
+    >>> shift_to_count({"dense": jnp.array([4.0, 2.0, -3.0])}, 0.0, k=1)["dense"].tolist()
+    [1.0, -1.0, -6.0]
     """
     q = _halfway(scores, k) - cut
     change = jnp.isfinite(q) & ((q > 0) | ~jnp.asarray(only_down))
@@ -139,6 +161,10 @@ def shift_to_density(scores: PyTree, density: Array) -> PyTree:
     Args:
       scores: tree of float32 arrays; probabilities are their sigmoids.
       density: the mean probability wanted, float32 [].
+
+    >>> scores = {"dense": jnp.zeros(4)}
+    >>> shift_to_density(scores, jnp.float32(0.75))["dense"].tolist()
+    [1.0, 1.0, 1.0, 1.0]
     """
     probabilities = [jax.nn.sigmoid(leaf) for leaf in jax.tree.leaves(scores)]
     total = sum(p.size for p in probabilities)

@@ -43,6 +43,13 @@ def straight_through(
       not closures; they receive zero gradient. Reverse mode only: `jax.jvp` raises.
 
     Reference: Bengio et al., 2013, https://arxiv.org/abs/1308.3432; Koster et al., 2022, sec. 3.
+
+    >>> keep = straight_through(lambda w, s: jnp.where(s > 0, w, 0), lambda s: s)
+    >>> weights, scores = jnp.array([2.0, 3.0]), jnp.array([0.5, -0.5])
+    >>> keep(weights, scores).tolist()
+    [2.0, 0.0]
+    >>> jax.grad(lambda s: keep(weights, s).sum())(scores).tolist()  # the hidden one as well
+    [2.0, 3.0]
     """
 
     @jax.custom_vjp

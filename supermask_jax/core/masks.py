@@ -30,6 +30,10 @@ def signed_mask(scores: Array, bounds: Bounds) -> Array:
       bounds: the layer's cuts, from a `ThresholdRule`.
 
     Reference: Koster et al., 2022, sec. 3, eq. 2.
+
+    >>> bounds = Bounds(jnp.float32(-0.1), jnp.float32(0.1))
+    >>> signed_mask(jnp.array([0.5, -0.5, 0.1, 0.0]), bounds).tolist()
+    [1, -1, 0, 0]
     """
     return (scores > bounds.high).astype(jnp.int8) - (scores < bounds.low).astype(jnp.int8)
 
@@ -75,6 +79,13 @@ def signed_weights(weights: Array, scores: Array, bounds: Bounds) -> Array:
       bounds: the layer's cuts, from a `ThresholdRule`.
 
     Reference: Koster et al., 2022, sec. 3, eq. 2 and 3.
+
+    >>> weights, scores = jnp.array([2.0, 3.0, 4.0]), jnp.array([0.5, -0.5, 0.0])
+    >>> bounds = Bounds(jnp.float32(-0.1), jnp.float32(0.1))
+    >>> signed_weights(weights, scores, bounds).tolist()
+    [2.0, -3.0, 0.0]
+    >>> jax.grad(lambda s: signed_weights(weights, s, bounds).sum())(scores).tolist()
+    [2.0, 3.0, 4.0]
     """
     return _signed_straight_through(weights, scores, bounds)
 
@@ -83,6 +94,10 @@ def signed_weights_for_good(weights: Array, scores: Array, bounds: Bounds) -> Ar
     """Returns what `signed_weights` does, for evaluation: its gradient to the scores is an error.
 
     A ValueError, where JAX differentiates.
+
+    >>> bounds = Bounds(jnp.float32(-0.1), jnp.float32(0.1))
+    >>> signed_weights_for_good(jnp.array([2.0, 3.0]), jnp.array([0.5, -0.5]), bounds).tolist()
+    [2.0, -3.0]
     """
     return _signed_for_good(weights, scores, bounds)
 
@@ -106,7 +121,11 @@ def _binarize(weights: Array, scores: Array, mask: Array, uncounted: int) -> Arr
 
 
 def magnitude(scores: Array) -> Array:
-    """|s| with the derivative sign(s), 0 at 0, where that of `jnp.abs` is 1."""
+    """|s| with the derivative sign(s), 0 at 0, where that of `jnp.abs` is 1.
+
+    >>> jax.grad(magnitude)(-2.0), jax.grad(magnitude)(0.0)
+    (Array(-1., dtype=float32, weak_type=True), Array(0., dtype=float32, weak_type=True))
+    """
     return scores * jax.lax.stop_gradient(jnp.sign(scores))
 
 
@@ -131,6 +150,13 @@ def kept_weights(weights: Array, scores: Array, mask: Array, *, by_value: bool =
       by_value: whether the mask ranks scores by value instead of by magnitude.
 
     Reference: Ramanujan et al., 2020, https://arxiv.org/abs/1911.13299, eq. 5.
+
+    >>> weights, scores = jnp.array([2.0, 3.0]), jnp.array([0.5, -0.9])
+    >>> mask = jnp.array([False, True])
+    >>> kept_weights(weights, scores, mask).tolist()
+    [0.0, 3.0]
+    >>> jax.grad(lambda s: kept_weights(weights, s, mask).sum())(scores).tolist()
+    [2.0, -3.0]
     """
     rule = _kept_by_value if by_value else _kept_by_magnitude
     return rule(weights, scores, mask)
@@ -140,6 +166,10 @@ def signed_kept_weights(weights: Array, scores: Array, mask: Array) -> Array:
     """Returns ``weights * sign(scores)`` where `mask` keeps, 0 elsewhere: [*s].
 
     The gradient to the scores is that of `signed_weights`. A score of 0 keeps its weight's sign.
+
+    >>> scores, mask = jnp.array([0.5, -0.9, 0.1]), jnp.array([True, True, False])
+    >>> signed_kept_weights(jnp.array([2.0, 3.0, 4.0]), scores, mask).tolist()
+    [2.0, -3.0, 0.0]
     """
     return _signed_by_score(weights, scores, mask)
 
@@ -154,6 +184,10 @@ def binarized_weights(weights: Array, scores: Array, mask: Array, uncounted: int
     is 0. Of the kept weights, :math:`\sum m` leaves out `uncounted`, but never all.
 
     Reference: Diffenderfer and Kailkhura, 2021, https://arxiv.org/abs/2103.09377, sec. 3.
+
+    >>> weights, mask = jnp.array([2.0, -4.0, 5.0]), jnp.array([True, True, False])
+    >>> binarized_weights(weights, jnp.ones(3), mask).tolist()
+    [3.0, -3.0, 0.0]
     """
     return _binarized(weights, scores, mask, uncounted)
 
@@ -177,6 +211,12 @@ def bernoulli_weights(weights: Array, scores: Array, uniform: Array) -> Array:
       uniform: noise in [0, 1), float32 [*s].
 
     Reference: Zhou et al., 2019, https://arxiv.org/abs/1905.01067, sec. 5.1.
+
+    >>> weights, uniform = jnp.array([2.0, 3.0]), jnp.array([0.4, 0.6])
+    >>> bernoulli_weights(weights, jnp.zeros(2), uniform).tolist()
+    [2.0, 0.0]
+    >>> jax.grad(lambda s: bernoulli_weights(weights, s, uniform).sum())(jnp.zeros(2)).tolist()
+    [0.5, 0.75]
     """
     return _bernoulli_straight_through(weights, scores, uniform)
 
@@ -202,5 +242,8 @@ def gumbel_weights(weights: Array, scores: Array, noise: Array, tau: float = 1.0
       tau: temperature, above 0.
 
     Reference: Csordas et al., 2021, https://arxiv.org/abs/2010.02066.
+
+    >>> gumbel_weights(jnp.array([2.0, 3.0]), jnp.zeros(2), jnp.array([0.4, -0.6])).tolist()
+    [2.0, 0.0]
     """
     return _sampled_at_zero(weights, (scores + noise) / tau)

@@ -27,6 +27,10 @@ def sortable(x: Array) -> Array:
     """Maps float32 [*s] to uint32 [*s] of the same order: -inf < ... < -0 = 0 < ... < inf.
 
     NaN maps to 0, below everything.
+
+    >>> keys = sortable(jnp.array([-jnp.inf, -1.0, 0.0, 2.0]))
+    >>> bool((keys[:-1] < keys[1:]).all())
+    True
     """
     x = jnp.where(x == 0, jnp.float32(0), x.astype(jnp.float32))
     bits = lax.bitcast_convert_type(x, jnp.uint32)
@@ -35,7 +39,11 @@ def sortable(x: Array) -> Array:
 
 
 def from_sortable(key: Array) -> Array:
-    """The inverse of `sortable` on floats: uint32 [*s] -> float32 [*s]; 0 maps to NaN."""
+    """The inverse of `sortable` on floats: uint32 [*s] -> float32 [*s]; 0 maps to NaN.
+
+    >>> from_sortable(sortable(jnp.array([-1.5, 0.0, 3.0]))).tolist()
+    [-1.5, 0.0, 3.0]
+    """
     bits = jnp.where(key >= _SIGN_BIT, key & ~_SIGN_BIT, ~key)
     return lax.bitcast_convert_type(bits, jnp.float32)
 
@@ -89,6 +97,9 @@ def kth_largest(x: Array, k: ArrayLike) -> Array:
     """Returns the k-th largest entry of float32 `x` [*s], counted from k = 1, ties included.
 
     NaN entries rank lowest. `k` may be traced; it is clipped to 1 ... n.
+
+    >>> float(kth_largest(jnp.array([3.0, 1.0, 2.0]), 2))
+    2.0
     """
     k = jnp.clip(jnp.asarray(k, jnp.int32), 1, x.size)
     return from_sortable(kth_largest_key([sortable(x)], k))
@@ -103,6 +114,10 @@ def topk_masks(scores: Sequence[Array], k: ArrayLike) -> list[Array]:
     Args:
       scores: float32 arrays of any shapes.
       k: int32 [], may be traced.
+
+    >>> first, second = topk_masks([jnp.array([3.0, 1.0]), jnp.array([2.0, 0.0])], 2)
+    >>> first.tolist(), second.tolist()
+    ([True, False], [True, False])
     """
     total = sum(x.size for x in scores)
     k = jnp.clip(jnp.asarray(k, jnp.int32), 0, total)
@@ -152,6 +167,10 @@ def group_topk_mask(scores: Array, k: ArrayLike, size: int) -> Array:
 
     Raises:
       ValueError: there is no axis of inputs, or it cannot be divided into such groups.
+
+    >>> scores = jnp.array([[4.0], [3.0], [2.0], [1.0], [5.0], [6.0], [7.0], [8.0]])
+    >>> group_topk_mask(scores, 2, size=4)[:, 0].tolist()
+    [True, True, False, False, False, False, True, True]
     """
     if scores.ndim < 2 or scores.shape[-2] % size:
         raise ValueError(
@@ -168,5 +187,9 @@ def group_topk_mask(scores: Array, k: ArrayLike, size: int) -> Array:
 
 
 def topk_mask(scores: Array, k: ArrayLike) -> Array:
-    """Returns the mask that keeps the `k` largest of `scores`: bool [*s]; see `topk_masks`."""
+    """Returns the mask that keeps the `k` largest of `scores`: bool [*s]; see `topk_masks`.
+
+    >>> topk_mask(jnp.array([1.0, 3.0, 3.0, 3.0]), 2).tolist()  # of ties the first
+    [False, True, True, False]
+    """
     return topk_masks([scores], k)[0]

@@ -19,7 +19,11 @@ LAYER_SHARES = ("layer_density", "layer_inverted")
 
 
 class MaskCounts(NamedTuple):
-    """How many weights of a layer are kept, inverted and hidden: Python integers."""
+    """How many weights of a layer are kept, inverted and hidden: Python integers.
+
+    >>> MaskCounts(kept=2, inverted=1, hidden=5).density
+    0.375
+    """
 
     kept: int
     inverted: int
@@ -35,6 +39,9 @@ def density(masks: PyTree) -> Array:
     """Returns the fraction of non-zero mask entries over all layers: float32 []; 1 without masks.
 
     Works inside `jax.jit`. Counts are exact integers, the quotient is rounded once.
+
+    >>> float(density({"dense": jnp.array([1, -1, 0, 0], jnp.int8)}))
+    0.5
     """
     leaves = jax.tree.leaves(masks)
     if not leaves:
@@ -44,7 +51,11 @@ def density(masks: PyTree) -> Array:
 
 
 def layer_counts(masks: PyTree) -> dict[str, MaskCounts]:
-    """Returns {layer name: counts} of int8 masks, in tree order; any positive entry is kept."""
+    """Returns {layer name: counts} of int8 masks, in tree order; any positive entry is kept.
+
+    >>> layer_counts({"dense": jnp.array([1, -1, 0, 0], jnp.int8)})
+    {'dense': MaskCounts(kept=1, inverted=1, hidden=2)}
+    """
     counts = {}
     for name, mask in named_leaves(masks).items():
         kept, inverted = int(jnp.sum(mask > 0)), int(jnp.sum(mask < 0))
@@ -53,7 +64,11 @@ def layer_counts(masks: PyTree) -> dict[str, MaskCounts]:
 
 
 def layer_densities(masks: PyTree) -> dict[str, float]:
-    """Returns {layer name: density in [0, 1]}, in tree order."""
+    """Returns {layer name: density in [0, 1]}, in tree order.
+
+    >>> layer_densities({"dense": jnp.array([1, -1, 0, 0], jnp.int8)})
+    {'dense': 0.5}
+    """
     return {name: counts.density for name, counts in layer_counts(masks).items()}
 
 
@@ -62,6 +77,10 @@ def layer_shares(masks: PyTree) -> dict[str, dict[str, Array]]:
 
     "layer_density" is the kept fraction of a layer's weights, "layer_inverted" the fraction of
     those kept that are inverted (0 where none is kept). Works inside `jax.jit`; {} without masks.
+
+    >>> shares = layer_shares({"dense": jnp.array([1, -1, 0, 0], jnp.int8)})
+    >>> {name: float(layers["dense"]) for name, layers in shares.items()}
+    {'layer_density': 0.5, 'layer_inverted': 0.5}
     """
     shares: dict[str, dict[str, Array]] = {name: {} for name in LAYER_SHARES}
     for name, mask in named_leaves(masks).items():
@@ -77,6 +96,10 @@ def sign_flips(before: PyTree, after: PyTree) -> Array:
     Args:
       before: tree of int8 masks, entries in {-1, 0, 1}.
       after: tree of the same structure and shapes.
+
+    >>> before, after = jnp.array([1, -1, 0, 1]), jnp.array([-1, -1, 1, 0])
+    >>> float(sign_flips(before, after))
+    0.25
     """
     flips = jax.tree.map(lambda a, b: jnp.sum(a * b == -1), before, after)
     total = max(num_params(before), 1)

@@ -37,6 +37,10 @@ def superpose(weights: PyTree, masks: Sequence[PyTree]) -> Callable[[Array], PyT
 
     Raises:
       ValueError: there is no mask.
+
+    >>> effective = superpose(jnp.array([2.0, 4.0]), [jnp.array([1, 0]), jnp.array([1, -1])])
+    >>> effective(jnp.array([0.5, 0.5])).tolist()
+    [2.0, -2.0]
     """
     if not masks:
         raise ValueError("a superposition needs at least one mask")
@@ -51,7 +55,11 @@ def superpose(weights: PyTree, masks: Sequence[PyTree]) -> Callable[[Array], PyT
 
 
 def entropy(logits: Array) -> Array:
-    r"""Returns the mean over examples of :math:`-\sum_c p_c \log p_c`, in nats: [B, K] -> []."""
+    r"""Returns the mean over examples of :math:`-\sum_c p_c \log p_c`, in nats: [B, K] -> [].
+
+    >>> round(float(entropy(jnp.zeros((3, 2)))), 4)  # log 2
+    0.6931
+    """
     log_p = jax.nn.log_softmax(logits)
     return -jnp.mean(jnp.sum(jnp.exp(log_p) * log_p, -1))
 
@@ -81,6 +89,10 @@ def infer_task(
     Raises:
       ValueError: there is no mask.
       UserError: the rule is unknown.
+
+    >>> weights, masks = jnp.array([9.0, 9.0]), [jnp.array([0, 0]), jnp.array([1, 0])]
+    >>> int(infer_task(lambda w: w[None], weights, masks))  # the mask that makes the output sure
+    1
     """
     if rule not in RULES:
         raise unknown_name("rule", rule, RULES)

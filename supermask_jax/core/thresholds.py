@@ -47,6 +47,10 @@ def absolute(value: float = 0.01) -> ThresholdRule:
 
     Raises:
       ValueError: `value` is negative or not finite.
+
+    >>> low, high = absolute(0.5).bounds(jnp.array([3.0, -1.0]))
+    >>> float(low), float(high)
+    (-0.5, 0.5)
     """
     if not 0 <= value < float("inf"):
         raise ValueError(f"the threshold must be finite and at least 0, got {value}")
@@ -66,6 +70,10 @@ def fraction_of_max(fraction: float = 0.4) -> ThresholdRule:
 
     Raises:
       ValueError: `fraction` is outside [0, 1].
+
+    >>> low, high = fraction_of_max(0.5).bounds(jnp.array([1.0, -4.0]))
+    >>> float(low), float(high)
+    (-2.0, 2.0)
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"the fraction of the largest score must be in [0, 1], got {fraction}")
@@ -88,6 +96,10 @@ def top_fraction(fraction: float = 0.25) -> ThresholdRule:
 
     Raises:
       ValueError: `fraction` is outside [0, 0.5].
+
+    >>> low, high = top_fraction(0.25).bounds(jnp.array([1.0, 2.0, 3.0, 4.0]))
+    >>> float(low), float(high)  # 4 is kept, 1 is inverted
+    (2.0, 3.0)
     """
     if not 0 <= fraction <= 0.5:
         raise ValueError(f"the fraction kept per sign must be in [0, 0.5], got {fraction}")
@@ -111,5 +123,8 @@ def get(rule: str, **options: float) -> ThresholdRule:
 
     Raises:
       UserError: the name or an option is unknown or impossible.
+
+    >>> get("absolute", value=0.5).fixed
+    True
     """
     return make("threshold rule", THRESHOLDS, rule, **options)

@@ -29,12 +29,20 @@ def path_name(path: tuple[Any, ...]) -> str:
 
 
 def named_leaves(tree: PyTree) -> dict[str, Any]:
-    """Returns {name: leaf} in tree order; `None` leaves are left out."""
+    """Returns {name: leaf} in tree order; `None` leaves are left out.
+
+    >>> named_leaves({"dense": {"kernel": 1, "bias": None}})
+    {'dense/kernel': 1}
+    """
     return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def array_name(name: str) -> str:
-    """Returns a leaf's name without the ``value`` that an `nnx.Param` puts behind its own."""
+    """Returns a leaf's name without the ``value`` that an `nnx.Param` puts behind its own.
+
+    >>> array_name("dense/kernel/value")
+    'dense/kernel'
+    """
     return name.removesuffix("/value")
 
 
@@ -43,6 +51,10 @@ def mask_named(*names: str) -> LabelFn:
 
     A leaf's name is the last part of its path: ``kernel`` in Flax, ``weight`` in Equinox, ``w`` in
     Haiku. An `nnx.Param` puts ``value`` behind its own name; that part does not count.
+
+    >>> label = mask_named("weight")
+    >>> label("dense/weight", None), label("dense/bias", None)
+    ('mask', 'train')
     """
 
     def label(name: str, leaf: jax.Array) -> Label:
@@ -53,7 +65,11 @@ def mask_named(*names: str) -> LabelFn:
 
 
 def mask_kernels(name: str, leaf: jax.Array) -> Label:
-    """The default label rule: every leaf called ``kernel`` is masked, every other one trained."""
+    """The default label rule: every leaf called ``kernel`` is masked, every other one trained.
+
+    >>> mask_kernels("dense1/kernel", None), mask_kernels("dense1/bias", None)
+    ('mask', 'train')
+    """
     return mask_named("kernel")(name, leaf)
 
 
@@ -68,6 +84,10 @@ def label_patterns(patterns: Mapping[str, str]) -> LabelFn:
 
     Raises:
       UserError: a word is none of masked, trained and frozen.
+
+    >>> label = label_patterns({"dense3/*": "trained", "*/bias": "frozen"})
+    >>> [label(name, None) for name in ("dense1/kernel", "dense1/bias", "dense3/kernel")]
+    ['mask', 'freeze', 'train']
     """
     for word in patterns.values():
         if word not in _WORDS:
@@ -95,6 +115,10 @@ def partition(params: PyTree, label_fn: LabelFn) -> dict[Label, PyTree]:
 
     Raises:
       ValueError: no leaf is labelled "mask", or a label is none of the three.
+
+    >>> parts = partition({"kernel": np.ones(2), "bias": np.zeros(1)}, mask_kernels)
+    >>> parts["mask"], parts["train"]
+    ({'bias': None, 'kernel': array([1., 1.])}, {'bias': array([0.]), 'kernel': None})
     """
     labels: PyTree = jax.tree.map_with_path(lambda p, leaf: label_fn(path_name(p), leaf), params)
     found: set[Label] = set(jax.tree.leaves(labels))
@@ -117,6 +141,9 @@ def merge(*parts: PyTree) -> PyTree:
 
     Raises:
       ValueError: a leaf is filled in two parts.
+
+    >>> merge({"a": 1, "b": None}, {"a": None, "b": 2})
+    {'a': 1, 'b': 2}
     """
 
     def pick(path: tuple[Any, ...], *leaves: Any) -> Any:
@@ -129,7 +156,12 @@ def merge(*parts: PyTree) -> PyTree:
 
 
 def split_key_like(key: jax.Array, tree: PyTree) -> PyTree:
-    """Returns a tree of independent keys, one for each leaf of `tree`."""
+    """Returns a tree of independent keys, one for each leaf of `tree`.
+
+    >>> keys = split_key_like(jax.random.key(0), {"a": 1, "b": 2})
+    >>> bool(keys["a"] == keys["b"])
+    False
+    """
     leaves, treedef = jax.tree.flatten(tree)
     if not leaves:
         return tree
@@ -137,7 +169,11 @@ def split_key_like(key: jax.Array, tree: PyTree) -> PyTree:
 
 
 def num_params(tree: PyTree) -> int:
-    """Returns the number of array elements in a tree (arrays or shape structs)."""
+    """Returns the number of array elements in a tree (arrays or shape structs).
+
+    >>> num_params({"kernel": np.ones((3, 4)), "bias": np.ones(4)})
+    16
+    """
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
 
 
@@ -146,6 +182,9 @@ def digest(tree: PyTree) -> str:
 
     Typed PRNG keys count by their key data. Two trees have one digest only if they are equal bit
     for bit.
+
+    >>> digest({"a": np.zeros(2)}) == digest({"a": np.zeros(2)}) != digest({"b": np.zeros(2)})
+    True
     """
     sha = hashlib.sha256()
     for name, leaf in named_leaves(tree).items():

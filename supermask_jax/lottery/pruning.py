@@ -26,7 +26,10 @@ Masks = dict[str, np.ndarray]
 
 
 def check_keep(keep: object) -> None:
-    """Raises a UserError unless `keep` is a number in (0, 1]."""
+    """Raises a UserError unless `keep` is a number in (0, 1].
+
+    >>> check_keep(0.8)
+    """
     if isinstance(keep, bool) or not isinstance(keep, numbers.Real) or not 0 < keep <= 1:
         raise UserError(
             f"keep is {keep!r}: give the share of the remaining weights that stays, above 0 and "
@@ -63,6 +66,9 @@ def prune(
 
     Reference: Frankle & Carbin, 2019, arXiv:1803.03635, sec. 2; Zhou et al., 2019,
     arXiv:1905.01067, sec. 2.
+
+    >>> prune([1, 1, 1, 0], [0.3, 0.1, 0.2, 0.9], keep=0.67).tolist()
+    [1, 0, 1, 0]
     """
     check_keep(keep)
     scores = np.asarray(scores, np.float64)
@@ -105,6 +111,10 @@ def prune_layers(
 
     Reference: Frankle & Carbin, 2019, arXiv:1803.03635, sec. 2; Zhou et al., 2019,
     arXiv:1905.01067 (a share for each kind of layer).
+
+    >>> masks, scores = {"a": [1, 1], "b": [1, 1]}, {"a": [4.0, 3.0], "b": [2.0, 1.0]}
+    >>> {name: mask.tolist() for name, mask in prune_layers(masks, scores, keep=0.5).items()}
+    {'a': [1, 0], 'b': [1, 0]}
     """
     shares = keep if isinstance(keep, Mapping) else dict.fromkeys(masks, keep)
     _check_paths(masks, scores, "scores")
@@ -144,6 +154,10 @@ def prune_global(
       UserError: as `prune_layers`.
 
     Reference: Frankle & Carbin, 2019, arXiv:1803.03635, sec. 4 (deep networks).
+
+    >>> masks, scores = {"a": [1, 1], "b": [1, 1]}, {"a": [4.0, 3.0], "b": [2.0, 1.0]}
+    >>> {name: mask.tolist() for name, mask in prune_global(masks, scores, keep=0.5).items()}
+    {'a': [1, 1], 'b': [0, 0]}
     """
     _check_paths(masks, scores, "scores")
     old = {}

@@ -72,7 +72,11 @@ class Rules(dict[str, Any]):
 
 
 def as_mask(mask: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns `mask` as int8 {0, 1}; a UserError if it has other values or another shape."""
+    """Returns `mask` as int8 {0, 1}; a UserError if it has other values or another shape.
+
+    >>> as_mask([1.0, 0.0], (2,))
+    array([1, 0], dtype=int8)
+    """
     mask = np.asarray(mask)
     if mask.shape != shape:
         raise UserError(f"a mask has shape {mask.shape}, but its weights have {shape}")
@@ -83,7 +87,11 @@ def as_mask(mask: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def as_like(initial: np.ndarray, array: ArrayLike, what: str) -> np.ndarray:
-    """Returns `array` with the dtype of `initial`; a UserError if it has another shape."""
+    """Returns `array` with the dtype of `initial`; a UserError if it has another shape.
+
+    >>> as_like(np.zeros(2, np.float32), [1, 2], "final weights")
+    array([1., 2.], dtype=float32)
+    """
     array = np.asarray(array, initial.dtype)
     if array.shape != initial.shape:
         raise UserError(
@@ -94,6 +102,9 @@ def as_like(initial: np.ndarray, array: ArrayLike, what: str) -> np.ndarray:
 
 
 def check_rng(rng: object, what: str) -> None:
-    """Raises a UserError unless `rng` is a NumPy generator."""
+    """Raises a UserError unless `rng` is a NumPy generator.
+
+    >>> check_rng(np.random.default_rng(0), "criterion 'random'")
+    """
     if not isinstance(rng, np.random.Generator):
         raise UserError(f"{what} needs rng=numpy.random.default_rng(seed), got rng={rng!r}")

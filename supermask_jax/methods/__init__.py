@@ -68,6 +68,10 @@ def get(name: str, **options: Any) -> Method:
 
     Raises:
       UserError: the name or an option is unknown.
+
+    >>> method = get("signed", threshold={"rule": "absolute", "value": 0.01})
+    >>> method.eval_samples
+    0
     """
     made = {option: _made(option, value) for option, value in options.items()}
     return make("method", METHODS, name, **made)

@@ -110,6 +110,15 @@ def supermask(
         weights. The method's penalty is that of all layers divided by the number of their weights:
         a factor in it means the same on every network.
       hidden_score: see `Method`; 0 where masks go by magnitude.
+
+    >>> method = supermask(
+    ...     weights_fn=lambda w, s, context: w * jax.nn.sigmoid(s),
+    ...     mask_fn=lambda s, context: (s > 0).astype(jnp.int8),
+    ...     score_init="unit_constant",
+    ... )
+    >>> trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((2, 2))})
+    >>> method.masks(trainable, frozen)["kernel"].tolist()
+    [[1, 1], [1, 1]]
     """
 
     draw_scores = named(score_init)

@@ -31,7 +31,11 @@ _EVALUATIONS = ("sampled", "expected", "rounded")
 
 
 def mean_probability(scores: PyTree) -> Array:
-    """Returns the mean of sigmoid(s) over all scores, the expected density: float32 []."""
+    """Returns the mean of sigmoid(s) over all scores, the expected density: float32 [].
+
+    >>> float(mean_probability({"kernel": jnp.zeros(4)}))
+    0.5
+    """
     parts = [jnp.sum(jax.nn.sigmoid(leaf)) for leaf in jax.tree.leaves(scores)]
     total = sum(parts, jnp.float32(0))
     return total / num_params(scores)
@@ -82,6 +86,13 @@ def bernoulli(
     Raises:
       ValueError: a fraction is impossible.
       UserError: `variant`, `estimator` or `evaluation` is unknown.
+
+    >>> method = bernoulli(start_density=0.25)
+    >>> trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((8, 4))})
+    >>> float(method.report(trainable, frozen)["mean_probability"])
+    0.25
+    >>> jnp.unique(method.apply(trainable, frozen, jax.random.key(1))["kernel"]).tolist()
+    [0.0, 1.0]
     """
     if not 0 < start_density < 1:
         raise ValueError(f"start_density must be in (0, 1), got {start_density}")

@@ -60,6 +60,13 @@ def continuous_sparsification(
     Raises:
       ValueError: a number is impossible.
       UserError: `evaluation` is unknown.
+
+    >>> method = continuous_sparsification()
+    >>> trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((8, 4))})
+    >>> key = jax.random.key(1)  # of a training step
+    >>> gated = method.apply(trainable, frozen, key, progress=0.5)["kernel"]
+    >>> gated.shape, bool(method.penalty(trainable, frozen, key, 0.5) > 0)
+    ((8, 4), True)
     """
     check_temperature(final_temperature)
     if not abs(start_score) < 50:
@@ -90,12 +97,19 @@ def continuous_sparsification(
 
 
 def check_temperature(final: float) -> None:
-    """Raises ValueError unless gates can end at the temperature `final`."""
+    """Raises ValueError unless gates can end at the temperature `final`.
+
+    >>> check_temperature(200.0)
+    """
     if not 1 <= final < float("inf"):
         raise ValueError(f"final_temperature must be finite and at least 1, got {final}")
 
 
 def temperature(progress: ArrayLike, final: float) -> Array:
-    """Returns ``final ** progress``, exactly `final` from 1 on: float32 []."""
+    """Returns ``final ** progress``, exactly `final` from 1 on: float32 [].
+
+    >>> [round(float(temperature(progress, final=100.0))) for progress in (0.0, 0.5, 1.0)]
+    [1, 10, 100]
+    """
     done = jnp.clip(jnp.asarray(progress, jnp.float32), 0, 1)
     return jnp.where(done == 1, jnp.float32(final), jnp.float32(final) ** done)

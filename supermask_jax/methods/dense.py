@@ -17,6 +17,10 @@ def dense(*, label_fn: LabelFn | None = None) -> Method:
 
     Args:
       label_fn: leaves that it says "freeze" of stay as they are; None freezes none.
+
+    >>> trainable, frozen = dense().init(jax.random.key(0), {"kernel": jnp.ones((8, 4))})
+    >>> dense().apply(trainable, frozen)["kernel"].shape
+    (8, 4)
     """
     if label_fn is not None:
         return _partly(label_fn)

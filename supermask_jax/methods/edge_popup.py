@@ -44,6 +44,12 @@ def edge_popup(
         "ramanujan" is the originals'. Above density 0 at least one weight is kept.
       score_init: default U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)), PyTorch's for linear layers.
       label_fn: which leaves are masked, trained or frozen.
+
+    >>> method = edge_popup(density=0.25)
+    >>> trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((8, 4))})
+    >>> weights = method.apply(trainable, frozen)["kernel"]
+    >>> int(jnp.count_nonzero(weights)), jnp.unique(weights).tolist()
+    (8, [0.0, 1.0])
     """
     if score_init is None:
         score_init = initializers.uniform("he", gain=6**-0.5)

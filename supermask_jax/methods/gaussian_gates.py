@@ -56,6 +56,13 @@ def gaussian_gates(
     Raises:
       ValueError: a number is impossible.
       UserError: `evaluation` is unknown.
+
+    >>> method = gaussian_gates()
+    >>> trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((8, 4))})
+    >>> key = jax.random.key(1)  # of a training step
+    >>> gated = method.apply(trainable, frozen, key, progress=0.5)["kernel"]
+    >>> gated.shape, bool(method.penalty(trainable, frozen, key, 0.5) > 0)
+    ((8, 4), True)
     """
     check_sigma(sigma)
     gate = Gate(
@@ -77,11 +84,18 @@ def gaussian_gates(
 
 
 def check_sigma(sigma: float) -> None:
-    """Raises ValueError unless `sigma` can be a standard deviation."""
+    """Raises ValueError unless `sigma` can be a standard deviation.
+
+    >>> check_sigma(0.5)
+    """
     if not 0 < sigma < float("inf"):
         raise ValueError(f"sigma must be finite and above 0, got {sigma}")
 
 
 def noisy(key: Array, scores: Array, sigma: float) -> Array:
-    """Returns scores [*s] with normal noise of standard deviation `sigma`."""
+    """Returns scores [*s] with normal noise of standard deviation `sigma`.
+
+    >>> noisy(jax.random.key(0), jnp.zeros(3), sigma=0.5).shape
+    (3,)
+    """
     return scores + sigma * jax.random.normal(key, scores.shape, jnp.float32)

@@ -61,6 +61,12 @@ def gem_miner(
 
     Raises:
       ValueError: a number is impossible.
+
+    >>> method = gem_miner(density=0.25)
+    >>> trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((8, 4))})
+    >>> trainable = method.project(trainable, frozen, progress=1.0)
+    >>> float(method.report(trainable, frozen)["alive"])
+    0.25
     """
     if not 0 < check_density(density):
         raise ValueError("density must be above 0")
@@ -103,7 +109,11 @@ def gem_miner(
 
 
 def counts_left(size: int, density: float, rounds: int) -> np.ndarray:
-    """Returns how many of `size` weights are left after 0, 1, ... `rounds`: int32 [rounds + 1]."""
+    """Returns how many of `size` weights are left after 0, 1, ... `rounds`: int32 [rounds + 1].
+
+    >>> counts_left(100, density=0.01, rounds=2).tolist()
+    [100, 10, 1]
+    """
     shares = (density ** (i / rounds) for i in range(rounds + 1))
     return np.array([max(1, math.floor(size * share + 1e-9)) for share in shares], np.int32)
 

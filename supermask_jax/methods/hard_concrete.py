@@ -62,6 +62,13 @@ def hard_concrete(
     Raises:
       ValueError: a number is impossible.
       UserError: `evaluation` is unknown.
+
+    >>> method = hard_concrete()
+    >>> trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((8, 4))})
+    >>> key = jax.random.key(1)  # of a training step
+    >>> gated = method.apply(trainable, frozen, key, progress=0.5)["kernel"]
+    >>> gated.shape, bool(method.penalty(trainable, frozen, key, 0.5) > 0)
+    ((8, 4), True)
     """
     gate = Gate(
         train=lambda scores, key, progress: gates(scores, noise(key, scores.shape)),
@@ -83,22 +90,38 @@ def hard_concrete(
 
 
 def noise(key: Array, shape: tuple[int, ...]) -> Array:
-    """Draws u: float32 [*shape] in (0, 1)."""
+    """Draws u: float32 [*shape] in (0, 1).
+
+    >>> noise(jax.random.key(0), (3,)).shape
+    (3,)
+    """
     return jax.random.uniform(key, shape, jnp.float32, _NOISE, 1 - _NOISE)
 
 
 def gates(scores: Array, uniform: Array) -> Array:
-    """Returns z in [0, 1] of scores [*s] and noise in (0, 1) [*s]; no gradient where clipped."""
+    """Returns z in [0, 1] of scores [*s] and noise in (0, 1) [*s]; no gradient where clipped.
+
+    >>> gates(jnp.array([-9.0, 0.0, 9.0]), jnp.full(3, 0.5)).tolist()
+    [0.0, 0.5, 1.0]
+    """
     return _stretched((jax.scipy.special.logit(uniform) + scores) / BETA)
 
 
 def mean_gates(scores: Array) -> Array:
-    """Returns the gates that evaluation takes without noise, as in the released code: [*s]."""
+    """Returns the gates that evaluation takes without noise, as in the released code: [*s].
+
+    >>> mean_gates(jnp.array([-9.0, 0.0, 9.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
     return _stretched(scores)
 
 
 def open_probability(scores: Array) -> Array:
-    """Returns the probability that a gate is not 0: [*s]."""
+    """Returns the probability that a gate is not 0: [*s].
+
+    >>> open_probability(jnp.array([0.0])).round(2).tolist() == [jnp.float32(0.83)]
+    True
+    """
     probability = jax.nn.sigmoid(scores - BETA * math.log(-GAMMA / ZETA))
     return jnp.clip(probability, _NOISE, 1 - _NOISE)
 

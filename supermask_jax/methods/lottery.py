@@ -52,6 +52,11 @@ def lottery_ticket(
 
     Raises:
       ValueError: in ``init``: a mask or value without a leaf of its shape, or no masks.
+
+    >>> method = lottery_ticket({"kernel": jnp.array([[1, 0]])})
+    >>> trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.array([[0.3, -2.0]])})
+    >>> method.apply(trainable, frozen)["kernel"].round(1).tolist() == [[jnp.float32(0.3), 0.0]]
+    True
     """
 
     def init(key: jax.Array, params: PyTree) -> tuple[PyTree, PyTree]:

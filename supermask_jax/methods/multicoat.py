@@ -50,6 +50,12 @@ def multicoat(
 
     Raises:
       ValueError: there is no coat, or they do not narrow.
+
+    >>> method = multicoat(densities=(0.5, 0.25))
+    >>> trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((8, 4))})
+    >>> coats = method.masks(trainable, frozen)["kernel"]
+    >>> [int((coats >= coat).sum()) for coat in (1, 2)]
+    [16, 8]
     """
     if not densities or list(densities) != sorted(densities, reverse=True):
         raise ValueError(f"densities must fall from the widest coat, got {tuple(densities)}")

@@ -40,6 +40,12 @@ def piggyback(
 
     Raises:
       ValueError: the cut is not finite.
+
+    >>> method = piggyback()
+    >>> trained = {"kernel": jnp.array([[0.3, -2.0]])}
+    >>> trainable, frozen = method.init(jax.random.key(0), trained)
+    >>> bool((method.apply(trainable, frozen)["kernel"] == trained["kernel"]).all())  # all of it
+    True
     """
     if not abs(cut) < float("inf"):
         raise ValueError(f"cut must be finite, got {cut}")

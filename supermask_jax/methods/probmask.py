@@ -61,6 +61,12 @@ def probmask(
     Raises:
       ValueError: a number is impossible.
       UserError: `evaluation` is unknown.
+
+    >>> method = probmask(density=0.25)
+    >>> trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((8, 4))})
+    >>> trainable = method.project(trainable, frozen, progress=1.0)
+    >>> round(float(method.report(trainable, frozen)["mean_probability"]), 3)
+    0.25
     """
     check_density(density)
     if not 0 <= start < anneal <= 1:
@@ -103,6 +109,9 @@ def gates(probabilities: Array, noise: Array, progress: ArrayLike) -> Array:
       probabilities: float32 [*s]; the gradient is finite at 0 and 1 too.
       noise: of the standard logistic distribution, float32 [*s].
       progress: fraction of training done.
+
+    >>> bool((gates(jnp.array([0.1, 0.9]), jnp.zeros(2), 1.0).round() == jnp.array([0, 1])).all())
+    True
     """
     temperature = 1 - (1 - COLDEST) * jnp.clip(jnp.asarray(progress, jnp.float32), 0, 1)
     kept = _inside(probabilities)
@@ -120,6 +129,9 @@ def to_budget(scores: PyTree, density: ArrayLike) -> PyTree:
       scores: tree of float32 arrays; one that is not finite stays so, and training is seen to
         diverge.
       density: d, float32 [].
+
+    >>> to_budget({"kernel": jnp.array([1.0, 0.5, 0.0])}, 0.25)["kernel"].round(3).tolist()
+    [0.625, 0.125, 0.0]
     """
     budget = jnp.asarray(density, jnp.float32) * num_params(scores)
 

@@ -93,6 +93,12 @@ def source_densities(rule: str, shapes: Shapes, density: float) -> dict[str, flo
 
     Raises:
       UserError: the rule is unknown.
+
+    >>> shapes = {"first": (100, 10), "second": (10, 10)}
+    >>> source_densities("uniform", shapes, 0.2)
+    {'first': 0.2, 'second': 0.2}
+    >>> {name: round(share, 3) for name, share in source_densities("erk", shapes, 0.2).items()}
+    {'first': 0.186, 'second': 0.338}
     """
     if rule not in SOURCES:
         raise unknown_name("source", rule, SOURCES)
@@ -121,6 +127,11 @@ def restricted(
       UserError: the rule is unknown.
       ValueError: a share is impossible; in ``init``, the method has no scores, or a layer has less
         than is to be locked.
+
+    >>> method = restricted(sm.signed_topk(density=0.2), density=0.5)
+    >>> trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((10, 10))})
+    >>> int(jnp.count_nonzero(method.apply(trainable, frozen)["kernel"]))
+    20
     """
     if not 0 < check_density(density):
         raise ValueError("the density of a source must be above 0")

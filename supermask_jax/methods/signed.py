@@ -52,6 +52,12 @@ def signed(
       score_init: initialiser of the scores, or its name; default "xavier_uniform".
       label_fn: which leaves are masked, trained or frozen; default: kernels are masked, all other
         leaves trained.
+
+    >>> method = signed(threshold=0.01)
+    >>> trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((8, 4))})
+    >>> scores = {"kernel": jnp.zeros((8, 4)).at[0, :2].set(jnp.array([0.5, -0.5]))}
+    >>> method.apply({**trainable, "scores": scores}, frozen)["kernel"][0].tolist()
+    [1.0, -1.0, 0.0, 0.0]
     """
     threshold = 0.01 if threshold is None else threshold
     threshold = threshold if isinstance(threshold, ThresholdRule) else absolute(threshold)

@@ -60,6 +60,13 @@ def signed_continuous(
     Raises:
       ValueError: a number is impossible.
       UserError: `evaluation` is unknown.
+
+    >>> method = signed_continuous()
+    >>> trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((8, 4))})
+    >>> key = jax.random.key(1)  # of a training step
+    >>> gated = method.apply(trainable, frozen, key, progress=0.5)["kernel"]
+    >>> gated.shape, bool(method.penalty(trainable, frozen, key, 0.5) > 0)
+    ((8, 4), True)
     """
     check_temperature(final_temperature)
 

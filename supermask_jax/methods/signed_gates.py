@@ -53,6 +53,13 @@ def signed_gates(
     Raises:
       ValueError: a number is impossible.
       UserError: `evaluation` is unknown.
+
+    >>> method = signed_gates()
+    >>> trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((8, 4))})
+    >>> key = jax.random.key(1)  # of a training step
+    >>> gated = method.apply(trainable, frozen, key, progress=0.5)["kernel"]
+    >>> gated.shape, bool(method.penalty(trainable, frozen, key, 0.5) > 0)
+    ((8, 4), True)
     """
     check_sigma(sigma)
     if not 0 < cut < 1:
@@ -77,6 +84,10 @@ def signed_gates(
 
 
 def outside(scores: Array, cut: float, sigma: float) -> Array:
-    """Returns P(|s + noise| > cut) of normal noise: [*s]."""
+    """Returns P(|s + noise| > cut) of normal noise: [*s].
+
+    >>> outside(jnp.array([0.0, -2.0]), cut=0.5, sigma=1e-3).tolist()
+    [0.0, 1.0]
+    """
     above, below = (scores - cut) / sigma, (-scores - cut) / sigma
     return jax.scipy.special.ndtr(above) + jax.scipy.special.ndtr(below)

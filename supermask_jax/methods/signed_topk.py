@@ -38,6 +38,12 @@ def signed_topk(
         "ramanujan" is the originals'. Above density 0 at least one weight is kept.
       score_init: default uniform Xavier, as for `signed`.
       label_fn: which leaves are masked, trained or frozen.
+
+    >>> method = signed_topk(density=0.25)
+    >>> trainable, frozen = method.init(jax.random.key(0), {"kernel": jnp.ones((8, 4))})
+    >>> weights = method.apply(trainable, frozen)["kernel"]
+    >>> int(jnp.count_nonzero(weights)), jnp.unique(weights).tolist()
+    (8, [-1.0, 0.0, 1.0])
     """
 
     def mask(scores: jnp.ndarray, kept: jnp.ndarray) -> jnp.ndarray:

@@ -28,6 +28,9 @@ def pattern(scope: str) -> tuple[int, int] | None:
 
     Raises:
       UserError: N weights of M cannot stay; or there is no such scope.
+
+    >>> pattern("2:4"), pattern("layer")
+    ((2, 4), None)
     """
     found = re.fullmatch(r"(\d+):(\d+)", scope, re.ASCII)
     if not found:
@@ -69,6 +72,10 @@ def topk_rule(
       ValueError: a fraction is outside [0, 1]; in the rule, the inputs of a layer cannot be divided
         into groups.
       UserError: the scope or the counting is unknown.
+
+    >>> rule = topk_rule(density=0.5)
+    >>> rule({"kernel": jnp.array([3.0, -4.0, 1.0, 2.0])}, progress=1.0)["kernel"].tolist()
+    [True, True, False, False]
     """
     check_density(density)
     check_density(start_density, "start_density")

@@ -82,6 +82,10 @@ def get(
 
     Raises:
       UserError: a name or an option is unknown, or there are fewer outputs than classes.
+
+    >>> model = get("conv2", num_classes=10, width=0.25)
+    >>> type(model).__name__
+    'ConvNet'
     """
     if outputs and outputs < num_classes:
         raise UserError(f"model outputs: {outputs} are too few for {num_classes} classes")

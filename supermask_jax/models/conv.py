@@ -21,6 +21,11 @@ class ConvNet(Network, kw_only=True):
       stages: channels of the convolutions of each stage at `width` 1.
       depths: number of convolutions in each stage; None for two in every one.
       features: widths of the hidden dense layers at `width` 1.
+
+    >>> model = ConvNet(num_classes=10, stages=(4,), features=(8,))
+    >>> variables = model.init(jax.random.key(0), jnp.ones((1, 8, 8, 3)))
+    >>> model.apply(variables, jnp.ones((2, 8, 8, 3))).shape
+    (2, 10)
     """
 
     stages: Sequence[int]

@@ -15,6 +15,11 @@ class FCN(Network):
 
     Attributes:
       features: widths of the hidden layers at `width` 1.
+
+    >>> model = FCN(num_classes=10, features=(30, 10))
+    >>> variables = model.init(jax.random.key(0), jnp.ones((1, 28, 28, 1)))
+    >>> model.apply(variables, jnp.ones((2, 28, 28, 1))).shape
+    (2, 10)
     """
 
     features: Sequence[int] = (300, 100)

@@ -205,6 +205,9 @@ def cifar_resnet(depth: int) -> Callable[..., ResNet]:
 
     Raises:
       ValueError: there is no such depth.
+
+    >>> cifar_resnet(20)(num_classes=10).blocks
+    (3, 3, 3)
     """
     n, rest = divmod(depth - 2, 6)
     if rest or n < 1:
