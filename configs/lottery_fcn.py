@@ -13,8 +13,8 @@ down to a few per cent of the weights, random does not; untrained masks of large
 reach about 80 %, with signed constants about 86 %.
 
 This config differs from the papers: it standardises images one by one (they divide by 255, or by
-the L2 norm), and the network has no biases. Truncated normal weights, as theirs:
---config.weight_init.distribution=truncated_normal.
+the L2 norm), and the network has no biases (--config.model.bias=true). Truncated normal weights, as
+theirs: --config.weight_init.distribution=truncated_normal.
 
 Variants (`--config=configs/lottery_fcn.py:frankle`):
   zhou     Adam, batches of 60, 55 epochs, 5,000 images for validation, 24 levels. The default.
