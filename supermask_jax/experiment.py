@@ -99,7 +99,8 @@ def programs(config: ConfigDict, folder: Workdir | None = None) -> list[Trainer]
 def _parts(config: ConfigDict) -> partial[Trainer]:
     """Returns `Trainer` with all its parts but the seeds and where they lie."""
     check_config(config)
-    config_files.warn(config)
+    for line in config_files.warnings(config):
+        _log.warning("%s", line)
     if config.tensorboard or config.tensorboard_masks:
         require_tensorboard()
     spec = spec_of(config.data)
@@ -271,7 +272,8 @@ def summary_of(config: ConfigDict, data: Dataset, found: Mapping[str, Any]) -> d
     """Returns the summary of a run, of what its training `found`."""
     about = {"data": {"name": data.name, "source": data.source, "digest": data.digest}}
     summary = {"name": config.name, "protocol": config.protocol, **found, **about}
-    return config_files.with_warnings(summary, config)
+    warnings = [*config_files.warnings(config), *summary.get("warnings", ())]
+    return summary | ({"warnings": warnings} if warnings else {})
 
 
 def _set_summary(

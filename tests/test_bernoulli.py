@@ -160,8 +160,7 @@ def test_controller_does_not_raise_a_density_while_it_anneals():
     assert before < 0.7  # The bound at the start is 1.
     assert method.project(trainable, frozen, 0.0)["scores"]["kernel"] is not None
     np.testing.assert_array_equal(
-        method.project(trainable, frozen, 0.0)["scores"]["kernel"],
-        trainable["scores"]["kernel"],
+        method.project(trainable, frozen, 0.0)["scores"]["kernel"], trainable["scores"]["kernel"]
     )
     tiny = trainable | {"scores": {"kernel": trainable["scores"]["kernel"] / 100}}
     raised = method.project(tiny, frozen, 0.9)

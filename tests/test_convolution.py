@@ -72,7 +72,7 @@ def with_parts(conv, x, kernel, dy):
 def choice(x, kernel, strides=(1, 1), padding="SAME", **options):
     options = {"dimension_numbers": NUMBERS, **options}
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (x, kernel)]
-    return way_of((*shapes, strides, padding), options)
+    return way_of(*shapes, strides, padding, **options)
 
 
 def test_the_choice():

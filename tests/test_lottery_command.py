@@ -130,10 +130,7 @@ def fails(capsys, *argv):
         (["--criteria=large_fnial"], "unknown mask criterion 'large_fnial': did you mean"),
         (["--criteria="], "names no criterion"),
         (["--config.lottery.levels=0"], "config.lottery.levels must be at least 1"),
-        (
-            ["--config.lottery.kep=1"],
-            "config.lottery.kep: did you mean --config.lottery.keep?",
-        ),
+        (["--config.lottery.kep=1"], "config.lottery.kep: did you mean --config.lottery.keep?"),
         (
             ["--config.lottery.keep_layers.dense4=0.9"],
             "keep names 'dense4', but the layers are dense1/kernel",

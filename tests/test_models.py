@@ -58,8 +58,7 @@ def test_width_is_what_is_written():
 
 
 @pytest.mark.parametrize(
-    ("name", "convs"),
-    [("conv8", range(1, 9)), ("vgg19", [f"{i:02}" for i in range(1, 17)])],
+    ("name", "convs"), [("conv8", range(1, 9)), ("vgg19", [f"{i:02}" for i in range(1, 17)])]
 )
 def test_layers_run_in_tree_order(name, convs):
     # Draws and tables go by the sorted names: they must be the order of execution.

@@ -46,10 +46,7 @@ def test_where_norms_are(name, affine):
 
     assert norm_layers(variables()) == set()
     first, *_, last = sorted(layers(variables()))
-    for where, expected in (
-        ("stem", {first}),
-        ("all", layers(variables()) - {last}),
-    ):
+    for where, expected in (("stem", {first}), ("all", layers(variables()) - {last})):
         found = variables(norm=where)
         assert norm_layers(found) == expected
         assert norm_layers(found, "params") == (expected if affine else set())

@@ -13,12 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from supermask_jax.core.density import (
-    check_density,
-    count_on_path,
-    scale_to_count,
-    shift_to_count,
-)
+from supermask_jax.core.density import check_density, count_on_path, scale_to_count, shift_to_count
 from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.masks import signed_mask, signed_weights_for_good
 from supermask_jax.core.thresholds import Bounds

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from supermask_jax.core import initializers
 from supermask_jax.core.density import check_density, ramp
 from supermask_jax.core.initializers import Initializer
-from supermask_jax.core.trees import LabelFn, mask_kernels, num_params
+from supermask_jax.core.trees import LabelFn, mask_kernels, num_params, tree_mean
 from supermask_jax.methods.base import Method
 from supermask_jax.methods.gates import Gate, relaxed
 
@@ -91,7 +91,7 @@ def probmask(
 
     def report(trainable: PyTree, frozen: PyTree) -> dict[str, Array]:
         del frozen
-        return {"mean_probability": _total(trainable["scores"]) / num_params(trainable["scores"])}
+        return {"mean_probability": tree_mean(trainable["scores"])}
 
     return method._replace(project=project, report=report, hidden_score=0.0)
 
