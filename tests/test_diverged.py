@@ -1,6 +1,7 @@
 """A seed of a set that diverges: the others go on as if it had not been there."""
 
 import json
+from functools import partial
 
 import jax
 import numpy as np
@@ -23,55 +24,49 @@ def set_config(**entries):
     return tiny_config(epochs=4, num_seeds=3, seed=5, seed_loop="vmap", **entries)
 
 
-def poison(monkeypatch, *seeds, step):
-    """Lets the losses of `seeds` overflow in the dispatch of `step`, from 0; gradients follow."""
+def before(monkeypatch, step, change):
+    """Has the dispatch of `step`, from 0, begin with change(seeds, state, frozen) -> both."""
     make = loop.make_train_steps
 
-    def poisoned(trainer):
+    def changed(trainer):
         run = make(trainer)
-        scales = np.float32([1e30 if seed in seeds else 1.0 for seed in trainer.seeds])
-
-        def scaled(x):
-            return x * scales.reshape(scales.shape + (1,) * (x.ndim - scales.ndim))
 
         def train_steps(state, frozen, examples, order, first, count):
             at = int(np.max(state.step))
             if at <= step < at + count:
-                # Trained weights are in the state.
-                params = jax.tree.map(scaled, state.trainable["params"])
-                state = state.replace(trainable=state.trainable | {"params": params})
-                if "weights" in frozen:
-                    frozen = frozen | {"weights": jax.tree.map(scaled, frozen["weights"])}
+                state, frozen = change(trainer.seeds, state, frozen)
             return run(state, frozen, examples, order, first, count)
 
         return train_steps
 
-    monkeypatch.setattr(loop, "make_train_steps", poisoned)
+    monkeypatch.setattr(loop, "make_train_steps", changed)
+
+
+def poison(monkeypatch, *seeds, step):
+    """Lets the losses of `seeds` overflow in the dispatch of `step`, from 0; gradients follow."""
+
+    def change(all_seeds, state, frozen):
+        scales = np.float32([1e30 if seed in seeds else 1.0 for seed in all_seeds])
+        scaled = partial(jax.tree.map, lambda x: (x.T * scales).T)
+        params = scaled(state.trainable["params"])  # Trained weights are in the state.
+        state = state.replace(trainable=state.trainable | {"params": params})
+        return state, frozen | {k: scaled(v) for k, v in frozen.items() if k == "weights"}
+
+    before(monkeypatch, step, change)
 
 
 def spoil(monkeypatch, part, *seeds, step):
     """Makes an entry of each layer of `part` NaN before the dispatch of `step`; masks hide it."""
-    make = loop.make_train_steps
 
-    def spoiled(trainer):
-        run = make(trainer)
-        rows = np.float32([np.nan if seed in seeds else 0.0 for seed in trainer.seeds])
+    def change(all_seeds, state, frozen):
+        rows = np.float32([np.nan if seed in seeds else 0.0 for seed in all_seeds])
+        mark = partial(jax.tree.map, lambda x: x.at[:, 0, 0].add(rows) if x.ndim > 2 else x)
+        if part == "scores":
+            scores = mark(state.trainable["scores"])
+            return state.replace(trainable=state.trainable | {"scores": scores}), frozen
+        return state.replace(opt_state=mark(state.opt_state)), frozen
 
-        def mark(x):
-            return x.at[:, 0, 0].add(rows) if x.ndim > 2 else x  # No count.
-
-        def train_steps(state, frozen, examples, order, first, count):
-            at = int(np.max(state.step))
-            if at <= step < at + count and part == "scores":
-                scores = jax.tree.map(mark, state.trainable["scores"])
-                state = state.replace(trainable=state.trainable | {"scores": scores})
-            elif at <= step < at + count:
-                state = state.replace(opt_state=jax.tree.map(mark, state.opt_state))
-            return run(state, frozen, examples, order, first, count)
-
-        return train_steps
-
-    monkeypatch.setattr(loop, "make_train_steps", spoiled)
+    before(monkeypatch, step, change)
 
 
 def stop_after(monkeypatch, calls):
