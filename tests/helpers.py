@@ -52,6 +52,17 @@ def tiny_config(**entries: Any) -> ConfigDict:
     return config
 
 
+def left(path: Path) -> tuple[Any, ...]:
+    """What a run leaves but for its times: summary, lines by seed and epoch, masks."""
+    folder = Workdir(path)
+    summary, lines = folder.finished_summary(), folder.read_metrics()
+    for entry in (summary, *summary.get("runs", ()), *lines):
+        entry.pop("seconds", None)
+    lines.sort(key=lambda line: (line["seed"], line["epoch"]))
+    masks = {p.name: dict(np.load(p)) for p in sorted(folder.path.glob("masks*.npz"))}
+    return summary, lines, jax.tree.map(np.ndarray.tolist, masks)
+
+
 def main_command(*argv: str) -> list[str]:
     """The command line of `experiments/main.py`."""
     return [sys.executable, str(ROOT / "experiments" / "main.py"), *argv]

@@ -47,7 +47,7 @@ def poison(monkeypatch, *seeds, step):
 
     def change(all_seeds, state, frozen):
         scales = np.float32([1e30 if seed in seeds else 1.0 for seed in all_seeds])
-        scaled = partial(jax.tree.map, lambda x: (x.T * scales).T)
+        scaled = partial(jax.tree.map, lambda x: x * scales.reshape(-1, *[1] * (x.ndim - 1)))
         params = scaled(state.trainable["params"])  # Trained weights are in the state.
         state = state.replace(trainable=state.trainable | {"params": params})
         return state, frozen | {k: scaled(v) for k, v in frozen.items() if k == "weights"}

@@ -19,9 +19,10 @@ from rich.console import Console
 
 from supermask_jax import cli, experiment
 from supermask_jax.run_files import read_lines
-from supermask_jax.training import live, progress
-from supermask_jax.training.live import LiveView, plain_lines
+from supermask_jax.training import progress
+from supermask_jax.training.live import LiveView
 from supermask_jax.training.trainer import Plan
+from supermask_jax.training.waiting import plain_lines, wanted
 from supermask_jax.training.workdir import Workdir
 
 PLAN = Plan(epochs=10, batch_size=32, steps_per_epoch=20, steps_per_call=1)
@@ -175,7 +176,7 @@ def test_where_a_live_view_is_shown(tty, term, plain, expected, monkeypatch):
     if term is not None:
         monkeypatch.setenv("TERM", term)
     with plain_lines(plain):
-        assert live.wanted() is expected
+        assert wanted() is expected
 
 
 @pytest.fixture

@@ -14,15 +14,14 @@ from supermask_jax.core.trees import named_leaves, num_params
 from supermask_jax.models.layers import Norm
 from supermask_jax.models.resnet import BasicBlock, CBlock, IBlock
 
-CIFAR = (1, 32, 32, 3)
 
-
-def traced(name, classes=10, **options):
+def traced(name, classes=10, size=32, **options):
     """Shapes of parameters and of what every layer returns."""
     zeros = nn.initializers.zeros  # Quicker to trace than draws.
     model = models.get(name, num_classes=classes, kernel_init=zeros, **options)
+    image = jnp.zeros((1, size, size, 3))
     logits, variables = jax.eval_shape(
-        lambda key: model.init_with_output(key, jnp.zeros(CIFAR), capture_intermediates=True),
+        lambda key: model.init_with_output(key, image, capture_intermediates=True),
         jax.random.key(0),
     )
     assert logits.shape == (1, classes)

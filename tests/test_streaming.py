@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from data_helpers import digit_folder
-from helpers import StopAfter, tiny_config
+from helpers import StopAfter, left, tiny_config
 from lottery_helpers import STEPS
 from lottery_helpers import config as lottery_config
 
@@ -17,20 +17,9 @@ from supermask_jax.errors import Interrupted, UserError
 from supermask_jax.training import streaming
 from supermask_jax.training.sharding import choose_layout, one_device
 from supermask_jax.training.trainer import Plan
-from supermask_jax.training.workdir import Workdir
 
 MODES = ("never", "always")
 ODD = {"data.subset": 101, "batch_size": 20, "epochs": 3, "eval_batch_size": 17}
-
-
-def left(path):
-    folder = Workdir(path)
-    summary = folder.finished_summary()
-    lines = folder.read_metrics()
-    for entry in (summary, *summary.get("runs", ()), *lines):
-        entry.pop("seconds", None)
-    masks = {p.name: dict(np.load(p)) for p in sorted(path.glob("masks*.npz"))}
-    return summary, lines, jax.tree.map(np.ndarray.tolist, masks)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from supermask_jax.training.trainer import Plan
-from supermask_jax.training.waiting import plain_lines as plain_lines
-from supermask_jax.training.waiting import wanted as wanted
 
 Line = Mapping[str, Any]
 
