@@ -49,7 +49,6 @@ class Gate(NamedTuple):
 
 def relaxed(
     gate: Gate,
-    *,
     penalty: float,
     evaluation: str,
     density: float,
@@ -57,6 +56,7 @@ def relaxed(
     anneal: float,
     score_init: Initializer | str,
     label_fn: LabelFn,
+    *,
     bound: Callable[[Array], Array] | None = None,
 ) -> Method:
     """Builds the method of a gate: noise and gates with a key, the mask without one.

@@ -65,23 +65,17 @@ def probmask(
     check_density(density)
     if not 0 <= start < anneal <= 1:
         raise ValueError(f"start must be below anneal, both in [0, 1], got {start} and {anneal}")
-    method = relaxed(
-        Gate(
-            train=lambda scores, key, progress: gates(
-                scores, jax.random.logistic(key, scores.shape, jnp.float32), progress
-            ),
-            soft=lambda scores, progress: _inside(scores),
-            cost=lambda scores, progress: scores,
-            cut=0.5,
+    gate = Gate(
+        train=lambda scores, key, progress: gates(
+            scores, jax.random.logistic(key, scores.shape, jnp.float32), progress
         ),
-        penalty=0.0,
-        evaluation=evaluation,
-        density=0.0,
-        start_density=1.0,
-        anneal=0.0,
-        score_init=initializers.constant("unit", 1.0) if score_init is None else score_init,
-        label_fn=label_fn,
+        soft=lambda scores, progress: _inside(scores),
+        cost=lambda scores, progress: scores,
+        cut=0.5,
     )
+    init = initializers.constant("unit", 1.0) if score_init is None else score_init
+    # Its own projection holds the density.
+    method = relaxed(gate, 0.0, evaluation, 0.0, 1.0, 0.0, init, label_fn)
 
     def project(trainable: PyTree, frozen: PyTree, progress: ArrayLike) -> PyTree:
         del frozen
