@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from helpers import StopAfter, tiny_config
+from helpers import stopped_run, tiny_config
 from test_seeds import assert_same_runs, lines_of
 
 from supermask_jax import cli, experiment
@@ -67,10 +67,6 @@ def spoil(monkeypatch, part, *seeds, step):
         return state.replace(opt_state=mark(state.opt_state)), frozen
 
     before(monkeypatch, step, change)
-
-
-def stop_after(monkeypatch, calls):
-    monkeypatch.setattr("supermask_jax.training.loop.Progress.step", StopAfter(monkeypatch, calls))
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +131,7 @@ def test_the_set_goes_on_without_it(whole, without_6, tmp_path, monkeypatch, cap
 def test_stopped_after_it_diverged_and_resumed(whole, without_6, tmp_path, monkeypatch, calls):
     path, config = tmp_path / "set", set_config(seeds_per_program=3, steps_per_call=1)
     poison(monkeypatch, 6, step=STEPS + 5)
-    stop_after(monkeypatch, calls)
-    with pytest.raises(loop.Interrupted):
-        experiment.run(config, path, quiet=True)
-    monkeypatch.undo()
+    stopped_run(config, path, monkeypatch, calls)
     # Its losses may be finite again: a mask of scores that are NaN hides every weight.
     summary = experiment.run(config, path, quiet=True)
     assert_6_is_out(path, summary, whole, without_6, step=STEPS + 6)
@@ -147,10 +140,7 @@ def test_stopped_after_it_diverged_and_resumed(whole, without_6, tmp_path, monke
 def test_killed_before_the_next_checkpoint_it_has_another_chance(whole, tmp_path, monkeypatch):
     """A note that is younger than the checkpoint is dropped, like the lines that are."""
     path, config = tmp_path / "set", set_config(seeds_per_program=3, steps_per_call=1)
-    stop_after(monkeypatch, STEPS + 5)
-    with pytest.raises(loop.Interrupted):
-        experiment.run(config, path, quiet=True)
-    monkeypatch.undo()
+    stopped_run(config, path, monkeypatch, STEPS + 5)
     notes = DivergedSeeds(Workdir(path))
     notes.note(6, STEPS + 6)
     notes.note(9, STEPS + 6)  # Of another program.
@@ -165,10 +155,7 @@ def test_from_the_first_step_on(whole, tmp_path, monkeypatch):
     path = tmp_path / "set"
     config = set_config(seeds_per_program=3, tensorboard=True)
     poison(monkeypatch, 5, 6, step=0)
-    stop_after(monkeypatch, 3)
-    with pytest.raises(loop.Interrupted):
-        experiment.run(config, path, quiet=True)
-    monkeypatch.undo()
+    stopped_run(config, path, monkeypatch, 3)
     summary = experiment.run(config, path, quiet=True)
     assert [(x["seed"], x["epoch"]) for x in lines_of(path)] == [(7, n) for n in (1, 2, 3, 4)]
     assert [found["seed"] for found in summary["diverged"]] == [5, 6]

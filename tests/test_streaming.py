@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from data_helpers import digit_folder
-from helpers import StopAfter, left, tiny_config
+from helpers import left, stopped_run, tiny_config
 from lottery_helpers import STEPS
 from lottery_helpers import config as lottery_config
 
@@ -13,7 +13,7 @@ from supermask_jax.analysis.report.groups import group_runs
 from supermask_jax.analysis.runs import read_folders
 from supermask_jax.commands import report_arrays
 from supermask_jax.data import Spec, images, load, own
-from supermask_jax.errors import Interrupted, UserError
+from supermask_jax.errors import UserError
 from supermask_jax.training import streaming
 from supermask_jax.training.sharding import choose_layout, one_device
 from supermask_jax.training.trainer import Plan
@@ -84,10 +84,7 @@ def test_levels_of_pruning_are_the_same(tmp_path):
 def test_a_streamed_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
     config = tiny_config(**ODD, steps_per_call=2, **{"data.streaming": "always"})
     experiment.run(config, tmp_path / "whole", quiet=True)
-    with monkeypatch.context() as patch:
-        patch.setattr("supermask_jax.training.loop.Progress.step", StopAfter(patch, 4))
-        with pytest.raises(Interrupted):
-            experiment.run(config, tmp_path / "stopped", quiet=True)
+    stopped_run(config, tmp_path / "stopped", monkeypatch, 4)
     experiment.run(config, tmp_path / "stopped", quiet=True)
     assert left(tmp_path / "stopped") == left(tmp_path / "whole")
 

@@ -21,18 +21,9 @@ from supermask_jax.data.datasets import check_name
 from supermask_jax.errors import UserError, unknown_name
 
 # Entries that do not change what is computed: a run may be resumed with other values.
-NOT_IDENTITY = (
-    "data.data_dir",
-    "data.cache_dir",
-    "data.streaming",
-    "tensorboard",
-    "tensorboard_masks",
-    "steps_per_call",
-    "seeds_per_program",
-    "seed_loop",
-    "mesh",
-    "convolution",
-)
+NOT_IDENTITY = ("data.data_dir", "data.cache_dir", "data.streaming", "tensorboard")
+NOT_IDENTITY += ("tensorboard_masks", "steps_per_call", "seeds_per_program", "seed_loop", "mesh")
+NOT_IDENTITY += ("convolution",)
 
 _AT_LEAST_1 = "epochs batch_size microbatches eval_batch_size checkpoints_to_keep num_seeds".split()
 _AT_LEAST_0 = "steps_per_call seed seeds_per_program data.subset".split()
