@@ -100,7 +100,8 @@ def programs(config: ConfigDict, folder: Workdir | None = None) -> list[Trainer]
 def _parts(config: ConfigDict) -> partial[Trainer]:
     """Returns `Trainer` with all its parts but the seeds and where they lie."""
     check_config(config)
-    config_files.warn(config)
+    for line in config_files.warnings(config):
+        _log.warning("%s", line)
     if config.tensorboard or config.tensorboard_masks:
         require_tensorboard()
     spec = spec_of(config.data)
@@ -130,25 +131,16 @@ def _parts(config: ConfigDict) -> partial[Trainer]:
     traced, convolutional = _traced(config, partial(create_state, **drawn))
     # What draws a network calls it.
     per_call = steps_in_dispatch(steps, traced, convolutional=convolutional)
-    plan = Plan(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        steps_per_epoch=steps,
-        steps_per_call=config.steps_per_call or per_call,
-        microbatches=config.microbatches,
-        label_smoothing=config.label_smoothing,
-        num_train=num_train,
-        shuffle=config.data.shuffle,
-        eval_batch_size=config.eval_batch_size,
-        checkpoints_to_keep=config.checkpoints_to_keep,
-    )
     data = config.data
+    sizes = {name: config[name] for name in Plan._fields if name in config}
+    sizes |= {"num_train": num_train, "shuffle": data.shuffle}
+    sizes |= {"steps_per_epoch": steps, "steps_per_call": config.steps_per_call or per_call}
     return partial(
         Trainer,
         **drawn,
         apply_fn=linen_apply(model, COMPUTE_DTYPES[config.compute_dtype]),
         prepare=make_prepare(data.preprocess, data.augment, spec, pad=data.pad),
-        plan=plan,
+        plan=Plan(**sizes),
         tensorboard="masks" if config.tensorboard_masks else "metrics" * config.tensorboard,
         convolution=resolved(config.convolution) if convolutional else "",
     )
@@ -273,7 +265,8 @@ def summary_of(config: ConfigDict, data: Dataset, found: Mapping[str, Any]) -> d
     """Returns the summary of a run, of what its training `found`."""
     about = {"data": {"name": data.name, "source": data.source, "digest": data.digest}}
     summary = {"name": config.name, "protocol": config.protocol, **found, **about}
-    return config_files.with_warnings(summary, config)
+    warnings = [*config_files.warnings(config), *summary.get("warnings", ())]
+    return summary | ({"warnings": warnings} if warnings else {})
 
 
 def _set_summary(

@@ -78,11 +78,7 @@ DIVERGED = {str: COUNT}
 
 _TRIAL = {"point": dict, "digest": str, "seed": COUNT}
 _TRIED = {"remaining_weights": SHARE, "val_accuracy": SHARE, "seconds": float}
-SEARCH = {
-    "commands": [str],
-    "config": dict,
-    "runs": [(_TRIAL | {"failed": str}, _TRIAL | _TRIED)],
-}
+SEARCH = {"commands": [str], "config": dict, "runs": [(_TRIAL | {"failed": str}, _TRIAL | _TRIED)]}
 
 _SEED = {"seed": COUNT, "layer_densities": _SHARES}
 RESULT = (

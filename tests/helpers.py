@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -50,6 +51,17 @@ def tiny_config(**entries: Any) -> ConfigDict:
     config.model.width = 0.1
     config.update_from_flattened_dict(entries)
     return config
+
+
+def left(path: Path) -> tuple[Any, ...]:
+    """What a run leaves but for its times: summary, lines by seed and epoch, masks."""
+    folder = Workdir(path)
+    summary, lines = folder.finished_summary(), folder.read_metrics()
+    for entry in (summary, *summary.get("runs", ()), *lines):
+        entry.pop("seconds", None)
+    lines.sort(key=lambda line: (line["seed"], line["epoch"]))
+    masks = {p.name: dict(np.load(p)) for p in sorted(folder.path.glob("masks*.npz"))}
+    return summary, lines, jax.tree.map(np.ndarray.tolist, masks)
 
 
 def main_command(*argv: str) -> list[str]:
@@ -114,24 +126,29 @@ def single_threaded() -> dict[str, str]:
     }
 
 
-class StopAfter:
-    """Stands in for the signal: stops the loop after some calls of `Progress.step`."""
+def stop_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
+    """Stops the loop after some calls of `Progress.step`, as a signal would."""
+    stop, made = distributed.StopSignal(), itertools.count(1)
 
-    def __init__(self, monkeypatch, calls):
-        self.stop, self.left = distributed.StopSignal(), calls
-        monkeypatch.setattr(loop, "StopSignal", lambda: self.stop)
+    def step(*unused: Any) -> None:
+        if next(made) == calls:
+            stop.signum = signal.SIGTERM
 
-    def __call__(self, *unused):
-        self.left -= 1
-        if self.left == 0:
-            self.stop.signum = signal.SIGTERM
+    monkeypatch.setattr(loop, "StopSignal", lambda: stop)
+    monkeypatch.setattr(loop.Progress, "step", step)
 
 
-def interrupted_run(path, monkeypatch, epochs=3):
-    """Leaves a run stopped in its last epoch: `epochs - 1` lines and checkpoints."""
-    stop = StopAfter(monkeypatch, epochs)
-    monkeypatch.setattr("supermask_jax.training.loop.Progress.step", stop)
+def stopped_run(
+    config: ConfigDict, path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> Workdir:
+    """Leaves a run that was stopped after some calls of `Progress.step`; undoes all patches."""
+    stop_after(monkeypatch, calls)
     with pytest.raises(loop.Interrupted):
-        experiment.run(tiny_config(epochs=epochs + 1), path, quiet=True)
+        experiment.run(config, path, quiet=True)
     monkeypatch.undo()
     return Workdir(path)
+
+
+def interrupted_run(path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int = 3) -> Workdir:
+    """Leaves a run stopped in its last epoch: `epochs - 1` lines and checkpoints."""
+    return stopped_run(tiny_config(epochs=epochs + 1), path, monkeypatch, epochs)

@@ -1,11 +1,12 @@
 """A seed of a set that diverges: the others go on as if it had not been there."""
 
 import json
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
-from helpers import StopAfter, tiny_config
+from helpers import stopped_run, tiny_config
 from test_seeds import assert_same_runs, lines_of
 
 from supermask_jax import cli, experiment
@@ -23,59 +24,49 @@ def set_config(**entries):
     return tiny_config(epochs=4, num_seeds=3, seed=5, seed_loop="vmap", **entries)
 
 
-def poison(monkeypatch, *seeds, step):
-    """Lets the losses of `seeds` overflow in the dispatch of `step`, from 0; gradients follow."""
+def before(monkeypatch, step, change):
+    """Has the dispatch of `step`, from 0, begin with change(seeds, state, frozen) -> both."""
     make = loop.make_train_steps
 
-    def poisoned(trainer):
+    def changed(trainer):
         run = make(trainer)
-        scales = np.float32([1e30 if seed in seeds else 1.0 for seed in trainer.seeds])
-
-        def scaled(x):
-            return x * scales.reshape(scales.shape + (1,) * (x.ndim - scales.ndim))
 
         def train_steps(state, frozen, examples, order, first, count):
             at = int(np.max(state.step))
             if at <= step < at + count:
-                # Trained weights are in the state.
-                params = jax.tree.map(scaled, state.trainable["params"])
-                state = state.replace(trainable=state.trainable | {"params": params})
-                if "weights" in frozen:
-                    frozen = frozen | {"weights": jax.tree.map(scaled, frozen["weights"])}
+                state, frozen = change(trainer.seeds, state, frozen)
             return run(state, frozen, examples, order, first, count)
 
         return train_steps
 
-    monkeypatch.setattr(loop, "make_train_steps", poisoned)
+    monkeypatch.setattr(loop, "make_train_steps", changed)
+
+
+def poison(monkeypatch, *seeds, step):
+    """Lets the losses of `seeds` overflow in the dispatch of `step`, from 0; gradients follow."""
+
+    def change(all_seeds, state, frozen):
+        scales = np.float32([1e30 if seed in seeds else 1.0 for seed in all_seeds])
+        scaled = partial(jax.tree.map, lambda x: x * scales.reshape(-1, *[1] * (x.ndim - 1)))
+        params = scaled(state.trainable["params"])  # Trained weights are in the state.
+        state = state.replace(trainable=state.trainable | {"params": params})
+        return state, frozen | {k: scaled(v) for k, v in frozen.items() if k == "weights"}
+
+    before(monkeypatch, step, change)
 
 
 def spoil(monkeypatch, part, *seeds, step):
     """Makes an entry of each layer of `part` NaN before the dispatch of `step`; masks hide it."""
-    make = loop.make_train_steps
 
-    def spoiled(trainer):
-        run = make(trainer)
-        rows = np.float32([np.nan if seed in seeds else 0.0 for seed in trainer.seeds])
+    def change(all_seeds, state, frozen):
+        rows = np.float32([np.nan if seed in seeds else 0.0 for seed in all_seeds])
+        mark = partial(jax.tree.map, lambda x: x.at[:, 0, 0].add(rows) if x.ndim > 2 else x)
+        if part == "scores":
+            scores = mark(state.trainable["scores"])
+            return state.replace(trainable=state.trainable | {"scores": scores}), frozen
+        return state.replace(opt_state=mark(state.opt_state)), frozen
 
-        def mark(x):
-            return x.at[:, 0, 0].add(rows) if x.ndim > 2 else x  # No count.
-
-        def train_steps(state, frozen, examples, order, first, count):
-            at = int(np.max(state.step))
-            if at <= step < at + count and part == "scores":
-                scores = jax.tree.map(mark, state.trainable["scores"])
-                state = state.replace(trainable=state.trainable | {"scores": scores})
-            elif at <= step < at + count:
-                state = state.replace(opt_state=jax.tree.map(mark, state.opt_state))
-            return run(state, frozen, examples, order, first, count)
-
-        return train_steps
-
-    monkeypatch.setattr(loop, "make_train_steps", spoiled)
-
-
-def stop_after(monkeypatch, calls):
-    monkeypatch.setattr("supermask_jax.training.loop.Progress.step", StopAfter(monkeypatch, calls))
+    before(monkeypatch, step, change)
 
 
 @pytest.fixture(scope="module")
@@ -140,10 +131,7 @@ def test_the_set_goes_on_without_it(whole, without_6, tmp_path, monkeypatch, cap
 def test_stopped_after_it_diverged_and_resumed(whole, without_6, tmp_path, monkeypatch, calls):
     path, config = tmp_path / "set", set_config(seeds_per_program=3, steps_per_call=1)
     poison(monkeypatch, 6, step=STEPS + 5)
-    stop_after(monkeypatch, calls)
-    with pytest.raises(loop.Interrupted):
-        experiment.run(config, path, quiet=True)
-    monkeypatch.undo()
+    stopped_run(config, path, monkeypatch, calls)
     # Its losses may be finite again: a mask of scores that are NaN hides every weight.
     summary = experiment.run(config, path, quiet=True)
     assert_6_is_out(path, summary, whole, without_6, step=STEPS + 6)
@@ -152,10 +140,7 @@ def test_stopped_after_it_diverged_and_resumed(whole, without_6, tmp_path, monke
 def test_killed_before_the_next_checkpoint_it_has_another_chance(whole, tmp_path, monkeypatch):
     """A note that is younger than the checkpoint is dropped, like the lines that are."""
     path, config = tmp_path / "set", set_config(seeds_per_program=3, steps_per_call=1)
-    stop_after(monkeypatch, STEPS + 5)
-    with pytest.raises(loop.Interrupted):
-        experiment.run(config, path, quiet=True)
-    monkeypatch.undo()
+    stopped_run(config, path, monkeypatch, STEPS + 5)
     notes = DivergedSeeds(Workdir(path))
     notes.note(6, STEPS + 6)
     notes.note(9, STEPS + 6)  # Of another program.
@@ -170,10 +155,7 @@ def test_from_the_first_step_on(whole, tmp_path, monkeypatch):
     path = tmp_path / "set"
     config = set_config(seeds_per_program=3, tensorboard=True)
     poison(monkeypatch, 5, 6, step=0)
-    stop_after(monkeypatch, 3)
-    with pytest.raises(loop.Interrupted):
-        experiment.run(config, path, quiet=True)
-    monkeypatch.undo()
+    stopped_run(config, path, monkeypatch, 3)
     summary = experiment.run(config, path, quiet=True)
     assert [(x["seed"], x["epoch"]) for x in lines_of(path)] == [(7, n) for n in (1, 2, 3, 4)]
     assert [found["seed"] for found in summary["diverged"]] == [5, 6]

@@ -16,19 +16,11 @@ from supermask_jax.training.memory import StepPlan
 from supermask_jax.training.workdir import Workdir
 
 CONFIG = str(ROOT / "configs" / "edge_popup.py:resnet18-imagenet")
-SMALL = (
-    "--config.model.width=0.125",
-    "--config.data.image_size=32",
-    "--config.batch_size=32",
-    "--config.eval_batch_size=32",
-    "--config.epochs=1",
-    "--config.data.subset=64",
-    "--config.optimizer.learning_rate=0.01",  # Rounding does not grow into other masks.
-    "--config.schedule.warmup=0.5",
-    "--config.schedule.per_epoch=false",
-    "--config.data.streaming=always",
-    "--config.protocol=paper",
-)
+# Its own network takes minutes to compile; the rates let rounding not grow into other masks.
+ENTRIES = """model.name=fcn model.width=0.1 data.image_size=32 batch_size=32 eval_batch_size=32
+epochs=1 data.subset=64 optimizer.learning_rate=0.01 schedule.warmup=0.5 schedule.per_epoch=false
+data.streaming=always protocol=paper"""
+SMALL = [f"--config.{entry}" for entry in ENTRIES.split()]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +47,6 @@ def test_devices_and_processes_train_as_one_device(folder, tmp_path):
     argv = [f"--config={CONFIG}", *SMALL, f"--config.data.name=folder:{folder}"]
     both = start_processes(*argv, f"--workdir={tmp_path / 'two'}")
     summary = trained(tmp_path / "one", folder)
-    assert summary["num_weights"] > 100_000
     assert summary["remaining_weights"] == pytest.approx(0.3, abs=1e-3)
     trained(tmp_path / "eight", folder, "--config.mesh.data=8")
     ended = [process.communicate(timeout=120) for process in both]
@@ -93,7 +84,6 @@ def test_a_plan_needs_neither_the_images_nor_the_devices(
     ("flags", "line"),
     [
         (("--dry_run", "--devices=3"), "batch_size 256 cannot be divided over 3 devices"),
-        (("--dry_run", "--devices=-1"), "must be positive, got -1"),
         (("--dry_run", "--tflops=nan"), "must be positive, got 0 and nan"),
         (("--dry_run", "--config.data.image_size=0"), "give --config.data.image_size"),
         (("--devices=8",), "are of --dry_run"),

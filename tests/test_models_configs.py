@@ -8,7 +8,7 @@ from helpers import ROOT
 
 from supermask_jax import models
 from supermask_jax.config import IMAGENET
-from supermask_jax.config.files import load_config, load_with_overrides
+from supermask_jax.config.files import load_config
 from supermask_jax.core.trees import named_leaves, num_params
 from supermask_jax.data import DATASETS
 from supermask_jax.data.transforms import make_prepare
@@ -34,15 +34,11 @@ def weights_and_others(config):
     ("spec", "weights", "others"),
     [
         ("resnet20.py", 248_624, 32),
-        ("resnet20.py:no_norm", 248_624, 0),
         ("resnet20.py:baseline", 248_624, 1_600),
         ("resnet56.py", 834_992, 0),
-        ("resnet56.py:stem_norm", 834_992, 32),
         # Norms of the stem, and in each group of three in the C-block and two in an I-block.
         ("resnet56.py:all_norm", 834_992, 32 + 2 * 112 * (3 + 8 * 2)),
         ("resnet56.py:baseline", 834_992, 32 + 2 * 112 * (3 + 8 * 2)),
-        ("resnet110.py", 1_668_272, 0),
-        ("resnet110.py:stem_norm", 1_668_272, 32),
         ("resnet110.py:all_norm", 1_668_272, 32 + 2 * 112 * 2 * (3 + 8 * 2)),
         ("resnet110.py:baseline", 1_705_904, 32 + 2 * 112 * (3 + 17 * 2)),
         ("vgg16.py", 14_909_632, 0),
@@ -51,18 +47,10 @@ def weights_and_others(config):
         ("resnet_he.py:resnet18", 11_164_352, 9_600),
         ("edge_popup.py:resnet18", 11_164_352, 0),
         ("biprop.py:resnet20", 269_722 - 1_376 - 10, 0),
-        ("signed_topk.py:resnet18", 11_164_352, 0),
-        ("dense.py:resnet18", 11_164_352, 0),
     ],
 )
 def test_networks_of_the_configs(spec, weights, others):
     assert weights_and_others(load(spec)) == (weights, others)
-
-
-def test_width_is_an_entry():
-    spec = str(ROOT / "configs" / "resnet20.py")
-    config = load_with_overrides(spec, ["--config.model.width=3.5"])
-    assert weights_and_others(config)[0] == 3_036_264
 
 
 # What METHODS says of each row; two passes over CIFAR-100 were one epoch of the originals.
@@ -70,10 +58,7 @@ def test_width_is_an_entry():
     ("spec", "row"),
     [
         ("resnet20.py", ("cifar10", 110, 0.3, 3e-4, 15, 5, 0.2)),
-        ("resnet20.py:no_norm", ("cifar10", 110, 0.3, 3e-4, 15, 5, 0.2)),
-        ("resnet20.py:baseline", ("cifar10", 80, 0.3, 3e-4, 15, 5, 0.2)),
         ("resnet56.py", ("cifar100", 220, 0.3, 1e-4, 30, 7, 0.1)),
-        ("resnet56.py:all_norm", ("cifar100", 240, 0.25, 1e-4, 30, 7, 0.1)),
         ("resnet56.py:baseline", ("cifar100", 180, 0.15, 1e-4, 20, 7, 0.1)),
         ("resnet110.py", ("cifar100", 220, 0.08, 1e-5, 30, 7, 0.1)),
         ("resnet110.py:stem_norm", ("cifar100", 240, 0.1, 1e-4, 30, 7, 0.1)),
@@ -83,23 +68,11 @@ def test_width_is_an_entry():
 def test_hyperparameters_of_the_rows(spec, row):
     config = load(spec)
     optimizer, schedule = config.optimizer, config.schedule
-    assert row == (
-        config.data.name,
-        config.epochs,
-        optimizer.learning_rate,
-        optimizer.weight_decay,
-        schedule.patience,
-        schedule.reductions,
-        schedule.factor,
-    )
+    rates = optimizer.learning_rate, optimizer.weight_decay
+    falls = schedule.patience, schedule.reductions, schedule.factor
+    assert row == (config.data.name, config.epochs, *rates, *falls)
     assert schedule.name == "plateau"
     assert (config.data.augment == "crop_flip") == (config.data.name == "cifar100")
-
-
-def test_residual_relu_networks_are_those_of_edge_popup():
-    config = load("edge_popup.py:resnet18")
-    assert (config.batch_size, config.optimizer.weight_decay) == (256, 5e-4)
-    assert (config.data.augment, config.data.preprocess) == ("crop_flip", "mean_std")
 
 
 @pytest.mark.parametrize("method", ["edge_popup", "biprop", "multicoat", "dense"])
@@ -122,7 +95,7 @@ def test_other_methods_keep_the_data_of_their_sources(method, preprocess):
         assert (data.augment, data.preprocess) == ("none", preprocess)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet56", "resnet110", "vgg16", "resnet_he"])
+@pytest.mark.parametrize("name", ["resnet20", "vgg16", "resnet_he"])
 def test_unknown_variants(name):
     with pytest.raises(UserError, match="unknown variant 'publishd'"):
         load(f"{name}.py:publishd")
@@ -144,9 +117,3 @@ def test_imagenet_is_trained_on_as_edge_popup_s_code_does(method, rate, density,
     assert (config.data.augment, config.data.preprocess) == ("resized_crop_flip", "mean_std")
     assert (config.model.name, config.model.norm) == (IMAGENET[network], "all")
     assert not config.model.norm_affine and config.method.density == density
-
-
-@pytest.mark.parametrize("network", ["resnet50-imagenet", "conv2"])
-def test_the_originals_of_cifar_have_no_other_variants(network):
-    with pytest.raises(UserError, match=f"unknown variant '{network}'"):
-        load_config(f"resnet_he:{network}")

@@ -7,23 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_models_resnet import traced
 
-from supermask_jax import models
 from supermask_jax.core.trees import named_leaves, num_params
 from supermask_jax.models.imagenet import Bottleneck
 from supermask_jax.models.layers import Norm, max_pool_3x3
 
 NETWORKS = ("resnet18_imagenet", "resnet50", "resnet101", "wide_resnet50")
-
-
-def traced(name, size=224, **options):
-    zeros = nn.initializers.zeros
-    model = models.get(name, num_classes=1000, kernel_init=zeros, norm="all", **options)
-    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    init = partial(model.init_with_output, capture_intermediates=True)
-    logits, variables = jax.eval_shape(init, jax.random.key(0), image)
-    assert logits.shape == (1, 1000)
-    return variables["params"], variables["intermediates"]
+traced = partial(traced, classes=1000, norm="all")
 
 
 # torchvision's parameters, and the channels that it normalises: of the stem, and of every block.
@@ -37,9 +28,9 @@ def traced(name, size=224, **options):
     ],
 )
 def test_parameters_are_those_of_torchvision(name, count, channels, tensors):
-    affine, _ = traced(name, norm_affine=True)
+    affine, _ = traced(name, size=224, norm_affine=True)
     assert num_params(affine) + 1000 == count  # The bias of the last layer.
-    params, _ = traced(name)
+    params, _ = traced(name, size=224)
     assert len(named_leaves(params)) == tensors
     assert num_params(params) == count - 1000 - 2 * channels
 
@@ -47,9 +38,7 @@ def test_parameters_are_those_of_torchvision(name, count, channels, tensors):
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(("size", "sizes"), [(224, (112, 56, 28, 14, 7)), (65, (33, 17, 9, 5, 3))])
 def test_resolutions(name, size, sizes):
-    _, outputs = traced(name, size)
-    del outputs["__call__"]
-    shapes = {layer: entry["__call__"][0].shape[1:] for layer, entry in outputs.items()}
+    _, shapes = traced(name, size=size)
     outer = 1 if name == "resnet18_imagenet" else 4
     assert shapes["conv1"] == (sizes[0], sizes[0], 64)
     for group, side in enumerate(sizes[1:]):

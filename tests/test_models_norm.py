@@ -11,7 +11,6 @@ from helpers import assert_trees_close, assert_trees_equal
 
 from supermask_jax import models
 from supermask_jax.core.trees import named_leaves
-from supermask_jax.models.layers import Norm
 from supermask_jax.training.evaluate import linen_apply
 
 SMALL = {
@@ -46,10 +45,7 @@ def test_where_norms_are(name, affine):
 
     assert norm_layers(variables()) == set()
     first, *_, last = sorted(layers(variables()))
-    for where, expected in (
-        ("stem", {first}),
-        ("all", layers(variables()) - {last}),
-    ):
+    for where, expected in (("stem", {first}), ("all", layers(variables()) - {last})):
         found = variables(norm=where)
         assert norm_layers(found) == expected
         assert norm_layers(found, "params") == (expected if affine else set())
@@ -104,17 +100,6 @@ def test_momentum_and_epsilon_of_the_families(name, kept, epsilon):
     _, seen = frozen.apply(variables, IMAGE, capture_intermediates=True, mutable=["intermediates"])
     ratio = seen["intermediates"][f"{layer}_norm"]["__call__"][0] / x
     np.testing.assert_allclose(ratio, (1 + epsilon) ** -0.5, rtol=1e-6)
-
-
-def test_affine_norm_by_hand():
-    layer = Norm(affine=True)
-    x = jnp.array([[1.0, 10.0], [3.0, 30.0]])
-    params = {"bn": {"scale": jnp.array([2.0, 3.0]), "bias": jnp.array([0.5, -1.0])}}
-    stats = {"bn": {"mean": jnp.zeros(2), "var": jnp.ones(2)}}
-    y, _ = layer.apply(
-        {"params": params, "batch_stats": stats}, x, train=True, mutable=["batch_stats"]
-    )
-    np.testing.assert_allclose(y, [[-1.5, -4.0], [2.5, 2.0]], rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,14 @@ from supermask_jax.core.trees import named_leaves, num_params
 from supermask_jax.models.layers import Norm
 from supermask_jax.models.resnet import BasicBlock, CBlock, IBlock
 
-CIFAR = (1, 32, 32, 3)
 
-
-def traced(name, classes=10, **options):
+def traced(name, classes=10, size=32, **options):
     """Shapes of parameters and of what every layer returns."""
     zeros = nn.initializers.zeros  # Quicker to trace than draws.
     model = models.get(name, num_classes=classes, kernel_init=zeros, **options)
+    image = jnp.zeros((1, size, size, 3))
     logits, variables = jax.eval_shape(
-        lambda key: model.init_with_output(key, jnp.zeros(CIFAR), capture_intermediates=True),
+        lambda key: model.init_with_output(key, image, capture_intermediates=True),
         jax.random.key(0),
     )
     assert logits.shape == (1, classes)
@@ -36,14 +35,7 @@ def traced(name, classes=10, **options):
 
 @pytest.mark.parametrize(
     ("width", "count"),
-    [
-        (1, 248_624),
-        (1.5, 558_600),
-        (2, 992_352),
-        (2.5, 1_549_880),
-        (3, 2_231_184),
-        (3.5, 3_036_264),
-    ],
+    [(1, 248_624), (1.5, 558_600), (3.5, 3_036_264)],
 )
 def test_weight_counts_of_kosters_resnet20(width, count):
     assert num_params(traced("koster_resnet20", width=width)[0]) == count
@@ -65,26 +57,11 @@ def test_weight_counts_of_kosters_deep_networks(name, count, tensors):
 # Parameters of well-known PyTorch versions, with batch norm and the bias of the last layer.
 @pytest.mark.parametrize(
     ("name", "count"),
-    [
-        ("resnet18", 11_173_962),
-        ("resnet20", 269_722),
-        ("resnet32", 464_154),
-        ("resnet44", 658_586),
-        ("resnet56", 853_018),
-        ("resnet110", 1_727_962),
-    ],
+    [("resnet18", 11_173_962), ("resnet20", 269_722), ("resnet110", 1_727_962)],
 )
 def test_parameter_counts_of_standard_networks(name, count):
     params, _ = traced(name, norm="all", norm_affine=True)
     assert num_params(params) + 10 == count
-
-
-def test_projections_add_their_weights():
-    padded, projected = (
-        num_params(traced("resnet20", shortcut=shortcut)[0])
-        for shortcut in ("padded", "projection")
-    )
-    assert projected - padded == 16 * 32 + 32 * 64
 
 
 @pytest.mark.parametrize(
@@ -197,20 +174,6 @@ def test_a_small_koster_network_equals_numpy():
         ("group2_block02", numpy_c_block, 2),
     ):
         h = block(h, {k: v["kernel"] for k, v in kernels[name].items()}, stride)
-    expected = h.mean((1, 2)) @ kernels["head"]["kernel"]
-    logits = jax.jit(model.apply)({"params": params}, x)
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_a_small_standard_network_equals_numpy():
-    model = models.ResNet(3, channels=(4, 6), blocks=(1, 2))
-    x = jax.random.normal(jax.random.key(1), (2, 6, 6, 3))
-    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
-    kernels = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
-    h = elu(conv(np.asarray(x, np.float64), kernels["conv1"]["kernel"]))
-    for name, stride in (("group1_block01", 1), ("group2_block01", 2), ("group2_block02", 1)):
-        # Halved by the reference, doubled here: this network has no norm.
-        h = numpy_basic_block(h, {k: 2 * v["kernel"] for k, v in kernels[name].items()}, stride)
     expected = h.mean((1, 2)) @ kernels["head"]["kernel"]
     logits = jax.jit(model.apply)({"params": params}, x)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)

@@ -12,14 +12,8 @@ from supermask_jax.config.files import load_with_overrides
 from supermask_jax.config.overrides import BLOCKS, _options
 from supermask_jax.errors import UserError
 
-ADAMW = {
-    "name": "adamw",
-    "learning_rate": 1e-3,
-    "weight_decay": 1e-4,
-    "b1": 0.9,
-    "b2": 0.999,
-    "eps": 1e-8,
-}
+MOMENTS = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
+ADAMW = {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-4, **MOMENTS}
 
 
 def block(section, *flags, spec="fcn"):
@@ -85,15 +79,8 @@ def test_a_model_keeps_the_entries_that_there_are():
 
 
 def test_values_take_the_type_of_their_entry():
-    flags = [
-        "--config.method=multicoat",
-        "--config.method.densities=0.5,0.1",
-        "--config.epochs=2",
-        "--config.data.shuffle=No",
-        "--config.model.width=1",
-        "--config.data=digits",
-        "--config.mesh={'data': 1}",
-    ]
+    flags = "method=multicoat method.densities=0.5,0.1 epochs=2 data.shuffle=No model.width=1"
+    flags = [f"--config.{flag}" for flag in (*flags.split(), "data=digits", "mesh={'data': 1}")]
     config = load_with_overrides("fcn", flags)
     assert config.method.densities == (0.5, 0.1)
     assert (config.epochs, config.data.shuffle, config.model.width) == (2, False, 1.0)
@@ -102,14 +89,8 @@ def test_values_take_the_type_of_their_entry():
 
 def test_short_forms_and_values_of_their_own():
     words = ["conv8", "--lr", "0.1", "--seed=3", "--config.epochs", "3", "--workdir", "runs/x"]
-    assert spelled_out(words) == [
-        "conv8",
-        "--config.optimizer.learning_rate=0.1",
-        "--config.seed=3",
-        "--config.epochs=3",
-        "--workdir",
-        "runs/x",
-    ]
+    expected = ["conv8", "--config.optimizer.learning_rate=0.1", "--config.seed=3"]
+    assert spelled_out(words) == [*expected, "--config.epochs=3", "--workdir", "runs/x"]
 
 
 def test_a_bare_word_is_the_config(capsys):

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 import pytest
 from helpers import (
-    StopAfter,
     main_command,
     run_command,
     run_main,
     start_command,
+    stopped_run,
     tiny_argv,
     tiny_config,
 )
@@ -21,7 +21,6 @@ from helpers import (
 from supermask_jax import experiment
 from supermask_jax.analysis.results import collect
 from supermask_jax.models.convolution import resolved
-from supermask_jax.training import loop
 from supermask_jax.training.workdir import Workdir, config_difference
 
 TIMES = ("seconds",)
@@ -51,12 +50,18 @@ def assert_same_results(a, b, exact=True):
         np.testing.assert_array_equal(masks_a[name], masks_b[name])
 
 
+def finish(path):
+    """Runs `finished` in a folder to its end, as a process of its own with one thread."""
+    done = run_main(*tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}"))
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished tiny run, as a process of its own with one thread."""
     path = tmp_path_factory.mktemp("finished") / "run"
-    done = run_main(*tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}"))
-    assert done.returncode == 0, done.stderr
+    finish(path)
     return path
 
 
@@ -102,9 +107,7 @@ def test_the_way_of_convolutions_depends_on_the_backend(monkeypatch):
 
 def test_a_finished_run_is_left_alone(finished):
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
-    done = run_main(*tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={finished}"))
-    assert done.returncode == 0
-    assert "finished: nothing to do" in done.stderr
+    assert "finished: nothing to do" in finish(finished).stderr
     assert before == {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
 
 
@@ -140,9 +143,7 @@ def test_kill_9_and_resume_equals_never_stopped(finished, tmp_path):
         code, _ = start_and_signal(path, signal.SIGKILL, epochs_before)
         assert code == -signal.SIGKILL
         assert not Workdir(path).summary.exists()
-    done = run_main(*tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}"))
-    assert done.returncode == 0, done.stderr
-    assert "resuming after epoch" in done.stderr
+    assert "resuming after epoch" in finish(path).stderr
     assert_same_results(finished, path)
 
 
@@ -160,8 +161,7 @@ def test_a_run_that_goes_on_under_other_settings_of_jax_is_the_same(
         "FLAX_FIX_RNG_SEPARATOR": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    done = run_main(*tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}"))
-    assert done.returncode == 0, done.stderr
+    finish(path)
     assert_same_results(finished, path)
     env = json.loads(Workdir(path).env.read_text())
     assert (env["generator"], env["dtype"]) == ("threefry2x32", "float32")
@@ -174,8 +174,7 @@ def test_signals_save_and_exit(finished, tmp_path, signum):
     assert code == 128 + signum, output
     assert "saved: give the same command to go on" in output
     assert "Traceback" not in output
-    done = run_main(*tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}"))
-    assert done.returncode == 0, done.stderr
+    finish(path)
     assert_same_results(finished, path)
 
 
@@ -183,11 +182,7 @@ def test_signals_save_and_exit(finished, tmp_path, signum):
 def test_stopped_inside_an_epoch_resumes_inside_it(tmp_path, monkeypatch, calls):
     config = tiny_config(epochs=2, steps_per_call=3)
     whole = experiment.run(config, tmp_path / "whole", quiet=True)
-    stop = StopAfter(monkeypatch, calls)
-    monkeypatch.setattr("supermask_jax.training.loop.Progress.step", stop)
-    with pytest.raises(loop.Interrupted):
-        experiment.run(config, tmp_path / "stopped", quiet=True)
-    monkeypatch.undo()
+    stopped_run(config, tmp_path / "stopped", monkeypatch, calls)
     resumed = experiment.run(config, tmp_path / "stopped", quiet=True)
     for key in ("train_loss", "train_accuracy", "test_loss", "remaining_weights"):
         assert resumed[key] == pytest.approx(whole[key], rel=1e-4), key
@@ -237,8 +232,7 @@ def test_disk_full_while_saving_is_one_line_and_loses_nothing(finished, tmp_path
     assert len(errors) == 1
     assert "could not save a checkpoint" in errors[0]
     assert "Traceback" not in done.stderr
-    done = run_main(*tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}"))
-    assert done.returncode == 0, done.stderr
+    finish(path)
     assert_same_results(finished, path)
 
 
@@ -247,11 +241,7 @@ def test_methods_that_sample_anneal_or_coat_resume(tmp_path, monkeypatch, method
     config = tiny_config(epochs=2, steps_per_call=3)
     config.method = {"name": method}
     whole = experiment.run(config, tmp_path / "whole", quiet=True)
-    stop = StopAfter(monkeypatch, 5)
-    monkeypatch.setattr("supermask_jax.training.loop.Progress.step", stop)
-    with pytest.raises(loop.Interrupted):
-        experiment.run(config, tmp_path / "stopped", quiet=True)
-    monkeypatch.undo()
+    stopped_run(config, tmp_path / "stopped", monkeypatch, 5)
     resumed = experiment.run(config, tmp_path / "stopped", quiet=True)
     for key in ("train_loss", "test_loss", "remaining_weights"):
         assert resumed[key] == pytest.approx(whole[key], rel=1e-3), key
@@ -286,8 +276,7 @@ def test_a_folder_of_an_older_version_is_finished(finished, tmp_path):
     config = Workdir(path).read_config()
     del config["compute_dtype"], config["data"]["augment"]
     (path / "config.json").write_text(json.dumps(config))
-    done = run_main(*tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}"))
-    assert done.returncode == 0 and "nothing to do" in done.stderr
+    assert "nothing to do" in finish(path).stderr
     done = run_main(
         *tiny_argv(f"--config.epochs={EPOCHS}", f"--workdir={path}"),
         "--config.compute_dtype=bfloat16",

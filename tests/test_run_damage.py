@@ -6,10 +6,10 @@ import shutil
 
 import jax
 import pytest
-from helpers import StopAfter, interrupted_run, tiny_config
+from helpers import interrupted_run, stop_after, stopped_run, tiny_config
 
 from supermask_jax import experiment
-from supermask_jax.errors import Interrupted, UserError
+from supermask_jax.errors import UserError
 from supermask_jax.training import checkpoint
 from supermask_jax.training.checkpoint import Checkpoints
 from supermask_jax.training.workdir import Workdir
@@ -68,10 +68,7 @@ def test_checkpoints_from_before_the_axis_of_seeds_are_read(tmp_path, monkeypatc
     monkeypatch.setattr(
         Checkpoints, "save", lambda self, step, state, wait: save(self, step, first(state), wait)
     )
-    monkeypatch.setattr("supermask_jax.training.loop.Progress.step", StopAfter(monkeypatch, 4))
-    with pytest.raises(Interrupted):
-        experiment.run(config, tmp_path / "run", quiet=True)
-    monkeypatch.undo()
+    stopped_run(config, tmp_path / "run", monkeypatch, 4)
     summary = experiment.run(config, tmp_path / "run", quiet=True)
     whole = experiment.run(config, tmp_path / "whole", quiet=True)
     assert not list((tmp_path / "run" / "checkpoints").glob("broken-*"))
@@ -161,7 +158,7 @@ def test_checkpoints_that_cannot_be_read_are_kept(tmp_path, monkeypatch):
 
 
 def test_a_stop_whose_save_fails_does_not_say_saved(tmp_path, monkeypatch):
-    monkeypatch.setattr("supermask_jax.training.loop.Progress.step", StopAfter(monkeypatch, 1))
+    stop_after(monkeypatch, 1)
     monkeypatch.setattr(
         "orbax.checkpoint.CheckpointManager.wait_until_finished",
         lambda self: (_ for _ in ()).throw(OSError(28, "No space left on device")),

@@ -14,10 +14,7 @@ from supermask_jax.data.transforms import crop_flip
 from supermask_jax.methods import bernoulli
 from supermask_jax.training.environment import seed_key
 
-SETTINGS = {
-    "x64": lambda: jax.enable_x64(True),
-    "rbg": lambda: jax.default_prng_impl("rbg"),
-}
+SETTINGS = {"x64": lambda: jax.enable_x64(True), "rbg": lambda: jax.default_prng_impl("rbg")}
 
 SHAPE = (8, 8, 3, 8)
 

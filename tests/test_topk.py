@@ -47,27 +47,15 @@ def test_global_topk_ranks_all_arrays_together(a, b, k):
     np.testing.assert_array_equal(np.concatenate([np.ravel(m) for m in masks]), expected)
 
 
-def test_topk_of_equal_scores_keeps_the_first():
-    np.testing.assert_array_equal(topk_mask(jnp.full(6, 0.3), 2), [1, 1, 0, 0, 0, 0])
-
-
 def test_topk_of_infinities_and_huge_ranges():
     x = jnp.array([jnp.inf, 3e38, 1e-30, 0.0, -1e-30, -3e38, -jnp.inf])
     for k in range(8):
         np.testing.assert_array_equal(topk_mask(x, k), np.arange(7) < k)
 
 
-COUNTS = [
-    (0.9, 10, 9),
-    (0.1, 10, 1),
-    (0.25, 10, 2),
-    (0.35, 10, 4),
-    (0, 7, 0),
-    (1, 7, 7),
-    (0.1, 5_275_840, 527_584),
-    (0.575, 100, 58),  # 57.5 exactly; the product of floats is 57.49999999999999
-    (0.0005, 100, 1),  # at least one
-]
+# 57.5 exactly, whose product of floats is 57.49999999999999; at least one.
+COUNTS = [(0.25, 10, 2), (0.35, 10, 4), (0, 7, 0), (1, 7, 7), (0.1, 5_275_840, 527_584)]
+COUNTS += [(0.575, 100, 58), (0.0005, 100, 1)]
 
 
 @pytest.mark.parametrize(("density", "size", "kept"), COUNTS)
@@ -154,72 +142,44 @@ def compiled(make):
     return jax.jit(evaluate)
 
 
-def value_and_gradient(make, scores):
-    return compiled(make)(jnp.asarray(scores))
+def coats(scores):
+    return kept(12)(scores).astype(int) + kept(6)(scores)
 
 
-def edge_popup():
-    return methods.edge_popup(density=0.3)
+def signs(scores):
+    return np.where(kept(7)(scores), np.where(scores < 0, -1, 1), 0)
 
 
-def edge_popup_by_value():
-    return methods.edge_popup(density=0.3, by_value=True)
+# (method, mask of the scores, whether the gradient is by their signs)
+RULES = {
+    "edge_popup": (lambda: methods.edge_popup(density=0.3), kept(7), np.sign),
+    "edge_popup by value": (
+        lambda: methods.edge_popup(density=0.3, by_value=True),
+        lambda scores: reference_topk(scores, 7).reshape(scores.shape),
+        np.ones_like,
+    ),
+    "biprop": (lambda: methods.biprop(density=0.3), kept(7), np.sign),
+    "signed_topk": (lambda: methods.signed_topk(density=0.3, anneal=0.0), signs, np.ones_like),
+    "multicoat": (
+        lambda: methods.multicoat(densities=(0.5, 0.25)),
+        coats,
+        lambda scores: 2 * np.sign(scores),
+    ),
+}
 
 
-def biprop():
-    return methods.biprop(density=0.3)
-
-
-def signed_topk():
-    return methods.signed_topk(density=0.3, anneal=0.0)
-
-
-def multicoat():
-    return methods.multicoat(densities=(0.5, 0.25))
-
-
+@pytest.mark.parametrize("name", RULES)
 @given(FINITE)
-def test_edge_popup(scores):
-    value, grad, mask = value_and_gradient(edge_popup, scores)
-    expected = kept(7)(scores)  # round(0.3 * 24)
-    np.testing.assert_array_equal(mask, expected)
-    np.testing.assert_array_equal(value, np.where(expected, WEIGHTS, 0))
-    np.testing.assert_array_equal(grad, UPSTREAM * WEIGHTS * np.sign(scores))
-
-
-@given(FINITE)
-def test_edge_popup_by_value(scores):
-    value, grad, _ = value_and_gradient(edge_popup_by_value, scores)
-    expected = reference_topk(scores, 7).reshape(4, 6)
-    np.testing.assert_array_equal(value, np.where(expected, WEIGHTS, 0))
-    np.testing.assert_array_equal(grad, UPSTREAM * WEIGHTS)
-
-
-@given(FINITE)
-def test_biprop(scores):
-    value, grad, _ = value_and_gradient(biprop, scores)
-    expected = kept(7)(scores)
-    alpha = np.abs(WEIGHTS[expected]).astype(np.float64).mean()
-    np.testing.assert_allclose(value, np.where(expected, np.sign(WEIGHTS) * alpha, 0), rtol=1e-6)
-    np.testing.assert_array_equal(grad, UPSTREAM * WEIGHTS * np.sign(scores))
-
-
-@given(FINITE)
-def test_signed_topk(scores):
-    value, grad, mask = value_and_gradient(signed_topk, scores)
-    expected = np.where(kept(7)(scores), np.where(scores < 0, -1, 1), 0)
-    np.testing.assert_array_equal(mask, expected)
-    np.testing.assert_array_equal(value, WEIGHTS * expected)
-    np.testing.assert_array_equal(grad, UPSTREAM * WEIGHTS)
-
-
-@given(FINITE)
-def test_multicoat(scores):
-    value, grad, mask = value_and_gradient(multicoat, scores)
-    coats = kept(12)(scores).astype(int) + kept(6)(scores)
-    np.testing.assert_array_equal(mask, coats)
-    np.testing.assert_array_equal(value, WEIGHTS * coats)
-    np.testing.assert_allclose(grad, 2 * UPSTREAM * WEIGHTS * np.sign(scores), rtol=1e-6)
+def test_values_and_gradients(name, scores):
+    make, mask_of, factor = RULES[name]
+    value, grad, mask = compiled(make)(jnp.asarray(scores))
+    expected, weights = mask_of(scores), WEIGHTS
+    if name == "biprop":
+        weights = np.sign(WEIGHTS) * np.abs(WEIGHTS[expected]).astype(np.float64).mean()
+    else:
+        np.testing.assert_array_equal(mask, expected)
+    np.testing.assert_allclose(value, weights * expected, rtol=1e-6)
+    np.testing.assert_allclose(grad, UPSTREAM * WEIGHTS * factor(scores), rtol=1e-6)
 
 
 def test_multicoat_as_released_worked_by_hand():
@@ -248,24 +208,6 @@ def test_multicoat_as_released_worked_by_hand():
         trainable, _ = methods.multicoat(score_init=init).init(jax.random.key(1), large)
         assert trainable["scores"]["layer"]["kernel"].std() == pytest.approx(0.0894427, rel=0.01)
     assert (config.method.densities, config.method.per_coat) == ((0.3, 0.0788, 0.0315), True)
-
-
-def test_biprop_on_signed_constants_is_edge_popup():
-    constants = {"layer": {"kernel": jnp.where(jnp.asarray(WEIGHTS) > 0, 0.3, -0.3)}}
-    a, b = methods.edge_popup(density=0.3), methods.biprop(density=0.3)
-    trainable, frozen = a.init(jax.random.key(0), constants)
-    np.testing.assert_allclose(
-        a.apply(trainable, frozen)["layer"]["kernel"],
-        b.apply(trainable, frozen)["layer"]["kernel"],
-        rtol=1e-6,
-    )
-
-
-def test_full_density_is_the_untouched_network():
-    params = {"layer": {"kernel": jnp.asarray(WEIGHTS)}}
-    method = methods.edge_popup(density=1.0)
-    trainable, frozen = method.init(jax.random.key(0), params)
-    np.testing.assert_array_equal(method.apply(trainable, frozen)["layer"]["kernel"], WEIGHTS)
 
 
 @pytest.mark.parametrize("name", ["edge_popup", "biprop", "signed_topk"])

@@ -23,10 +23,7 @@ def steps(**overrides):
     [
         ({"model.name": "fcn"}, None),  # the epoch
         ({"model.name": "conv2"}, 8),
-        ({"model.name": "conv2", "convolution": "products"}, 8),
         ({"model.name": "conv2", "convolution": "xla"}, 1),
-        ({"model.name": "conv2", "model.width": 0.1}, 8),
-        ({"model.name": "resnet20"}, 8),
         ({"model.name": "resnet20", "convolution": "xla"}, 1),
         ({"model.name": "conv2", "data.subset": 3 * 128}, 3),  # no more than an epoch
         ({"model.name": "conv2", "steps_per_call": 5}, 5),
@@ -42,7 +39,6 @@ def test_steps_in_a_dispatch_on_cpu(overrides, expected):
     [
         (500, 128, 1, 4),
         (500, 500, 1, 1),
-        (500, 600, 1, 1),
         (504, 128, 8, 7),  # 72 rows, 9 a device; 4 would leave 126, and 6 would leave 84
         (8, 4, 8, 1),  # no smaller part gives each device a row
         (7, 3, 1, 7),
@@ -111,12 +107,3 @@ def test_memory_is_freed_between_a_long_compilation_and_the_call(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     jax.jit(lambda x: x + 1).lower(x).compile()
     assert len(events) == 3
-
-
-@pytest.mark.parametrize("error", [AttributeError, OSError])
-def test_other_c_libraries_are_let_be(monkeypatch, error):
-    def absent(name):
-        raise error("no such library or function")
-
-    monkeypatch.setattr(xla_cpu.ctypes, "CDLL", absent)
-    xla_cpu._give_back_freed()

@@ -110,7 +110,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """Adds --plain, for `training.live.plain_lines`, and --quiet and --json."""
+    """Adds --plain, for `training.waiting.plain_lines`, and --quiet and --json."""
     parser.add_argument("--plain", action="store_true", help=_PLAIN)
     parser.add_argument("--quiet", action="store_true", help="print the result alone, no epochs")
     add_json(parser)

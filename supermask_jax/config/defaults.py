@@ -74,20 +74,11 @@ def network(name: str, **entries: str | float | bool) -> ConfigDict:
     and bias, `norm_frozen` makes it a constant (`models.layers.Norm`). `bias` and `dropout` are
     those of `models.Network`; biases are trained, unless `config.layers` freezes them.
     """
-    return ConfigDict(
-        {
-            "name": name,
-            "width": 1.0,
-            "outputs": 0,  # more than there are classes; 0: as many
-            "activation": "elu",
-            "norm": "none",
-            "norm_affine": False,
-            "norm_frozen": False,
-            "bias": False,
-            "dropout": 0.0,
-            **entries,
-        }
-    )
+    # More outputs than there are classes; 0: as many.
+    sizes = {"width": 1.0, "outputs": 0, "activation": "elu"}
+    norms = {"norm": "none", "norm_affine": False, "norm_frozen": False}
+    more = {"bias": False, "dropout": 0.0}
+    return ConfigDict({"name": name, **sizes, **norms, **more, **entries})
 
 
 def weight_init(distribution: str, scale: str, gain: float = 1.0) -> ConfigDict:
@@ -97,16 +88,9 @@ def weight_init(distribution: str, scale: str, gain: float = 1.0) -> ConfigDict:
 
 def signed(rule: str, *, scores: str = "xavier", **options: float) -> ConfigDict:
     """The signed supermask with uniform scores of a scale under a threshold rule."""
-    return ConfigDict(
-        {
-            "name": "signed",
-            "score_init": {"distribution": "uniform", "scale": scores, "gain": 1.0},
-            "threshold": {"rule": rule, **options},
-            "density": 0.0,
-            "anneal": 0.5,
-            "start_density": 1.0,
-        }
-    )
+    masks = {"score_init": weight_init("uniform", scores), "threshold": {"rule": rule, **options}}
+    densities = {"density": 0.0, "anneal": 0.5, "start_density": 1.0}
+    return ConfigDict({"name": "signed", **masks, **densities})
 
 
 def dense() -> ConfigDict:
@@ -143,15 +127,8 @@ def lottery(**entries: Any) -> ConfigDict:
 
 def sgdw(learning_rate: float, weight_decay: float) -> ConfigDict:
     """The originals' optimiser: Nesterov momentum 0.9, decay not multiplied by the rate."""
-    return ConfigDict(
-        {
-            "name": "sgdw",
-            "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
-            "momentum": 0.9,
-            "nesterov": True,
-        }
-    )
+    rates = {"learning_rate": learning_rate, "weight_decay": weight_decay}
+    return ConfigDict({"name": "sgdw", **rates, "momentum": 0.9, "nesterov": True})
 
 
 def exponential(rate: float, every: float, staircase: bool = False) -> ConfigDict:
@@ -161,18 +138,9 @@ def exponential(rate: float, every: float, staircase: bool = False) -> ConfigDic
 
 def plateau(patience: int, reductions: int, factor: float) -> ConfigDict:
     """Factor `factor` where the training loss stalls for `patience` epochs; ends after the last."""
-    return ConfigDict(
-        {
-            "name": "plateau",
-            "patience": patience,
-            "reductions": reductions,
-            "factor": factor,
-            "cooldown": 10,
-            "start": 10,
-            "min_delta": 1e-4,
-            "original_quirks": False,
-        }
-    )
+    given = {"patience": patience, "reductions": reductions, "factor": factor}
+    more = {"cooldown": 10, "start": 10, "min_delta": 1e-4, "original_quirks": False}
+    return ConfigDict({"name": "plateau", **given, **more})
 
 
 def use_variant(
@@ -193,15 +161,8 @@ def use_variant(
 
 def sgd(learning_rate: float, weight_decay: float) -> ConfigDict:
     """SGD with momentum 0.9 and coupled decay, as PyTorch's."""
-    return ConfigDict(
-        {
-            "name": "sgd",
-            "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
-            "momentum": 0.9,
-            "nesterov": False,
-        }
-    )
+    rates = {"learning_rate": learning_rate, "weight_decay": weight_decay}
+    return ConfigDict({"name": "sgd", **rates, "momentum": 0.9, "nesterov": False})
 
 
 def score_init(distribution: str, scale: str, gain: float = 1.0) -> ConfigDict:
@@ -242,42 +203,31 @@ def conv_on_cifar10(
     config = default_config()
     config.name = config.model.name = name
     config.data.name = "cifar10"
-    config.epochs = 100
-    config.schedule = exponential(0.9, 10.0)
+    config.optimizer = sgdw(learning_rate, 5e-4)
     # At first a tenth of the weights, so that the large constants do not overshoot.
     sparse = signed("fraction_of_max", fraction=0.9)
     sparse.density, sparse.start_density, sparse.anneal = best_density, 0.05, 0.6
-    return use_variant(
-        config,
-        variant,
-        {
-            "published": {
-                "method": signed("absolute", value=0.01),
-                "optimizer": sgdw(learning_rate, 5e-4),
-            },
-            "released": {
-                "method": signed("fraction_of_max", fraction=0.4),
-                "optimizer": sgdw(learning_rate, 5e-4),
-            },
-            "best": {
-                "epochs": best_epochs,
-                "weight_init": weight_init("signed_constant", "elus_sqrt3", 2.0),
-                "method": sparse,
-                "optimizer": sgdw(learning_rate, 5e-4),
-                "schedule": ConfigDict({"name": "cosine", "per_epoch": False}),
-            },
-            "baseline": {
-                "epochs": 50,
-                "weight_init": weight_init("uniform", "elu"),
-                "method": dense(),
-                "optimizer": sgdw(baseline_learning_rate, 7e-4),
-                "schedule": exponential(0.9, 5.0),
-            },
-            "extreme": {
-                "epochs": extreme_epochs,
-                "method": signed("fraction_of_max", fraction=0.6),
-                "optimizer": sgdw(0.01, 5e-4),
-                "schedule": exponential(0.9, extreme_every),
-            },
+    variants = {
+        "published": {},
+        "released": {"method": signed("fraction_of_max", fraction=0.4)},
+        "best": {
+            "epochs": best_epochs,
+            "weight_init": weight_init("signed_constant", "elus_sqrt3", 2.0),
+            "method": sparse,
+            "schedule": ConfigDict({"name": "cosine", "per_epoch": False}),
         },
-    )
+        "baseline": {
+            "epochs": 50,
+            "weight_init": weight_init("uniform", "elu"),
+            "method": dense(),
+            "optimizer": sgdw(baseline_learning_rate, 7e-4),
+            "schedule": exponential(0.9, 5.0),
+        },
+        "extreme": {
+            "epochs": extreme_epochs,
+            "method": signed("fraction_of_max", fraction=0.6),
+            "optimizer": sgdw(0.01, 5e-4),
+            "schedule": exponential(0.9, extreme_every),
+        },
+    }
+    return use_variant(config, variant, variants)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import inspect
-import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,44 +20,19 @@ from supermask_jax.data import own, spec_of
 from supermask_jax.data.datasets import check_name
 from supermask_jax.errors import UserError, unknown_name
 
-_log = logging.getLogger("supermask_jax")
-
 # Entries that do not change what is computed: a run may be resumed with other values.
-NOT_IDENTITY = (
-    "data.data_dir",
-    "data.cache_dir",
-    "data.streaming",
-    "tensorboard",
-    "tensorboard_masks",
-    "steps_per_call",
-    "seeds_per_program",
-    "seed_loop",
-    "mesh",
-    "convolution",
-)
+NOT_IDENTITY = ("data.data_dir", "data.cache_dir", "data.streaming", "tensorboard")
+NOT_IDENTITY += ("tensorboard_masks", "steps_per_call", "seeds_per_program", "seed_loop", "mesh")
+NOT_IDENTITY += ("convolution",)
 
-_AT_LEAST_1 = (
-    "epochs",
-    "batch_size",
-    "microbatches",
-    "eval_batch_size",
-    "checkpoints_to_keep",
-    "num_seeds",
-)
+_AT_LEAST_1 = "epochs batch_size microbatches eval_batch_size checkpoints_to_keep num_seeds".split()
+_AT_LEAST_0 = "steps_per_call seed seeds_per_program data.subset".split()
 _CHOICES = {
     "protocol": ("validation", "paper"),
     "seed_loop": ("auto", "vmap", "unroll"),
     "compute_dtype": ("float32", "bfloat16"),
     "convolution": ("auto", "xla", "products"),
     "data.streaming": ("auto", "always", "never"),
-}
-# What each section names its factory by.
-_NAMED_BY = {
-    "model": "name",
-    "weight_init": "distribution",
-    "method": "name",
-    "optimizer": "name",
-    "schedule": "name",
 }
 
 
@@ -165,10 +139,10 @@ def _config_file(path: str) -> str:
     if Path(path).is_file():
         return path
     shipped, stem = shipped_configs(), Path(path).stem
-    if path == stem:
-        if path not in shipped:
-            raise unknown_name("config", path, shipped)
+    if path in shipped:
         return str(shipped[path])
+    if path == stem:
+        raise unknown_name("config", path, shipped)
     near = difflib.get_close_matches(stem, _stems(Path(path).parent), n=1)
     hint = f"; did you mean {Path(path).parent / near[0]}.py?" if near else ""
     if not hint and stem in shipped:
@@ -188,19 +162,19 @@ def check_config(config: ConfigDict) -> None:
     """
     check_entries(config, default_config(), "")
     _check_name(config.name)
-    for section, key in _NAMED_BY.items():
-        if not isinstance(config[section].get(key), str):
-            raise UserError(
-                f"config.{section} must say its {key}, got {config[section].to_dict()!r}"
-            )
-    for name in _AT_LEAST_1:
-        _must(config, name, config[name] >= 1, "be at least 1")
+    for section, block in overrides.BLOCKS.items():
+        if "." in section:  # In a method, which checks it.
+            continue
+        if not isinstance(config[section].get(block.named_by), str):
+            held = config[section].to_dict()
+            raise UserError(f"config.{section} must say its {block.named_by}, got {held!r}")
+    for least, names in enumerate((_AT_LEAST_0, _AT_LEAST_1)):
+        for name in names:
+            _must(config, name, attrgetter(name)(config) >= least, f"be at least {least}")
     sizes = f"divide config.batch_size {config.batch_size}"
     _must(config, "microbatches", config.batch_size % config.microbatches == 0, sizes)
     smoothing = config.label_smoothing
     _must(config, "label_smoothing", 0 <= smoothing < 1, "be at least 0 and below 1")
-    for name in ("steps_per_call", "seed", "seeds_per_program"):
-        _must(config, name, config[name] >= 0, "be at least 0")
     if (last := config.seed + config.num_seeds - 1) >= 2**32:
         raise UserError(f"config.seed must be below 2**32, got {last}")
     if config.num_seeds == 1:
@@ -218,7 +192,6 @@ def check_config(config: ConfigDict) -> None:
     if isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 < width < 1e6:
         raise UserError(f"config.model.width must be positive and below 1e6, got {width!r}")
     subset, left = config.data.subset, f"leave something to hold out: at least {parts}"
-    _must(config, "data.subset", subset >= 0, "be at least 0")
     held_out = config.protocol != "validation" or subset == 0 or subset >= parts
     _must(config, "data.subset", held_out, left)
     check_name(config.data.name)
@@ -242,7 +215,7 @@ def _check_name(name: str) -> None:
         )
 
 
-def _warnings(config: ConfigDict) -> list[str]:
+def warnings(config: ConfigDict) -> list[str]:
     """Returns a line for each entry that is possible, and hardly what was meant."""
     spec = spec_of(config.data)
     found, classes, used = [], spec.num_classes, spec.train_size
@@ -261,18 +234,6 @@ def _warnings(config: ConfigDict) -> list[str]:
             "classes there are"
         )
     return found
-
-
-def warn(config: ConfigDict) -> None:
-    """Logs a line for each entry that is possible, and hardly what was meant."""
-    for line in _warnings(config):
-        _log.warning("%s", line)
-
-
-def with_warnings(summary: dict[str, Any], config: ConfigDict) -> dict[str, Any]:
-    """Returns a summary that says also what `warn` logs, if anything."""
-    found = [*_warnings(config), *summary.get("warnings", ())]
-    return summary | ({"warnings": found} if found else {})
 
 
 # Their entries are checked by who takes them: a factory, which names the unknown ones itself.

@@ -49,10 +49,7 @@ _MORE = {
     "sgdw": {"learning_rate": 0.05},
     "sgd": {"learning_rate": 0.1},
     **dict.fromkeys(("adam", "adamw", "rmsprop"), {"learning_rate": 1e-3}),
-    "signed": {
-        "threshold": ConfigDict({"rule": "absolute", "value": 0.01}),
-        "score_init": _XAVIER,
-    },
+    "signed": {"threshold": ConfigDict({"rule": "absolute", "value": 0.01}), "score_init": _XAVIER},
     "signed_topk": {"score_init": _XAVIER},
     "edge_popup": {"score_init": _KAIMING},
     "biprop": {"score_init": _KAIMING},
@@ -212,16 +209,7 @@ _WANTED = {
     tuple: "values with commas",
     dict: "entries, such as {'name': 'sgd', 'nesterov': True}",
 }
-_SWITCH = {
-    "true": True,
-    "t": True,
-    "1": True,
-    "yes": True,
-    "false": False,
-    "f": False,
-    "0": False,
-    "no": False,
-}
+_SWITCH = dict.fromkeys("true t 1 yes".split(), True) | dict.fromkeys("false f 0 no".split(), False)
 
 
 def _parsed(key: str, text: str, like: Any) -> Any:

@@ -54,13 +54,18 @@ SCALES: dict[str, Callable[[int, int], float]] = {
 _CUT_STD = 0.87962566103423978
 
 
-def _std(scale: str, gain: float) -> Callable[[Sequence[int]], float]:
-    """Returns shape -> standard deviation; what is impossible fails here, not when drawn."""
+def _of(scale: str, gain: float, draw: Callable[..., Array]) -> Initializer:
+    """Builds an initialiser of draw(key, shape, dtype, std); what is impossible fails here."""
     if scale not in SCALES:
         raise unknown_name("scale", scale, SCALES)
     if not math.isfinite(gain):
         raise ValueError(f"gain must be finite, got {gain}")
-    return lambda shape: gain * math.sqrt(SCALES[scale](*fans(shape)))
+
+    def init(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
+        std = gain * math.sqrt(SCALES[scale](*fans(shape)))
+        return draw(key, tuple(shape), dtype, std)
+
+    return init
 
 
 def uniform(scale: str = "he", gain: float = 1.0) -> Initializer:
@@ -74,13 +79,12 @@ def uniform(scale: str = "he", gain: float = 1.0) -> Initializer:
     >>> bool(abs(drawn).max() <= (3 * 2 / 200) ** 0.5)
     True
     """
-    std = _std(scale, gain)
 
-    def init(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
-        bound = math.sqrt(3) * std(shape)
-        return jax.random.uniform(key, tuple(shape), dtype, -bound, bound)
+    def draw(key: Array, shape: tuple[int, ...], dtype: jnp.dtype, std: float) -> Array:
+        bound = math.sqrt(3) * std
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
 
-    return init
+    return _of(scale, gain, draw)
 
 
 def normal(scale: str = "he", gain: float = 1.0) -> Initializer:
@@ -89,12 +93,11 @@ def normal(scale: str = "he", gain: float = 1.0) -> Initializer:
     >>> round(float(normal("unit", 0.1)(jax.random.key(0), (200, 50)).std()), 2)
     0.1
     """
-    std = _std(scale, gain)
 
-    def init(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
-        return std(shape) * jax.random.normal(key, tuple(shape), dtype)
+    def draw(key: Array, shape: tuple[int, ...], dtype: jnp.dtype, std: float) -> Array:
+        return std * jax.random.normal(key, shape, dtype)
 
-    return init
+    return _of(scale, gain, draw)
 
 
 def truncated_normal(scale: str = "he", gain: float = 1.0) -> Initializer:
@@ -106,13 +109,11 @@ def truncated_normal(scale: str = "he", gain: float = 1.0) -> Initializer:
     >>> round(float(drawn.std()), 1), bool(abs(drawn).max() < 2.3)
     (1.0, True)
     """
-    std = _std(scale, gain)
 
-    def init(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
-        drawn = jax.random.truncated_normal(key, -2, 2, tuple(shape), dtype)
-        return std(shape) / _CUT_STD * drawn
+    def draw(key: Array, shape: tuple[int, ...], dtype: jnp.dtype, std: float) -> Array:
+        return std / _CUT_STD * jax.random.truncated_normal(key, -2, 2, shape, dtype)
 
-    return init
+    return _of(scale, gain, draw)
 
 
 def constant(scale: str = "he", gain: float = 1.0) -> Initializer:
@@ -121,13 +122,7 @@ def constant(scale: str = "he", gain: float = 1.0) -> Initializer:
     >>> constant("unit", 0.01)(jax.random.key(0), (1, 2)).tolist()
     [[0.009999999776482582, 0.009999999776482582]]
     """
-    std = _std(scale, gain)
-
-    def init(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
-        del key
-        return jnp.full(tuple(shape), std(shape), dtype)
-
-    return init
+    return _of(scale, gain, lambda key, shape, dtype, std: jnp.full(shape, std, dtype))
 
 
 def signed_constant(scale: str = "he", gain: float = 1.0) -> Initializer:
@@ -138,14 +133,13 @@ def signed_constant(scale: str = "he", gain: float = 1.0) -> Initializer:
     >>> np.unique(signed_constant("he")(jax.random.key(0), (8, 50))).tolist()
     [-0.5, 0.5]
     """
-    std = _std(scale, gain)
 
-    def init(key: Array, shape: Sequence[int], dtype: jnp.dtype = jnp.float32) -> Array:
+    def draw(key: Array, shape: tuple[int, ...], dtype: jnp.dtype, std: float) -> Array:
         # `jax.random.rademacher` draws other signs under JAX_ENABLE_X64.
-        positive = jax.random.bernoulli(key, jnp.float32(0.5), tuple(shape))
-        return std(shape) * (2 * positive.astype(dtype) - 1)
+        positive = jax.random.bernoulli(key, jnp.float32(0.5), shape)
+        return std * (2 * positive.astype(dtype) - 1)
 
-    return init
+    return _of(scale, gain, draw)
 
 
 def scaled_fan_gain(density: float, version: str = "paper") -> float:

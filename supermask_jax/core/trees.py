@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from supermask_jax.errors import unknown_name
@@ -175,6 +176,12 @@ def num_params(tree: PyTree) -> int:
     16
     """
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
+
+
+def tree_mean(tree: PyTree) -> jax.Array:
+    """Returns the mean over all entries of a tree of arrays, at least one: float32 []."""
+    sums = [jnp.sum(leaf, dtype=jnp.float32) for leaf in jax.tree.leaves(tree)]
+    return sum(sums, jnp.float32(0)) / num_params(tree)
 
 
 def digest(tree: PyTree) -> str:

@@ -149,8 +149,8 @@ class LevelTrainer:
             if folder.finished_summary() is None:
                 percent = 100 * float(stats.density(level.masks))
                 _log.info("%s, level %d of %d: density %.2f %%", recipe.name, number, last, percent)
-            last = before.final if MASK1_ACTIONS[recipe.mask1].continues else None
-            trainer = self.level_trainer(level, last, **self.options)
+            ended = before.final if MASK1_ACTIONS[recipe.mask1].continues else None
+            trainer = self.level_trainer(level, ended, **self.options)
             trained = self._train(level, trainer, folder, identity)
             summaries.append(trained.summary)
             if recipe.mode == "iterative":

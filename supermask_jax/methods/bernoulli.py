@@ -18,7 +18,7 @@ from supermask_jax.core.density import check_density, log_path, shift_to_density
 from supermask_jax.core.estimators import straight_through
 from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.masks import bernoulli_weights, gumbel_weights, no_gradient
-from supermask_jax.core.trees import LabelFn, mask_kernels, num_params
+from supermask_jax.core.trees import LabelFn, mask_kernels, tree_mean
 from supermask_jax.errors import unknown_name
 from supermask_jax.methods.base import LOWEST_SCORE, Context, Method, supermask
 
@@ -36,9 +36,7 @@ def mean_probability(scores: PyTree) -> Array:
     >>> float(mean_probability({"kernel": jnp.zeros(4)}))
     0.5
     """
-    parts = [jnp.sum(jax.nn.sigmoid(leaf)) for leaf in jax.tree.leaves(scores)]
-    total = sum(parts, jnp.float32(0))
-    return total / num_params(scores)
+    return tree_mean(jax.tree.map(jax.nn.sigmoid, scores))
 
 
 def bernoulli(

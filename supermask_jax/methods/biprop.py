@@ -64,12 +64,6 @@ def biprop(
         weights_fn=lambda w, s, context: binarized_weights(w, s, context.shared, uncounted(w.size)),
         mask_fn=lambda s, context: context.shared.astype(jnp.int8),
         score_init=score_init,
-        shared_fn=topk_rule(
-            density=density,
-            scope=scope,
-            start_density=start_density,
-            anneal=anneal,
-            counting=counting,
-        ),
+        shared_fn=topk_rule(density, scope, start_density, anneal, counting),
         label_fn=label_fn,
     )

@@ -84,16 +84,8 @@ def continuous_sparsification(
         cut=0.0,
         scale=scale,
     )
-    return relaxed(
-        gate,
-        penalty=penalty,
-        evaluation=evaluation,
-        density=density,
-        start_density=start_density,
-        anneal=anneal,
-        score_init=constant if score_init is None else score_init,
-        label_fn=label_fn,
-    )
+    init = constant if score_init is None else score_init
+    return relaxed(gate, penalty, evaluation, density, start_density, anneal, init, label_fn)
 
 
 def check_temperature(final: float) -> None:

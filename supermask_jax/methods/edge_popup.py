@@ -53,14 +53,8 @@ def edge_popup(
     """
     if score_init is None:
         score_init = initializers.uniform("he", gain=6**-0.5)
-    rule = topk_rule(
-        density=density,
-        scope=scope,
-        start_density=start_density,
-        anneal=anneal,
-        counting=counting,
-        rank=(lambda scores: scores) if by_value else jnp.abs,
-    )
+    rank = (lambda scores: scores) if by_value else jnp.abs
+    rule = topk_rule(density, scope, start_density, anneal, counting, rank=rank)
     return supermask(
         weights_fn=lambda w, s, context: kept_weights(w, s, context.shared, by_value=by_value),
         mask_fn=lambda s, context: context.shared.astype(jnp.int8),

@@ -13,12 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from supermask_jax.core.density import (
-    check_density,
-    count_on_path,
-    scale_to_count,
-    shift_to_count,
-)
+from supermask_jax.core.density import check_density, count_on_path, scale_to_count, shift_to_count
 from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.masks import signed_mask, signed_weights_for_good
 from supermask_jax.core.thresholds import Bounds
@@ -54,7 +49,6 @@ class Gate(NamedTuple):
 
 def relaxed(
     gate: Gate,
-    *,
     penalty: float,
     evaluation: str,
     density: float,
@@ -62,6 +56,7 @@ def relaxed(
     anneal: float,
     score_init: Initializer | str,
     label_fn: LabelFn,
+    *,
     bound: Callable[[Array], Array] | None = None,
 ) -> Method:
     """Builds the method of a gate: noise and gates with a key, the mask without one.

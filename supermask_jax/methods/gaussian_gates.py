@@ -71,16 +71,8 @@ def gaussian_gates(
         cost=lambda scores, progress: jax.scipy.special.ndtr(scores / sigma),
         cut=0.5,
     )
-    return relaxed(
-        gate,
-        penalty=penalty,
-        evaluation=evaluation,
-        density=density,
-        start_density=start_density,
-        anneal=anneal,
-        score_init=initializers.constant("unit", 0.5) if score_init is None else score_init,
-        label_fn=label_fn,
-    )
+    init = initializers.constant("unit", 0.5) if score_init is None else score_init
+    return relaxed(gate, penalty, evaluation, density, start_density, anneal, init, label_fn)
 
 
 def check_sigma(sigma: float) -> None:

@@ -7,7 +7,6 @@ https://arxiv.org/abs/2202.12002.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -20,7 +19,7 @@ from supermask_jax.core.initializers import Initializer
 from supermask_jax.core.masks import signed_mask, signed_weights
 from supermask_jax.core.order import topk_masks
 from supermask_jax.core.thresholds import Bounds
-from supermask_jax.core.trees import LabelFn, mask_kernels, num_params
+from supermask_jax.core.trees import LabelFn, mask_kernels, num_params, tree_mean
 from supermask_jax.methods.base import Context, Method, supermask
 
 Array = jax.Array
@@ -99,7 +98,7 @@ def gem_miner(
     return supermask(
         weights_fn=lambda weights, scores, context: signed_weights(weights, scores, bounds),
         mask_fn=lambda scores, context: signed_mask(scores, bounds),
-        score_init=_unit_uniform if score_init is None else score_init,
+        score_init=jax.nn.initializers.uniform(1.0) if score_init is None else score_init,
         label_fn=label_fn,
         project=project,
         penalty_fn=cost if penalty else None,
@@ -119,10 +118,4 @@ def counts_left(size: int, density: float, rounds: int) -> np.ndarray:
 
 
 def _alive(scores: PyTree) -> Array:
-    leaves = jax.tree.leaves(scores)
-    alive = [jnp.sum(~(leaf < _BELOW), dtype=jnp.float32) for leaf in leaves]
-    return sum(alive, jnp.float32(0)) / num_params(scores)
-
-
-def _unit_uniform(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
-    return jax.random.uniform(key, tuple(shape), dtype)
+    return tree_mean(jax.tree.map(lambda leaf: ~(leaf < _BELOW), scores))

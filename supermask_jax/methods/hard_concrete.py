@@ -76,16 +76,9 @@ def hard_concrete(
         cost=lambda scores, progress: open_probability(scores),
         cut=0.0,
     )
+    init = initializers.normal("unit", 0.01) if score_init is None else score_init
     return relaxed(
-        gate,
-        penalty=penalty,
-        evaluation=evaluation,
-        density=density,
-        start_density=start_density,
-        anneal=anneal,
-        score_init=initializers.normal("unit", 0.01) if score_init is None else score_init,
-        label_fn=label_fn,
-        bound=_in_range,
+        gate, penalty, evaluation, density, start_density, anneal, init, label_fn, bound=_in_range
     )
 
 

@@ -59,7 +59,7 @@ def multicoat(
     """
     if not densities or list(densities) != sorted(densities, reverse=True):
         raise ValueError(f"densities must fall from the widest coat, got {tuple(densities)}")
-    rules = [topk_rule(density=density, counting=counting) for density in densities]
+    rules = [topk_rule(density, counting=counting) for density in densities]
 
     def coats(scores: jax.Array, progress: ArrayLike) -> jax.Array:
         masks = [rule(scores, progress) for rule in rules]

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from supermask_jax.core import initializers
 from supermask_jax.core.density import check_density, ramp
 from supermask_jax.core.initializers import Initializer
-from supermask_jax.core.trees import LabelFn, mask_kernels, num_params
+from supermask_jax.core.trees import LabelFn, mask_kernels, num_params, tree_mean
 from supermask_jax.methods.base import Method
 from supermask_jax.methods.gates import Gate, relaxed
 
@@ -71,23 +71,17 @@ def probmask(
     check_density(density)
     if not 0 <= start < anneal <= 1:
         raise ValueError(f"start must be below anneal, both in [0, 1], got {start} and {anneal}")
-    method = relaxed(
-        Gate(
-            train=lambda scores, key, progress: gates(
-                scores, jax.random.logistic(key, scores.shape, jnp.float32), progress
-            ),
-            soft=lambda scores, progress: _inside(scores),
-            cost=lambda scores, progress: scores,
-            cut=0.5,
+    gate = Gate(
+        train=lambda scores, key, progress: gates(
+            scores, jax.random.logistic(key, scores.shape, jnp.float32), progress
         ),
-        penalty=0.0,
-        evaluation=evaluation,
-        density=0.0,
-        start_density=1.0,
-        anneal=0.0,
-        score_init=initializers.constant("unit", 1.0) if score_init is None else score_init,
-        label_fn=label_fn,
+        soft=lambda scores, progress: _inside(scores),
+        cost=lambda scores, progress: scores,
+        cut=0.5,
     )
+    init = initializers.constant("unit", 1.0) if score_init is None else score_init
+    # Its own projection holds the density.
+    method = relaxed(gate, 0.0, evaluation, 0.0, 1.0, 0.0, init, label_fn)
 
     def project(trainable: PyTree, frozen: PyTree, progress: ArrayLike) -> PyTree:
         del frozen
@@ -97,7 +91,7 @@ def probmask(
 
     def report(trainable: PyTree, frozen: PyTree) -> dict[str, Array]:
         del frozen
-        return {"mean_probability": _total(trainable["scores"]) / num_params(trainable["scores"])}
+        return {"mean_probability": tree_mean(trainable["scores"])}
 
     return method._replace(project=project, report=report, hidden_score=0.0)
 

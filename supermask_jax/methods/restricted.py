@@ -195,10 +195,6 @@ def restricted(
             found,
         )
 
-    def project(trainable: PyTree, frozen: PyTree, progress: ArrayLike) -> PyTree:
-        assert method.project is not None  # Otherwise there is none.
-        return method.project(searched(trainable, frozen), frozen, progress)
-
     def on_searched(fn: Callable[..., Any]) -> Callable[..., Any]:
         return lambda trainable, frozen, *rest, **options: fn(
             searched(trainable, frozen), frozen, *rest, **options
@@ -208,7 +204,7 @@ def restricted(
         init=init,
         apply=apply,
         masks=masks,
-        project=method.project and project,
+        project=method.project and on_searched(method.project),
         report=method.report and on_searched(method.report),
         penalty=method.penalty and on_searched(method.penalty),
     )

@@ -86,13 +86,5 @@ def signed_continuous(
         signed=True,
         scale=SCALE,
     )
-    return relaxed(
-        gate,
-        penalty=penalty,
-        evaluation=evaluation,
-        density=density,
-        start_density=start_density,
-        anneal=anneal,
-        score_init=initializers.signed_constant("unit") if score_init is None else score_init,
-        label_fn=label_fn,
-    )
+    init = initializers.signed_constant("unit") if score_init is None else score_init
+    return relaxed(gate, penalty, evaluation, density, start_density, anneal, init, label_fn)

@@ -71,16 +71,8 @@ def signed_gates(
         cut=cut,
         signed=True,
     )
-    return relaxed(
-        gate,
-        penalty=penalty,
-        evaluation=evaluation,
-        density=density,
-        start_density=start_density,
-        anneal=anneal,
-        score_init=initializers.uniform("unit", 3**-0.5) if score_init is None else score_init,
-        label_fn=label_fn,
-    )
+    init = initializers.uniform("unit", 3**-0.5) if score_init is None else score_init
+    return relaxed(gate, penalty, evaluation, density, start_density, anneal, init, label_fn)
 
 
 def outside(scores: Array, cut: float, sigma: float) -> Array:

@@ -53,12 +53,6 @@ def signed_topk(
         weights_fn=lambda w, s, context: signed_kept_weights(w, s, context.shared),
         mask_fn=lambda s, context: mask(s, context.shared),
         score_init=initializers.uniform("xavier") if score_init is None else score_init,
-        shared_fn=topk_rule(
-            density=density,
-            scope=scope,
-            start_density=start_density,
-            anneal=anneal,
-            counting=counting,
-        ),
+        shared_fn=topk_rule(density, scope, start_density, anneal, counting),
         label_fn=label_fn,
     )

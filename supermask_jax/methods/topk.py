@@ -46,12 +46,12 @@ def pattern(scope: str) -> tuple[int, int] | None:
 
 
 def topk_rule(
-    *,
     density: float,
     scope: str = "layer",
     start_density: float = 1.0,
     anneal: float = 0.0,
     counting: str = "nearest",
+    *,
     rank: Callable[[Array], Array] = jnp.abs,
 ) -> Callable[[PyTree, ArrayLike], PyTree]:
     """Builds (tree of scores, progress) -> tree of bool masks that keep exactly k entries.

@@ -38,22 +38,17 @@ def _is_plain(x: Array, kernel: Array, **options: Any) -> bool:
     return numbers == usual and set(dilations) <= {1} and groups == (1, 1) and not accuracy
 
 
-def way_of(operands: Sequence[Any], options: dict[str, Any]) -> Way | None:
-    """Returns what computes a convolution fast on CPU, in a loop too, or None: XLA as it is.
-
-    Args:
-      operands, options: of `lax.conv_general_dilated`.
-    """
-    return _way(*operands, **options)
-
-
-def _way(
+def way_of(
     x: Array,
     kernel: Array,
     window_strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
     **options: Any,
 ) -> Way | None:
+    """Returns what computes a convolution fast on CPU, in a loop too, or None: XLA as it is.
+
+    The arguments are those of `lax.conv_general_dilated`.
+    """
     if not _is_plain(x, kernel, **options):
         return None
     size, strides = kernel.shape[:2], tuple(window_strides)
@@ -87,7 +82,7 @@ def by_products(*operands: Any, dimension_numbers: Any = USUAL, **options: Any) 
     raises.
     """
     options["dimension_numbers"] = dimension_numbers
-    way = way_of(operands, options)
+    way = way_of(*operands, **options)
     if way is None:
         return lax.conv_general_dilated(*operands, **options)
     return way(*operands[:2])

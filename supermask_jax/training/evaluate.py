@@ -14,14 +14,7 @@ import optax
 from jax import lax
 
 from supermask_jax.core import stats
-from supermask_jax.data.pipeline import (
-    Batch,
-    Examples,
-    Stack,
-    batch_of,
-    epoch_order,
-    num_batches,
-)
+from supermask_jax.data.pipeline import Batch, Examples, Stack, batch_of, epoch_order, num_batches
 from supermask_jax.training.environment import seed_key
 from supermask_jax.training.state import TrainState, zero_sums
 from supermask_jax.training.streaming import Stream, pieces

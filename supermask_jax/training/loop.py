@@ -157,12 +157,8 @@ def train(trainer: Trainer, splits: Splits, folder: Workdir, *, quiet: bool = Fa
       Diverged: training of a single run diverged; the folder notes it, as it does a set's seeds.
       Interrupted: SIGTERM or Ctrl-C; what was trained is saved.
     """
-    plan, seeds, fetch, order_of = (
-        trainer.plan,
-        trainer.seeds,
-        trainer.layout.fetch,
-        trainer.order(),
-    )
+    plan, seeds, fetch = trainer.plan, trainer.seeds, trainer.layout.fetch
+    order_of = trainer.order()
     train_steps, evaluate = make_train_steps(trainer), make_evaluate(trainer)
     pictures_of = make_pictures(trainer) if trainer.tensorboard == "masks" else lambda *_: {}
     place, watched, prefix = trainer.part(folder).checkpoints, splits.val, "val"

@@ -60,17 +60,14 @@ class _Rule(NamedTuple):
         """Returns the state before the first step."""
         window = self.patience - 2 if self.original_quirks else self.patience
         # Each an array of its own: a state is donated, and a buffer can be given away once.
+        counts = ("wait", "cooldown", "reductions", "steps", "epoch")
         return PlateauState(
             inner=inner,
             factor=jnp.ones((), jnp.float32),
-            wait=jnp.zeros((), jnp.int32),
-            cooldown=jnp.zeros((), jnp.int32),
-            reductions=jnp.zeros((), jnp.int32),
             history=jnp.full((window,), jnp.inf, jnp.float32),
             loss_sum=jnp.zeros((), jnp.float32),
-            steps=jnp.zeros((), jnp.int32),
-            epoch=jnp.zeros((), jnp.int32),
             stopped=jnp.zeros((), bool),
+            **{name: jnp.zeros((), jnp.int32) for name in counts},
         )
 
     def next(self, state: PlateauState, loss: Array) -> PlateauState:
@@ -176,11 +173,8 @@ def plateau(
         state = state._replace(inner=inner, loss_sum=state.loss_sum + value, steps=state.steps + 1)
         ended = rule.next(state, state.loss_sum / steps_per_epoch)
         last = state.steps == steps_per_epoch
-        ours = jax.tree.map(
-            lambda new, old: jnp.where(last, new, old),
-            ended._replace(inner=None),
-            state._replace(inner=None),
-        )
+        pair = ended._replace(inner=None), state._replace(inner=None)
+        ours = jax.tree.map(lambda new, old: jnp.where(last, new, old), *pair)
         return updates, ours._replace(inner=inner)
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -189,9 +183,9 @@ def plateau(
 def without_history(opt_state: optax.OptState) -> optax.OptState:
     """Returns an optimiser's state without the losses of `plateau`, which are infinite at first."""
     return jax.tree.map(
-        lambda node: node._replace(history=None) if isinstance(node, PlateauState) else node,
+        lambda node: node._replace(history=None) if _is_ours(node) else node,
         opt_state,
-        is_leaf=lambda node: isinstance(node, PlateauState),
+        is_leaf=_is_ours,
     )
 
 
@@ -201,7 +195,9 @@ def stopped(opt_state: optax.OptState) -> Array | None:
     bool [], with the leading axes of the state where there are many seeds; None where no
     `plateau` is in it.
     """
-    for leaf in jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, PlateauState)):
-        if isinstance(leaf, PlateauState):
-            return leaf.stopped
-    return None
+    nodes = jax.tree.leaves(opt_state, is_leaf=_is_ours)
+    return next((node.stopped for node in nodes if _is_ours(node)), None)
+
+
+def _is_ours(node: Any) -> bool:
+    return isinstance(node, PlateauState)

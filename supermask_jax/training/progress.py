@@ -13,7 +13,7 @@ from supermask_jax.training import live
 from supermask_jax.training.distributed import is_main
 from supermask_jax.training.tensorboard import Board, Pictures
 from supermask_jax.training.trainer import Trainer
-from supermask_jax.training.waiting import waiting
+from supermask_jax.training.waiting import waiting, wanted
 from supermask_jax.training.workdir import Workdir
 
 _log = logging.getLogger("supermask_jax")
@@ -44,7 +44,7 @@ class Progress:
         board = trainer.tensorboard and is_main()
         self._board = Board(folder, self._plan.epochs, in_set=trainer.in_set) if board else None
         title = "/".join(folder.path.parts[-2:])
-        self._view = None if quiet or not live.wanted() else live.LiveView(title, self._plan)
+        self._view = None if quiet or not wanted() else live.LiveView(title, self._plan)
         # The view tells the same, but to nobody who reads a file or a pipe.
         self._plain = not (quiet or (self._view is not None and sys.stdout.isatty()))
         self._callbacks = trainer.callbacks if is_main() else ()

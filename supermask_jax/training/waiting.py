@@ -83,8 +83,7 @@ class _Reached:
         text = f"{self.done:,} of {self.total:,} {self.what}"
         if not 0 < self.done < self.total:
             return text
-        pace = (time.monotonic() - self._since) / self.done
-        return f"{text}, until about {_clock(pace * (self.total - self.done))}"
+        return f"{text}, until about {_end(self._since, self.done, self.total)}"
 
 
 def _show_bar(what: str, reached: _Reached, done: threading.Event) -> None:
@@ -109,9 +108,10 @@ def _show_bar(what: str, reached: _Reached, done: threading.Event) -> None:
                 shown.update(task, description=text, completed=reached.done, total=reached.total)
 
 
-def _clock(seconds: float) -> str:
-    """Returns the time in so many seconds, e.g. ``Thu 18:40``."""
-    return time.strftime("%a %H:%M", time.localtime(time.time() + seconds))
+def _end(since: float, done: int, total: int) -> str:
+    """Returns when all is done at the pace since `since`, e.g. ``Thu 18:40``."""
+    left = (time.monotonic() - since) / done * (total - done)
+    return time.strftime("%a %H:%M", time.localtime(time.time() + left))
 
 
 class Points:
@@ -126,5 +126,4 @@ class Points:
         text = f"{self._begun} of {self._total}"
         if not done:
             return text
-        pace = (time.monotonic() - self._since) / done
-        return f"{text}, the last one ends about {_clock(pace * (self._total - done))}"
+        return f"{text}, the last one ends about {_end(self._since, done, self._total)}"
