@@ -50,6 +50,22 @@ def test_hidden_weight_is_zero_even_if_infinite():
     np.testing.assert_array_equal(effective, [0.0, 2.0])
 
 
+def test_steps_in_a_loop_keep_no_copy_of_the_weights():
+    weights = jax.ShapeDtypeStruct((512, 512), jnp.float32)
+
+    def steps(weights, scores):
+        rows = jnp.ones((8, 512)) * weights[0, 0]
+
+        def loss(scores):
+            return jnp.square(rows @ signed_weights(weights, scores, Bounds(-0.1, 0.1))).sum()
+
+        return jax.lax.fori_loop(0, 5, lambda i, s: s - jax.grad(loss)(s), scores)
+
+    program = jax.jit(steps, donate_argnums=1).lower(weights, weights).compile()
+    plan = program.memory_analysis()
+    assert plan.temp_size_in_bytes < 1.5 * 4 * weights.size
+
+
 def test_signed_gradient_worked_by_hand():
     # L = 3 * w_eff[0] - 2 * w_eff[1] + w_eff[2]^2 with w = (2, -1, 4), masks (1, 0, -1):
     # w_eff = (2, 0, -4); dL/dw_eff = (3, -2, -8); dL/ds = dL/dw_eff * w = (6, 2, -32).

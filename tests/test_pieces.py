@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from supermask_jax.models import winograd
-from supermask_jax.models.pieces import in_pieces
+from supermask_jax.models.pieces import count_pieces, in_pieces
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 6])
@@ -44,8 +44,8 @@ def gradients(rows, x, kernel, dy):
 def test_a_convolution_is_the_same_in_pieces(batch, rows, count):
     operands = arrays(batch)
     x, kernel, _ = operands
-    assert winograd._pieces(x, kernel, rows * ROW) == count
-    assert winograd._pieces(x.astype(jnp.bfloat16), kernel, rows * ROW) == count
+    assert count_pieces(x, 8, rows * ROW) == count
+    assert count_pieces(x.astype(jnp.bfloat16), 8, rows * ROW) == count
     assert ("scan[" in str(jax.make_jaxpr(partial(gradients, rows))(*operands))) == (count > 1)
     whole = gradients(batch, *operands)
     for ours, expected in zip(gradients(rows, *operands), whole, strict=True):
@@ -67,7 +67,7 @@ def test_rows_stay_on_their_devices():
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     rows, whole = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in (("data",), ()))
     x, kernel, dy = arrays(16)
-    assert winograd._pieces(x, kernel, 4 * ROW) == 4
+    assert count_pieces(x, 8, 4 * ROW) == 4
     placed = jax.device_put((x, kernel, dy), (rows, whole, rows))
     program = jax.jit(partial(gradients, 4), out_shardings=(rows, rows, whole))
     text = program.lower(*placed).compile().as_text()

@@ -40,8 +40,10 @@ def signed_mask(scores: Array, bounds: Bounds) -> Array:
 
 def _signed(weights: Array, scores: Array, bounds: Bounds) -> Array:
     # Selecting, not multiplying: exact, and zero also where a weight is infinite.
-    kept = jnp.where(scores > bounds.high, weights, jnp.zeros((), weights.dtype))
-    return jnp.where(scores < bounds.low, -weights, kept)
+    inverted = scores < bounds.low
+    kept = jnp.where((scores > bounds.high) | inverted, weights, jnp.zeros((), weights.dtype))
+    # What is kept, and not the weights: a loop of steps would keep their negatives from the first.
+    return jnp.where(inverted, -kept, kept)
 
 
 def no_gradient(message: str) -> Callable[[Array], Array]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from supermask_jax.models.pieces import count_pieces, in_pieces
+
 Array = jax.Array
 
 
@@ -32,8 +34,13 @@ def conv3x3(x: Array, kernel: Array) -> Array:
     Returns:
       [B, H, W, F] of the dtype of `x`, computed in float32. Reverse mode only: `jax.jvp` raises.
     """
-    y = _patches(x.astype(jnp.float32)) @ kernel.astype(jnp.float32).reshape(-1, kernel.shape[-1])
-    return y.reshape(*x.shape[:-1], kernel.shape[-1]).astype(x.dtype)
+    matrix = kernel.astype(jnp.float32).reshape(-1, kernel.shape[-1])
+
+    def forward(x: Array) -> tuple[Array, tuple]:
+        y = _patches(x.astype(jnp.float32)) @ matrix
+        return y.reshape(*x.shape[:-1], matrix.shape[-1]).astype(x.dtype), ()
+
+    return in_pieces(forward, count_pieces(x, max(kernel.shape[2:])), x)[0]
 
 
 def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -44,8 +51,12 @@ def _backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = residuals
     # With the kernel turned round: dropped by the compiler for the first layer of a network.
     dx = conv3x3(dy, kernel[::-1, ::-1].swapaxes(2, 3))
-    rows = dy.astype(jnp.float32).reshape(-1, dy.shape[-1])
-    dkernel = _patches(x.astype(jnp.float32)).T @ rows
+
+    def transpose(x: Array, dy: Array) -> tuple[Array, Array]:
+        rows = dy.astype(jnp.float32).reshape(-1, dy.shape[-1])
+        return x[:, :0], _patches(x.astype(jnp.float32)).T @ rows
+
+    _, dkernel = in_pieces(transpose, count_pieces(x, max(kernel.shape[2:])), x, dy)
     return dx, dkernel.reshape(kernel.shape).astype(kernel.dtype)
 
 

@@ -13,6 +13,7 @@ from jax import lax
 
 from supermask_jax.errors import unknown_name
 from supermask_jax.models.convolution import ConvGeneralDilated
+from supermask_jax.models.pieces import of_rows
 
 Array = jax.Array
 
@@ -36,9 +37,29 @@ def binary(x: Array) -> Array:
     return (polynomial - lax.stop_gradient(polynomial)) + lax.stop_gradient(hard)
 
 
+def elu(x: Array, alpha: float = 1.0) -> Array:
+    """ELU, with a gradient that needs its result alone: of a layer no second array is kept.
+
+    >>> elu(jnp.array([-100.0, 0.0, 2.0])).tolist()
+    [-1.0, 0.0, 2.0]
+    """
+    return _elu(alpha, x)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _elu(alpha: float, x: Array) -> Array:
+    return of_rows(partial(nn.elu, alpha=alpha), x, over=True)
+
+
+@_elu.defjvp
+def _elu_jvp(alpha: float, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    y = _elu(alpha, *primals)
+    return y, tangents[0] * jnp.where(y > 0, 1, y + alpha).astype(y.dtype)
+
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "elu": nn.elu,
-    "elu_1.673": partial(nn.elu, alpha=1.673),  # of the originals' VGG19
+    "elu": elu,
+    "elu_1.673": partial(elu, alpha=1.673),  # of the originals' VGG19
     "relu": nn.relu,
     "binary": binary,
 }
@@ -116,7 +137,7 @@ class Network(nn.Module):
     num_classes: int
     width: float = 1.0
     kernel_init: Callable[..., Array] = nn.initializers.he_normal()
-    activation: Callable[[Array], Array] = nn.elu
+    activation: Callable[[Array], Array] = elu
     norm: str = "none"
     norm_affine: bool = False
     norm_frozen: bool = False
@@ -195,10 +216,15 @@ def _window_max_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arra
     # JAX's own shares the gradient of ties. Comparing places leaves nothing but elementwise
     # operations, which the compiler fuses; tangents taken corner by corner are six times as slow.
     (x,), (dx,) = primals, tangents
-    y = _window_max(x)
-    first = jnp.full(y.shape, 3, jnp.int8)
-    for place in (2, 1, 0):
-        first = jnp.where(x[:, :, place // 2, :, place % 2] == y, jnp.int8(place), first)
+
+    def found(x: Array) -> tuple[Array, Array]:
+        y = x.max((2, 4))
+        first = jnp.full(y.shape, 3, jnp.int8)
+        for place in (2, 1, 0):
+            first = jnp.where(x[:, :, place // 2, :, place % 2] == y, jnp.int8(place), first)
+        return y, first
+
+    y, first = of_rows(found, x)
     places = jnp.arange(4, dtype=jnp.int8).reshape(2, 1, 2, 1)
     won = places[None, None] == first[:, :, None, :, None]
     return y, jnp.where(won, dx, 0).sum((2, 4))

@@ -16,7 +16,6 @@ Reference: Lavin and Gray, 2016, https://arxiv.org/abs/1509.09308, sec. 4 and eq
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -26,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from supermask_jax.models.pieces import in_pieces
+from supermask_jax.models.pieces import PIECE_BYTES, always, count_pieces, in_pieces
 
 Array = jax.Array
 Grid = list[list[Array]]  # [m + 2][m + 2] arrays [B, T, S, C]: T x S tiles in an image
@@ -63,10 +62,6 @@ _FOUR = Transform(
 )
 TRANSFORMS = {2: _TWO, 4: _FOUR}
 
-# Bytes of input or output in a piece of a batch: with its transforms a few times that, it stays in
-# the last cache; smaller pieces leave cores idle.
-_PIECE_BYTES = 8 << 20
-
 
 def _combine(row: Sequence[float], arrays: Sequence[Array]) -> Array:
     """Returns the sum of `row[i] * arrays[i]`, without products by 0, 1 and -1; not all are 0."""
@@ -92,13 +87,12 @@ def _alone(function: Callable[..., Any], probe: Array, *operands: Any) -> Any:
 
     Args:
       function: operands -> a tree of arrays.
-      probe: float32 []; only its bits count, and they are never seen to be a constant.
+      probe: see `pieces.always`.
       operands: trees of arrays.
     """
-    always = (lax.bitcast_convert_type(probe, jnp.int32) | 1) != 0
     shapes = jax.eval_shape(function, *operands)
     zeros = lambda *unused: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)  # noqa: E731
-    return lax.cond(always, function, zeros, *operands)
+    return lax.cond(always(probe), function, zeros, *operands)
 
 
 def _spread(matrix: np.ndarray, x: Array, tile: int, tiles: tuple[int, int], probe: Array) -> Grid:
@@ -216,17 +210,8 @@ def _transpose(
     return dx[:, : x.shape[1], : x.shape[2]], products
 
 
-def _pieces(x: Array, kernel: Array, most: int) -> int:
-    """Returns in how many pieces of about `most` bytes to compute [B, H, W, C]: a divisor of B."""
-    size = math.prod(x.shape[:3]) * max(kernel.shape[2:]) * 4  # As float32, whatever its dtype.
-    wanted = max(1, -(-size // most))
-    # Where no divisor is near, one piece: many tiny ones would leave cores idle.
-    divisors = (n for n in range(wanted, 2 * wanted) if x.shape[0] % n == 0)
-    return next(divisors, 1)
-
-
 @cache
-def conv3x3(tile: int, piece_bytes: int = _PIECE_BYTES) -> Callable[[Array, Array], Array]:
+def conv3x3(tile: int, piece_bytes: int = PIECE_BYTES) -> Callable[[Array, Array], Array]:
     """Returns ``conv(x, kernel)``: 3 x 3, stride 1, borders padded with 0 so that sizes stay.
 
     Args:
@@ -247,7 +232,7 @@ def conv3x3(tile: int, piece_bytes: int = _PIECE_BYTES) -> Callable[[Array, Arra
         def forward(x: Array) -> tuple[Array, tuple]:
             return _convolve(x.astype(jnp.float32), kernels, tile, transform).astype(x.dtype), ()
 
-        return in_pieces(forward, _pieces(x, kernel, piece_bytes), x)[0]
+        return in_pieces(forward, count_pieces(x, max(kernel.shape[2:]), piece_bytes), x)[0]
 
     def forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
         return conv(x, kernel), (x, kernel)
@@ -261,7 +246,8 @@ def conv3x3(tile: int, piece_bytes: int = _PIECE_BYTES) -> Callable[[Array, Arra
             dx, products = _transpose(*operands, kernels, tile, transform)
             return dx.astype(x.dtype), products
 
-        dx, products = in_pieces(transpose, _pieces(x, kernel, piece_bytes), x, dy)
+        count = count_pieces(x, max(kernel.shape[2:]), piece_bytes)
+        dx, products = in_pieces(transpose, count, x, dy, over=True)
         matrix = jnp.asarray(transform.kernel, jnp.float32)
         whole = jnp.stack([jnp.stack(row) for row in products])
         return dx, jnp.einsum("ui,vj,uvcf->ijcf", matrix, matrix, whole).astype(kernel.dtype)
