@@ -8,7 +8,6 @@ import importlib
 import os
 import signal
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
@@ -53,21 +52,10 @@ _EPILOG = "supermask COMMAND --help lists the arguments of a command."
 _EXAMPLES = ("train quickstart", "report runs")
 
 EXIT_STATUS = """\
-exit status: 0 done, or already done; 1 bad input, or it failed (data, disk, divergence), with one \
-line on stderr that says what to change; 128 + n stopped by signal n (Ctrl-C: 130), with the work \
+exit status: 0 done, or already done; 1 bad input, or it failed (data, disk, divergence), with one
+line on stderr that says what to change; 128 + n stopped by signal n (Ctrl-C: 130), with the work
 saved.
 """
-
-
-class _Paragraphs(argparse.HelpFormatter):
-    """Fills paragraph by paragraph: argparse's own makes one of all."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "\n\n".join(
-            # Lines that are indented stay as they are: examples, to be copied.
-            part if "\n  " in part else textwrap.fill(" ".join(part.split()), width)
-            for part in text.split("\n\n")
-        )
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,7 +64,8 @@ class Parser(argparse.ArgumentParser):
     commands: Mapping[str, Parser]
 
     def __init__(self, *, epilog: str = "", examples: Sequence[str] = (), **options: str) -> None:
-        super().__init__(formatter_class=_Paragraphs, allow_abbrev=False, **options)
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(formatter_class=formatter, allow_abbrev=False, **options)
         shown = "".join(f"\n  supermask {example}" for example in examples)
         self.epilog = f"{epilog}\n\n{EXIT_STATUS}\n\nexamples:{shown}"
 
@@ -136,8 +125,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _failed(why: object) -> int:
-    said = f"error: {why}"
-    print(process.fitted(said) if sys.stderr.isatty() else said, file=sys.stderr)
+    print(f"error: {why}", file=sys.stderr)
     return 1
 
 
@@ -158,10 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             args = _parse(list(sys.argv[1:] if argv is None else argv) or ["--help"])
             compilation_cache.turn_on()
-            if not getattr(args, "json", False):
-                around.enter_context(process.whole_words())
             around.enter_context(process.plain_output())
-            around.enter_context(process.plain_jax())
             around.enter_context(process.answered_signals())
             args.run(args)
         except UserError as error:

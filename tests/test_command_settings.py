@@ -8,7 +8,7 @@ import pytest
 
 from supermask_jax import cli
 from supermask_jax.commands.common import minutes
-from supermask_jax.commands.process import plain_jax, whole_streams
+from supermask_jax.commands.process import whole_streams
 from supermask_jax.data.datasets import find_folders
 from supermask_jax.errors import UserError, expanded
 
@@ -42,14 +42,6 @@ def test_a_platform_without_a_device_is_one_line(monkeypatch, capsys):
     monkeypatch.delenv("JAX_PLATFORMS")
     with pytest.raises(AssertionError):  # Another fault is not blamed on it.
         cli.main(argv)
-
-
-def test_strict_settings_of_jax_do_not_reach_a_command(monkeypatch):
-    monkeypatch.setenv("JAX_NUMPY_DTYPE_PROMOTION", "strict")
-    monkeypatch.setattr(jax.config, "update", lambda *pair: seen.append(pair))
-    seen = []
-    with plain_jax():
-        assert seen == [("jax_numpy_dtype_promotion", "standard")]
 
 
 def test_paths_that_cannot_be(monkeypatch):

@@ -5,13 +5,9 @@ import sys
 import time
 
 import pytest
-from helpers import ROOT, tiny_argv
 from rich.console import Console
-from ticket_helpers import random_ticket
 
-from supermask_jax import cli, tickets
 from supermask_jax.analysis.tables import Table
-from supermask_jax.commands.process import fitted
 from supermask_jax.training import waiting
 from supermask_jax.training.live import LiveView
 from supermask_jax.training.trainer import Plan
@@ -41,62 +37,6 @@ def screens(monkeypatch):
     return make
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("narrow")
-    for seed in (0, 1):
-        tickets.save_ticket(folder / f"{seed}.safetensors", random_ticket(seed=seed))
-    return folder
-
-
-def commands(folder):
-    first, second = (str(folder / f"{seed}.safetensors") for seed in (0, 1))
-    return {
-        "ticket inspect": ["ticket", "inspect", first],
-        "ticket verify": ["ticket", "verify", first],
-        "ticket size": ["ticket", "size", first],
-        "ticket compare": ["ticket", "compare", first, second],
-        "inspect": ["inspect", first],
-        "compare": ["compare", first, second],
-        "front": ["front", "--rows=fcn-*", f"--results={ROOT / 'results'}"],
-        "data": ["data", "list", "mnist"],
-        "dry run": ["train", *tiny_argv("--dry_run")],
-        "an error": ["train", *tiny_argv("--config.optimizer.learning_rates=0.1")],
-        "another": ["evaluate", str(folder)],
-        "reproduce": ["reproduce", "--list", "--rows=fcn-*"],
-    }
-
-
-@pytest.mark.parametrize("width", [40, 80])
-@pytest.mark.parametrize("name", commands(ROOT))
-def test_no_line_is_wider_and_no_word_is_cut(name, width, files, screens):
-    found = {}
-    for columns in (WIDE, width):
-        out, err = screens(columns)
-        cli.main(commands(files)[name])
-        found[columns] = out.getvalue() + err.getvalue()
-    assert found[WIDE].strip()
-    words = set(found[WIDE].split())
-    for line in found[width].splitlines():
-        assert len(line) <= width or len(line.split()) <= 1 + line.startswith("  "), line
-        # Of times and sizes of memory each run has its own.
-        assert all(word in words or any(c.isdigit() for c in word) for word in line.split()), line
-
-
-@pytest.mark.parametrize("width", [40, 80])
-@pytest.mark.parametrize("name", ["", *cli.COMMANDS])
-def test_help_fits(name, width, screens):
-    out, _ = screens(width)
-    with pytest.raises(SystemExit):
-        cli.main([*name.split(), "--help"])
-    for line in out.getvalue().splitlines():
-        # Examples are whole, to be copied, and so are a flag and its values.
-        copied = line.startswith("  supermask ") or line.lstrip().startswith(
-            ("--", "[--", "{", "(")
-        )
-        assert len(line) <= width or len(line.split()) == 1 or copied, line
-
-
 def test_a_table_that_does_not_fit_is_read_row_by_row(screens):
     table = Table(("layer", "weights", "kept"), [("dense1/kernel", "235,200", "2,166 of them")])
     screens(80)
@@ -117,18 +57,6 @@ def test_the_spinner_tells_the_time_and_all_words(width, screens, monkeypatch):
             time.sleep(0.05)
     shown = err.getvalue()
     assert "0:00:0" in shown and "folder" in shown and "\u2026" not in shown
-
-
-def test_lines_are_broken_between_words(screens):
-    screens(20)
-    text = "a line of words that is long\n\n  and /a/path/that/is/far/too/long/for/it"
-    assert fitted(text).splitlines() == [
-        "a line of words that",
-        "  is long",
-        "",
-        "  and",
-        "    /a/path/that/is/far/too/long/for/it",
-    ]
 
 
 @pytest.mark.parametrize("width", [40, 80])

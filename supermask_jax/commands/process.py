@@ -9,11 +9,9 @@ import gc
 import io
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
-import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,62 +28,6 @@ def whole_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def fitted(text: str) -> str:
-    """Returns text with its lines broken between words where the terminal is narrower."""
-    width, lines = shutil.get_terminal_size().columns, []
-    for line in text.split("\n"):
-        indent = line[: len(line) - len(line.lstrip())]
-        options = {"break_long_words": False, "break_on_hyphens": False}
-        more = indent + "  " * (len(indent) + 2 < width)
-        found = textwrap.wrap(line, width, subsequent_indent=more, **options)
-        lines += [line] if len(line) <= width else found
-    return "\n".join(lines)
-
-
-class _Fitted(io.TextIOBase):
-    """A terminal's stdout whose lines are broken between words."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._line = stream, ""
-
-    def write(self, text: str) -> int:
-        whole, newline, self._line = (self._line + text).rpartition("\n")
-        if newline:
-            self._stream.write(fitted(whole) + newline)
-        return len(text)
-
-    def flush(self) -> None:
-        if self._line:
-            self._stream.write(self._line)
-            self._line = ""
-        self._stream.flush()
-
-    def isatty(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-    @property
-    def encoding(self) -> str:
-        return self._stream.encoding
-
-
-@contextmanager
-def whole_words() -> Iterator[None]:
-    """Breaks what is printed on a terminal between words."""
-    old = sys.stdout
-    if not old.isatty():
-        yield
-        return
-    sys.stdout = _Fitted(old)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stdout = old
-
-
 class _Stderr(logging.StreamHandler[TextIO]):
     """Writes to whatever `sys.stderr` is by then: a live view stands in for it while it shows."""
 
@@ -95,10 +37,6 @@ class _Stderr(logging.StreamHandler[TextIO]):
     @property
     def stream(self) -> TextIO:
         return sys.stderr
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return fitted(text) if sys.stderr.isatty() else text
 
 
 @contextmanager
@@ -179,23 +117,3 @@ def no_backend() -> str:
             "drives one"
         )
     return ""
-
-
-# What a strict setting of the process would refuse in what is right, also in Flax and optax.
-_PLAIN = {"jax_numpy_dtype_promotion": "standard", "jax_transfer_guard": "allow"}
-
-
-@contextmanager
-def plain_jax() -> Iterator[None]:
-    """Runs under JAX's own rules of promotion and transfer, whatever the environment says."""
-    names = [name for name in _PLAIN if name.upper() in os.environ]
-    old = {name: os.environ[name.upper()] for name in names}
-    for name in names:
-        os.environ[name.upper()] = _PLAIN[name]  # Read where JAX is not imported yet.
-        if "jax" in sys.modules:
-            sys.modules["jax"].config.update(name, _PLAIN[name])
-    try:
-        yield
-    finally:
-        for name in names:
-            os.environ[name.upper()] = old[name]

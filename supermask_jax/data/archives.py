@@ -53,11 +53,11 @@ def parse_pickle(raw: bytes, image_shape: _Shape, *, label_key: str) -> Split:
     """
     stored = pickles.load(raw)
     images, labels = _entry(stored, "data"), _entry(stored, label_key)
-    if not isinstance(images, pickles.Array):
-        raise ValueError("its 'data' is no array")
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        raise ValueError("its 'data' is no array of unsigned bytes")
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
         raise ValueError(f"its {label_key!r} is no list of integers")
-    return Split(_channels_last(images.numpy(), image_shape), np.array(labels))
+    return Split(_channels_last(images, image_shape), np.array(labels))
 
 
 def _entry(stored: Any, key: str) -> Any:
