@@ -150,7 +150,14 @@ def _acquire(lock: Path) -> Release | None:
             lock.unlink(missing_ok=True)
             break
         os.close(file)
-    return _acquire_by_name(lock.with_name(lock.name + _OWNER))
+    # A file that one process alone can make, and which names it; a killed process leaves it.
+    owner = lock.with_name(lock.name + _OWNER)
+    try:
+        owner.touch(exist_ok=False)
+    except FileExistsError:
+        return None
+    owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    return functools.partial(owner.unlink, missing_ok=True)
 
 
 def _release(lock: Path, file: int) -> None:
@@ -160,58 +167,9 @@ def _release(lock: Path, file: int) -> None:
         os.close(file)
 
 
-def _acquire_by_name(owner: Path) -> Release | None:
-    """The lock where there is no flock: a file that one process alone can make, and which names it.
-
-    A killed process leaves it; the next one on its machine sees that, and goes on.
-    """
-    _clear_dead(owner)
-    try:
-        file = os.open(owner, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    except FileExistsError:
-        return None
-    with open(file, "w") as stream:
-        stream.write(f"{os.getpid()} {_machine()} {uuid.uuid4().hex}")
-    return lambda: owner.unlink(missing_ok=True)
-
-
-def _machine() -> str:
-    """Names where numbers of processes mean something: containers have their own."""
-    with contextlib.suppress(OSError):
-        return f"{socket.gethostname()} {os.stat('/proc/self/ns/pid').st_ino}"
-    return f"{socket.gethostname()} -"
-
-
-def _clear_dead(owner: Path) -> None:
-    """Deletes the file of an owner that was killed."""
-    with contextlib.suppress(FileNotFoundError, FileExistsError, ValueError):
-        text = owner.read_text()
-        number, host, space, name = text.split()
-        if os.name == "nt" or f"{host} {space}" != _machine() or _lives(int(number)):
-            return
-        # Of those who see it dead one alone goes on, and looks again: no new owner is deleted.
-        with open(mark := owner.with_name(f"{owner.name}.{name}.tmp"), "x"):
-            try:
-                if owner.read_text() == text:
-                    owner.unlink()
-            finally:
-                mark.unlink()
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
 def _owner(lock: Path) -> str:
     """Says whose the lock is and what to do, where it would outlive a killed process."""
     owner = lock.with_name(lock.name + _OWNER)
-    with contextlib.suppress(OSError, ValueError):
-        number, host, *_ = owner.read_text().split()
-        return f": process {number} on {host}; if it is gone, delete {owner}"
+    with contextlib.suppress(OSError):
+        return f": {owner.read_text()}; if it is gone, delete {owner}"
     return ""

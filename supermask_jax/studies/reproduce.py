@@ -51,7 +51,6 @@ def reproduce(
     flags: Sequence[str] = (),
     budget_minutes: float = float("inf"),
     together: bool = False,
-    estimate: bool = False,
     quiet: bool = True,
 ) -> list[dict[str, Any]]:
     """Runs rows x seeds, in order, and writes ``results/<row>.json`` after every run.
@@ -70,8 +69,6 @@ def reproduce(
       budget_minutes: wall time, in minutes.
       together: train the seeds of a row as one set where they follow each other, which is faster
         on accelerators.
-      estimate: say before the first run how long all of them take on this machine, and before
-        each when the last one ends: see `seconds_of_step`.
       quiet: print no epochs.
 
     Returns:
@@ -87,12 +84,8 @@ def reproduce(
     for row in rows:
         _check_free(results / f"{row.name}.json", named)
     tasks = list(_tasks(rows, seeds, root, runs, flags, together))
-    pending: dict[Path, float] = {}
-    if estimate:
-        from supermask_jax.studies.expected import expected_seconds  # With JAX.
+    from supermask_jax import experiment  # With JAX: pages need none.
 
-        left = [task for task in tasks if not (task[1] / "summary.json").exists()]
-        pending = expected_seconds({folder: config for _, folder, config in left})
     started, written = time.monotonic(), []
     done: dict[str, list[Path]] = {}
     lost: dict[str, list[dict[str, Any]]] = {}
@@ -104,15 +97,14 @@ def reproduce(
             said = "budget spent: %s has %d of %d seeds; rows not begun: %s"
             _log.info(said, row.name, len(folders), len(seeds), left)
             return written
-        place = f"{number} of {len(tasks)}, row {row.name}, {folder.name}"
-        _log.info("run %s%s", place, _until(pending))
-        if (failed := _failure(config, folder, quiet)) is None:
+        _log.info("run %d of %d, row %s, %s", number, len(tasks), row.name, folder.name)
+        try:
+            experiment.run(config, folder, quiet=quiet)
             folders.append(folder)
-        else:
-            _log.warning("row %s, %s: %s", row.name, folder.name, failed)
+        except Diverged as error:
+            _log.warning("row %s, %s: %s", row.name, folder.name, one_line(error))
             diverged = range(config.seed, config.seed + config.num_seeds)
-            failures += [{"seed": seed, "failed": failed} for seed in diverged]
-        pending.pop(folder, None)
+            failures += [{"seed": seed, "failed": one_line(error)} for seed in diverged]
         if folders:
             result = _write(row, results / f"{row.name}.json", collect(folders, failures), named)
             written = [*(w for w in written if w["row"] != row.name), result]
@@ -137,25 +129,6 @@ def _tasks(
             config.num_seeds = count
             name = f"s{first}" if count == 1 else f"s{first}-{first + count - 1}"
             yield row, runs / row.name / name, config
-
-
-def _until(pending: Mapping[Path, float]) -> str:
-    """Returns e.g. ``: 3 left, the last one ends about Thu 18:40``; "" if nothing is known."""
-    if not pending:
-        return ""
-    end = time.localtime(time.time() + sum(pending.values()))
-    return f": {len(pending)} left, the last one ends about {time.strftime('%a %H:%M', end)}"
-
-
-def _failure(config: ConfigDict, folder: Path, quiet: bool) -> str | None:
-    """Runs `config` and returns why it diverged, if it did."""
-    from supermask_jax import experiment
-
-    try:
-        experiment.run(config, folder, quiet=quiet)
-    except Diverged as error:
-        return one_line(error)
-    return None
 
 
 def _check_free(path: Path, flags: Sequence[str]) -> None:
