@@ -7,7 +7,6 @@ import jax
 import pytest
 
 from supermask_jax import cli
-from supermask_jax.commands.common import minutes
 from supermask_jax.commands.process import whole_streams
 from supermask_jax.data.datasets import find_folders
 from supermask_jax.errors import UserError, expanded
@@ -53,9 +52,3 @@ def test_paths_that_cannot_be(monkeypatch):
     for name in ("TFDS_DATA_DIR", "SUPERMASK_CACHE"):
         monkeypatch.delenv(name, raising=False)
     assert not any(folder.startswith("~") for folder in find_folders())
-
-
-def test_numbers_of_flags_that_time():
-    assert minutes("1.5") == 1.5
-    with pytest.raises(Exception, match="must be a number, got 'nan'"):
-        minutes("nan")

@@ -82,12 +82,9 @@ def test_digest_tells_name_shape_and_every_array():
     ("train", "message"),
     [
         (Split(TRAIN.images.astype(np.float32), TRAIN.labels), "images are float32"),
-        (Split(TRAIN.images, TRAIN.labels.astype(float)), "labels float64"),
-        (Split(TRAIN.images[1:], TRAIN.labels[1:]), r"\(19, 2, 3, 1\)"),
         (Split(TRAIN.images, TRAIN.labels[1:]), r"labels \(19,\)"),
         (Split(TRAIN.images.reshape(20, 3, 2, 1), TRAIN.labels), r"expected 20 of \(2, 3, 1\)"),
         (Split(TRAIN.images, TRAIN.labels + 1), r"labels 1..10, expected 0..9"),
-        (Split(TRAIN.images, TRAIN.labels - 1), r"labels -1..8"),
         (Split(TRAIN.images, TRAIN.labels // 2), "expected all equal"),
     ],
 )
@@ -102,8 +99,6 @@ def test_what_a_source_delivers_is_checked(monkeypatch, train, message):
     ("error", "corrupt", "mend"),
     [
         (ValueError("two\nlines"), True, "mend"),
-        (EOFError(), True, "mend"),
-        (OSError("image file is truncated"), True, "mend"),
         (OSError(errno.EINVAL, "Invalid argument"), True, "mend"),
         (PermissionError(errno.EACCES, "Permission denied"), False, "mend"),
         (ModuleNotFoundError("No module named 'PIL'"), False, "pip install .* pillow"),

@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 from helpers import ROOT, assert_refused, assert_trees_equal, refused, tiny_config
@@ -24,12 +23,8 @@ TINY = (
 
 
 def test_names_of_tasks():
-    assert tasks.task_names(["permuted:mnist:0-2", "split:mnist:0-4"]) == [
-        "permuted:mnist:0",
-        "permuted:mnist:1",
-        "permuted:mnist:2",
-        "split:mnist:0-4",
-    ]
+    names = ["permuted:mnist:0", "permuted:mnist:1", "split:mnist:0-4"]
+    assert tasks.task_names(["permuted:mnist:0-1", "split:mnist:0-4"]) == names
     assert tasks.task_names(["permuted:npz:a:b.npz:3,5"])[1] == "permuted:npz:a:b.npz:5"
     assert_refused(
         [
@@ -53,14 +48,6 @@ def test_tasks_of_one_network_alone():
             ("one seed", lambda: tasks.task_configs(tiny_config(num_seeds=2), many[:2])),
         ]
     )
-
-
-def test_more_outputs_than_classes():
-    params = models.get("fcn", num_classes=10, outputs=25).init(
-        jax.random.key(0), np.zeros((1, 8, 8, 1), "f4")
-    )["params"]
-    assert params["dense3"]["kernel"].shape == (100, 25)
-    assert_refused([("9 are too few", lambda: models.get("fcn", num_classes=10, outputs=9))])
 
 
 def test_a_set_of_tickets_comes_back(tmp_path):
@@ -195,7 +182,9 @@ def test_bad_input_is_one_line(capsys, flags, said):
 
 def test_a_dry_run_names_the_tasks(capsys):
     assert cli.main(["tasks", *TINY, "--task=permuted:digits:0-1", "--dry_run"]) == 0
-    assert capsys.readouterr().out.splitlines()[1:] == [
-        "  permuted:digits:0",
-        "  permuted:digits:1",
-    ]
+    _, *names = capsys.readouterr().out.split("\n  ")
+    assert names == ["permuted:digits:0", "permuted:digits:1\n"]
+
+
+def test_fewer_outputs_than_classes():
+    assert_refused([("9 are too few", lambda: models.get("fcn", num_classes=10, outputs=9))])

@@ -88,17 +88,6 @@ def at_least(least: int) -> Callable[[str], int]:
     return parse
 
 
-def minutes(text: str) -> float:
-    """Parses the value of a flag: a time, and not NaN, which would never be over."""
-    try:
-        found = float(text)
-    except ValueError:
-        found = math.nan
-    if math.isnan(found):
-        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}")
-    return found
-
-
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of a command that works on one config, which takes overrides of it too."""
     parser.set_defaults(overrides=())
@@ -133,7 +122,7 @@ def add_budget(parser: argparse.ArgumentParser, seeds: str) -> None:
     """Adds the flags of a command that runs several seeds, and stops starting them in time."""
     add, about = parser.add_argument, f"one run each (default: {seeds})"
     add("--seeds", type=seed_list, default=seeds, metavar="NUMBERS", help=about)
-    add("--budget_minutes", type=minutes, default=math.inf, help="start no run after this time")
+    add("--budget_minutes", type=float, default=math.inf, help="start no run after this time")
 
 
 def add_places(parser: argparse.ArgumentParser, number: int = 1) -> None:

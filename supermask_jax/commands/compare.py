@@ -12,7 +12,6 @@ from supermask_jax.commands.ticket import overlap_json, overlap_table
 from supermask_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from supermask_jax.commands.places import Found
     from supermask_jax.tickets import Ticket
 
 EPILOG = f"""\
@@ -38,9 +37,9 @@ def run(args: argparse.Namespace) -> None:
     from supermask_jax import tickets
     from supermask_jax.analysis.tables import Table
     from supermask_jax.commands import places
+    from supermask_jax.tickets import card
 
-    found = [places.find(place, args.seed) for place in args.places]
-    a, b = pair = [f.ticket for f in found]
+    a, b = pair = [places.find(place, args.seed).ticket for place in args.places]
     overlaps, why_none = {}, "one of them is dense: there are no masks to compare"
     if a.layers and b.layers:
         try:
@@ -48,14 +47,14 @@ def run(args: argparse.Namespace) -> None:
         except UserError as error:
             why_none = str(error)
     if args.json:
-        print(_as_json(found, overlaps))
+        print(_as_json(pair, overlaps))
         return
     rows = [
         ("method", *(t.method or "unknown" for t in pair)),
         ("model", *map(_model, pair)),
-        ("accuracy", *map(places.accuracy_text, pair)),
+        ("accuracy", *(told["accuracy"] for told in map(card.about, pair))),
         ("over seeds", *map(_seeds_text, args.places)),
-        ("remaining", *map(places.remaining_text, pair)),
+        ("remaining", *(told["remaining"] for told in map(card.about, pair))),
     ]
     rows = [row for row in rows if row[1:] != ("-", "-")]
     print(Table(("", *args.places), rows).text())
@@ -105,12 +104,13 @@ def config_lines(a: Ticket, b: Ticket) -> list[str]:
     return [head, *(f"  {line}" for line in lines)]
 
 
-def _as_json(found: Sequence[Found], overlaps: Mapping[str, Any]) -> str:
+def _as_json(pair: Sequence[Ticket], overlaps: Mapping[str, Any]) -> str:
+    from supermask_jax.analysis.intervals import share_interval
     from supermask_jax.commands import places
 
-    pair = []
-    for ticket, _ in found:
-        interval = places.stored_accuracy(ticket)
-        shown = None if interval is None else interval[1:3]
-        pair.append(places.about(ticket) | {"accuracy_interval": shown})
-    return json.dumps({"places": pair, "layers": overlap_json(overlaps)}, indent=2)
+    found = []
+    for ticket in pair:
+        known = ticket.accuracy
+        shown = share_interval(known["value"], known["images"])[1:3] if known else None
+        found.append(places.about(ticket) | {"accuracy_interval": shown})
+    return json.dumps({"places": found, "layers": overlap_json(overlaps)}, indent=2)

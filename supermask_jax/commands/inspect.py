@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> None:
     """Prints what is at a place, layer by layer."""
     from supermask_jax.analysis.tables import Table
     from supermask_jax.commands import places
+    from supermask_jax.tickets import card
     from supermask_jax.tickets.comparison import count_layers, total
 
     found = places.find(*args.places, args.seed)
@@ -44,14 +45,10 @@ def run(args: argparse.Namespace) -> None:
         }
         print(json.dumps(places.about(ticket) | {"layers": layers}, indent=2))
         return
-    model = ticket.model.get("name", "unknown model")
+    told, model = card.about(ticket), ticket.model.get("name", "unknown model")
     print(f"{args.places[0]}: {ticket.method or 'unknown method'} on {model}")
-    stored = "" if ticket.accuracy else places.sampled_text(args.places[0], args.seed)
-    masks = " for the most probable masks, of which the rest is told" if stored else ""
-    print(f"accuracy   {places.accuracy_text(ticket)}{masks}")
-    if stored:
-        print(f"stored     {stored}")
-    print(f"remaining  {places.remaining_text(ticket)}")
+    print(f"accuracy   {told['accuracy']}")
+    print(f"remaining  {told['remaining']}")
     if counts:
         head = ("layer", "shape", "weights", *_COUNTS[1:])
         rows = [(name, " x ".join(map(str, shapes[name])), *_row(c)) for name, c in counts.items()]

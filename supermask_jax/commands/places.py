@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from supermask_jax import tickets
-from supermask_jax.analysis.intervals import Interval, percent, share_interval
 from supermask_jax.errors import UserError, expanded
 
 _SHOWN = 3
@@ -74,63 +73,13 @@ def _level_start(path: Path) -> dict[str, np.ndarray]:
     return {name.removeprefix("params/"): array for name, array in arrays.items()}
 
 
-def stored_accuracy(ticket: tickets.Ticket) -> Interval | None:
-    """Returns the accuracy stored in a ticket, with the interval that its images give."""
-    if not ticket.accuracy:
-        return None
-    return share_interval(ticket.accuracy["value"], ticket.accuracy["images"])
-
-
-def accuracy_text(ticket: tickets.Ticket) -> str:
-    """Returns e.g. ``97.22 [94.97, 98.49] % on digits test, n = 360``."""
-    interval = stored_accuracy(ticket)
-    if interval is None:
-        return "not measured"
-    data, split = ticket.accuracy["data"], ticket.accuracy["split"]
-    return f"{percent(interval)} % on {data} {split}, n = {interval.n:,}"
-
-
-def sampled_text(place: str, seed: int | None = None) -> str:
-    """Returns what a finished run of sampled masks has stored; "" of any other place.
-
-    Raises:
-      UserError: its files are damaged.
-    """
-    from supermask_jax.analysis.report.groups import group_runs
-    from supermask_jax.analysis.runs import NothingToReport, read_folders
-    from supermask_jax.config.files import default_identity
-
-    try:
-        path = check_place(place)
-        runs = [] if path.is_file() else read_folders([path])
-    except NothingToReport:
-        return ""
-    done = [run for run in runs if run.summary and seed in (None, run.seed)]
-    if not done or not (sampled := group_runs(done, default_identity())[0].sampled):
-        return ""
-    shares = (done[0].summary[name] for name in ("test_accuracy", "remaining_weights"))
-    accuracy, remaining = (f"{100 * share:.2f} %" for share in shares)
-    return f"{accuracy} on the test images, {remaining} remaining: {sampled}"
-
-
 def about(ticket: tickets.Ticket) -> dict[str, Any]:
     """Returns what a ticket is, for JSON."""
     return {
         "method": ticket.method,
         "model": dict(ticket.model),
         "density": ticket.density,
-        "weights": _num_weights(ticket),
+        "weights": sum(layer.size for layer in ticket.layers.values()),
         "accuracy": dict(ticket.accuracy),
         "sha256": tickets.digest(ticket),
     }
-
-
-def _num_weights(ticket: tickets.Ticket) -> int:
-    return sum(layer.size for layer in ticket.layers.values())
-
-
-def remaining_text(ticket: tickets.Ticket) -> str:
-    """Returns e.g. ``3.53 % of 266,200 weights``."""
-    if not ticket.layers:
-        return "dense: no weight is masked"
-    return f"{100 * ticket.density:.2f} % of {_num_weights(ticket):,} weights"

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from supermask_jax import files
 from supermask_jax.commands.common import (
     CONFIG_EPILOG,
     add_config,
     add_output,
     at_least,
     check_out,
+    default_workdir,
     recorded,
 )
 from supermask_jax.errors import UserError
@@ -60,7 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains the tasks that are not trained yet, and measures all."""
-    from supermask_jax.commands.common import default_workdir
     from supermask_jax.config.files import load_with_overrides
     from supermask_jax.studies import tasks
     from supermask_jax.training.environment import fixed_settings
@@ -82,13 +83,10 @@ def run(args: argparse.Namespace) -> None:
     with fixed_settings():
         trained = tasks.train(configs, workdir, quiet=quiet)
         result = _measured(args, configs, trained)
-    result = {"command": shlex.join(["supermask", "tasks", *_words(args)]), **result}
+    words = recorded(args.words, ("--workdir", "--out", "--figure", "--tickets"))
+    result = {"command": shlex.join(["supermask", "tasks", *words]), **result}
     _write(args, result)
     print(json.dumps(result, indent=2) if args.json else report(result))
-
-
-def _words(args: argparse.Namespace) -> list[str]:
-    return recorded(args.words, ("--workdir", "--out", "--figure", "--tickets"))
 
 
 def _measured(
@@ -98,13 +96,15 @@ def _measured(
     from supermask_jax import experiment
     from supermask_jax.config.files import identity
     from supermask_jax.studies import tasks
+    from supermask_jax.tickets.ticket_set import encode_tickets
     from supermask_jax.training.environment import environment
 
     config = next(iter(configs.values()))
     tests = {name: _test(config) for name, config in configs.items()}
     weights = experiment.drawn_weights(config)
-    small = _without_values(trained, weights)
-    size = _saved(args.tickets, small)
+    content = encode_tickets(_without_values(trained, weights))
+    if args.tickets is not None:
+        files.write(args.tickets, content)
     matrix = tasks.accuracies(trained, tests)
     asked, found = _INFERRED if args.infer is None else args.infer, {}
     try:
@@ -129,7 +129,7 @@ def _measured(
         "config": identity(config),
         "env": environment(),
         "weights": sum(layer.size for layer in next(iter(trained.values())).layers.values()),
-        "bytes": size,
+        "bytes": len(content),
         "tasks": rows,
         "matrix": [[round(value, 6) for value in row] for row in matrix.tolist()],
     }
@@ -154,17 +154,6 @@ def _without_values(
         return {name: without_values(ticket, weights) for name, ticket in trained.items()}
     except UserError:  # A method that scales its weights.
         return dict(trained)
-
-
-def _saved(path: Path | None, tickets: Mapping[str, Ticket]) -> int:
-    """Writes the tickets if asked to, and returns the bytes that they take."""
-    from supermask_jax.tickets.file import write
-    from supermask_jax.tickets.ticket_set import encode_tickets
-
-    content = encode_tickets(tickets)
-    if path is not None:
-        write(path, content)
-    return len(content)
 
 
 def _write(args: argparse.Namespace, result: dict[str, Any]) -> None:

@@ -123,14 +123,12 @@ def _loaded(
 
 
 def _given(place: str, image_size: int, data_dir: str) -> Dataset:
-    del image_size, data_dir
     if (found := _GIVEN.get(f"given:{place}")) is None:
         raise UserError("it was given from Python: give it to `run` again, as `data`")
     return found
 
 
 def _npz(place: str, image_size: int, data_dir: str) -> Dataset:
-    del data_dir
     found = read_npz(_there(place))
     named = {_KERAS.get(key, key): array for key, array in found.items()}
     if missing := [name for name in _ARRAYS if name not in named]:
@@ -142,7 +140,6 @@ def _npz(place: str, image_size: int, data_dir: str) -> Dataset:
 
 
 def _idx(place: str, image_size: int, data_dir: str) -> Dataset:
-    del data_dir
     root, arrays = _there(place), []
     for part, kind in ((p, k) for p in ("train", "t*") for k in ("images-idx3", "labels-idx1")):
         paths = sorted(root.glob(f"**/*{part}-{kind}-ubyte*"))
@@ -175,7 +172,6 @@ def _tfds(place: str, image_size: int, data_dir: str) -> Dataset:
 
 
 def _hf(place: str, image_size: int, data_dir: str) -> Dataset:
-    del data_dir
     try:
         import datasets
     except ImportError as error:
@@ -198,7 +194,6 @@ def _hf(place: str, image_size: int, data_dir: str) -> Dataset:
 
 
 def _folder(place: str, image_size: int, data_dir: str) -> Dataset:
-    del data_dir
     root = _there(place)
     splits = [_split_folder(root, names) for names in (_TRAIN, _TEST)]
     classes, others = (sorted(d.name for d in split.iterdir() if d.is_dir()) for split in splits)
