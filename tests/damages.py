@@ -66,12 +66,9 @@ def _flipped(content: bytes, rng: random.Random) -> bytes:
 
 
 WAYS: dict[str, Callable[[bytes, random.Random], bytes | None]] = {
-    "null": lambda content, rng: b"null\n",
     "list": lambda content, rng: b'[1, "two"]\n',
-    "text": lambda content, rng: b'"text"\n',
     "half": lambda content, rng: content[: len(content) // 2],
     "empty": lambda content, rng: b"",
-    "mark": lambda content, rng: b"\xef\xbb\xbf" + content,
     "flip": _flipped,
     "lost key": lambda content, rng: _edited(content, rng, lambda node, key: node.pop(key)),
     "other kind": lambda content, rng: _edited(content, rng, _of_another_kind),

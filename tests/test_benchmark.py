@@ -4,7 +4,6 @@ import json
 import runpy
 import shlex
 import sys
-from types import SimpleNamespace
 
 import benchmark
 import loader
@@ -12,9 +11,8 @@ import numpy as np
 import peer
 import pytest
 from helpers import ROOT, single_threaded
-from timing import Cost, Process, Steps, ratios, step_seconds, synthetic_data
+from timing import Cost, Process, ratios, step_seconds
 
-from supermask_jax.data import DATASETS
 from supermask_jax.errors import UserError
 
 CONFIG = """\
@@ -106,33 +104,6 @@ def test_medians_and_ratios():
     found = ratios(pairs, "a", "b")
     assert (found["wall"], found["wall_range"]) == (2, [2, 3])
     assert (found["cpu"], found["cpu_range"]) == (1, [0.5, 3])
-
-
-def test_steps_go_on_in_the_next_epoch(monkeypatch):
-    dispatches = []
-
-    def run(state, frozen, examples, order, index, count):
-        dispatches.append((index, count))
-        return state, None
-
-    job = SimpleNamespace(
-        plan=SimpleNamespace(steps_per_epoch=11, steps_per_call=11),
-        start=lambda: (0, 0),
-        order=lambda: lambda epoch: 0,
-    )
-    monkeypatch.setattr("timing.make_train_steps", lambda job: run)
-    steps = Steps(job, None)
-    for count in (1, 11, 3):
-        steps.run(count)
-    assert dispatches == [(0, 1), (1, 10), (0, 1), (1, 3)]
-
-
-def test_synthetic_data_has_the_real_sizes():
-    data, spec = synthetic_data("digits"), DATASETS["digits"]
-    assert data.train.images.shape == (spec.train_size, *spec.image_shape)
-    assert (data.train.images.dtype, data.train.labels.dtype) == ("uint8", "int32")
-    assert data.test.labels.max() == spec.num_classes - 1
-    assert len(synthetic_data("digits", 8).test.labels) == 8
 
 
 def test_a_failing_process_is_one_line():

@@ -235,9 +235,3 @@ def test_the_interval_of_a_share_is_wilsons(right, n):
     found = share_interval(right / n, n)
     assert (found.low, found.high) == pytest.approx((low, high), abs=1e-12)
     assert (found.mean, found.n) == (right / n, n)
-
-
-@pytest.mark.parametrize(("share", "n"), [(0.5, 0), (1.1, 10), (-0.1, 10)])
-def test_an_interval_of_no_share(share, n):
-    with pytest.raises(ValueError, match="a share in"):
-        share_interval(share, n)
