@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import os
 import signal
@@ -141,34 +140,31 @@ def script() -> NoReturn:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (default: the process's) and returns the exit status."""
-    process.whole_streams()
-    with contextlib.ExitStack() as around:
-        try:
-            args = _parse(list(sys.argv[1:] if argv is None else argv) or ["--help"])
-            compilation_cache.turn_on()
-            around.enter_context(process.plain_output())
-            around.enter_context(process.answered_signals())
+    try:
+        args = _parse(list(sys.argv[1:] if argv is None else argv) or ["--help"])
+        compilation_cache.turn_on()
+        with process.plain_output():
             args.run(args)
-        except UserError as error:
-            return _failed(error)
-        except ModuleNotFoundError as error:
-            if (extra := _EXTRAS.get(str(error.name).partition(".")[0])) is None:
-                raise
-            install = f"pip install 'supermask-jax[{extra}]'"
-            return _failed(f"this needs {error.name}, which is not installed: {install}")
-        except BrokenPipeError:  # The reader of our output has gone: nobody to tell.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
-        except OSError as error:
-            place = f" {error.filename}" if error.filename else ""
-            return _failed(f"cannot read or write{place}: {error.strerror or error}")
-        except (RuntimeError, AssertionError):
-            if not (why := process.no_backend()):
-                raise
-            return _failed(why)
-        except KeyboardInterrupt as stop:
-            # `Interrupted` says what was saved; a bare Ctrl-C came before there was anything.
-            said = f"{stop}; saved: give the same command to go on" if stop.args else "stopped"
-            print(said, file=sys.stderr)
-            return 128 + getattr(stop, "signum", signal.SIGINT)
+    except UserError as error:
+        return _failed(error)
+    except ModuleNotFoundError as error:
+        if (extra := _EXTRAS.get(str(error.name).partition(".")[0])) is None:
+            raise
+        install = f"pip install 'supermask-jax[{extra}]'"
+        return _failed(f"this needs {error.name}, which is not installed: {install}")
+    except BrokenPipeError:  # The reader of our output has gone: nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        return _failed(f"cannot read or write{place}: {error.strerror or error}")
+    except (RuntimeError, AssertionError):
+        if not (why := process.no_backend()):
+            raise
+        return _failed(why)
+    except KeyboardInterrupt as stop:
+        # `Interrupted` says what was saved; a bare Ctrl-C came before there was anything.
+        said = f"{stop}; saved: give the same command to go on" if stop.args else "stopped"
+        print(said, file=sys.stderr)
+        return 128 + getattr(stop, "signum", signal.SIGINT)
     return 0

@@ -5,15 +5,12 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from supermask_jax.data import DATASETS, Split
 from supermask_jax.data.specs import (
     SourceCorrupt,
     SourceError,
     Spec,
-    canonical,
     content_digest,
     reading,
     verified,
@@ -33,15 +30,6 @@ TRAIN, TEST = make_split(20, 0), make_split(10, 1)
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setitem(DATASETS, "mnist", SPEC)
-
-
-@settings(database=None, deadline=None)
-@given(st.permutations(range(10)))
-def test_canonical_order_does_not_depend_on_the_order_served(order):
-    expected = canonical(TEST)
-    found = canonical(Split(TEST.images[order], TEST.labels[order]))
-    np.testing.assert_array_equal(found.images, expected.images)
-    np.testing.assert_array_equal(found.labels, expected.labels)
 
 
 def test_canonical_order_and_digest_are_the_documented_ones():
@@ -96,17 +84,16 @@ def test_what_a_source_delivers_is_checked(monkeypatch, train, message):
 
 
 @pytest.mark.parametrize(
-    ("error", "corrupt", "mend"),
+    ("error", "corrupt"),
     [
-        (ValueError("two\nlines"), True, "mend"),
-        (OSError(errno.EINVAL, "Invalid argument"), True, "mend"),
-        (PermissionError(errno.EACCES, "Permission denied"), False, "mend"),
-        (ModuleNotFoundError("No module named 'PIL'"), False, "pip install .* pillow"),
+        (ValueError("two\nlines"), True),
+        (OSError(errno.EINVAL, "Invalid argument"), True),
+        (PermissionError(errno.EACCES, "Permission denied"), False),
     ],
 )
-def test_what_counts_as_corrupt(error, corrupt, mend):
+def test_what_counts_as_corrupt(error, corrupt):
     with (
-        pytest.raises(SourceError, match=rf"place.*\({mend}\)") as caught,
+        pytest.raises(SourceError, match=r"place.*\(mend\)") as caught,
         reading("place", "mend"),
     ):
         raise error

@@ -4,7 +4,6 @@ import logging
 import os
 import pty
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ import pytest
 from helpers import ROOT, tiny_config
 
 from supermask_jax import cli
-from supermask_jax.commands import dry_run, process
+from supermask_jax.commands import dry_run
 from supermask_jax.data.progress import counted
 from supermask_jax.training import waiting
 
@@ -107,45 +106,6 @@ def test_a_dry_run_shows_its_table_before_it_compiles(monkeypatch):
     assert "dense3/kernel" in said
     with pytest.raises(AssertionError, match="compiled"):
         list(parts)
-
-
-STUCK = """
-import ctypes, signal
-from supermask_jax.commands import process
-signal.signal(signal.SIGINT, lambda *unused: None)
-with process.answered_signals():
-    print("ready", flush=True)
-    for _ in range(3):  # A call into C, as a compilation is: handlers run after it.
-        ctypes.CDLL(None).sleep(30)
-"""
-
-
-def test_a_signal_is_answered_by_a_line_and_a_second_one_ends_what_does_not_stop():
-    child = subprocess.Popen(
-        [sys.executable, "-c", STUCK],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-    assert child.stdout.readline() == "ready\n"
-    child.send_signal(signal.SIGINT)
-    said = child.stderr.readline()
-    child.send_signal(signal.SIGINT)
-    assert child.wait(20) == 130
-    assert said == "stopping: what is being computed ends first; again: stop now\n"
-    child.stdout.close(), child.stderr.close()
-
-
-def test_a_command_that_ends_by_itself_answers_nothing(capsys):
-    old = signal.signal(signal.SIGINT, lambda *unused: None)
-    try:
-        with process.answered_signals():
-            os.kill(os.getpid(), signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, old)
-    assert capsys.readouterr().err == ""
-    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_a_stopped_script_ends_without_the_interpreters_own_end(monkeypatch):

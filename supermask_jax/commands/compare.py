@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
 EPILOG = f"""\
 {PLACES_EPILOG}
-Accuracies come with 95 % intervals: of one network over its test images (Wilson), of a folder with
-several seeds also of the mean over seeds (Student-t). Masks are compared with two that were
-drawn at random with as many weights; same sign: share of the weights kept by both whose effective
-weights agree in sign.
+Accuracies come with 95 % intervals over the test images (Wilson). Masks are compared with two that
+were drawn at random with as many weights; same sign: share of the weights kept by both whose
+effective weights agree in sign.
 """
 EXAMPLES = (
     "compare runs/quickstart-s0 runs/quickstart-s1",
@@ -52,11 +51,8 @@ def run(args: argparse.Namespace) -> None:
     rows = [
         ("method", *(t.method or "unknown" for t in pair)),
         ("model", *map(_model, pair)),
-        ("accuracy", *(told["accuracy"] for told in map(card.about, pair))),
-        ("over seeds", *map(_seeds_text, args.places)),
-        ("remaining", *(told["remaining"] for told in map(card.about, pair))),
+        *((name, *(card.about(t)[name] for t in pair)) for name in ("accuracy", "remaining")),
     ]
-    rows = [row for row in rows if row[1:] != ("-", "-")]
     print(Table(("", *args.places), rows).text())
     print("\n".join(["", *config_lines(a, b), ""]))
     print(why_none or overlap_table(overlaps))
@@ -68,38 +64,18 @@ def _model(ticket: Ticket) -> str:
     return ", ".join([name, *(f"{key} {value}" for key, value in options.items() if value)])
 
 
-def _seeds_text(place: str) -> str:
-    """Returns the mean accuracy over the seeds of a folder, "-" where it is no finished set."""
-    from supermask_jax.analysis.intervals import percent
-    from supermask_jax.commands.places import check_place
-
-    path = check_place(place)
-    if path.is_file():
-        return "-"
-    from supermask_jax.training.workdir import Workdir  # Imports JAX.
-
-    summary = Workdir(path).finished_summary() or {}
-    if "runs" not in summary:
-        return "-"
-    return f"{percent(summary['test_accuracy'])} %, mean of {summary['test_accuracy']['n']} seeds"
-
-
-def _whole(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a config with the entries that an older version did not have, as JSON has it."""
-    from supermask_jax.config.files import default_identity
-
-    defaults = default_identity()
-    whole = {**defaults, **config, "data": {**defaults["data"], **config.get("data", {})}}
-    return json.loads(json.dumps(whole))
-
-
 def config_lines(a: Ticket, b: Ticket) -> list[str]:
     """Returns the differing entries of the configs of two tickets, each as ``key: a -> b``."""
+    from supermask_jax.config.files import default_identity
+    from supermask_jax.run_files import flat
     from supermask_jax.training.workdir import config_differences
 
     if not (a.config and b.config):
         return ["config: not known of both"]
-    lines = config_differences(_whole(a.config), _whole(b.config))
+    defaults, old, new = map(flat, (default_identity(), a.config, b.config))
+    # Either may be of an older version, and lack entries.
+    new = {key: defaults[key] for key in old.keys() & defaults.keys()} | new
+    lines = config_differences(old, new, defaults)
     head = f"config: {len(lines) or 'no'} difference{'s' * (len(lines) != 1)}"
     return [head, *(f"  {line}" for line in lines)]
 

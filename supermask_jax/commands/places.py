@@ -11,8 +11,6 @@ import numpy as np
 from supermask_jax import tickets
 from supermask_jax.errors import UserError, expanded
 
-_SHOWN = 3
-
 
 class Found(NamedTuple):
     """What is at a place.
@@ -30,21 +28,14 @@ def check_place(place: str) -> Path:
     """Returns the path of a place.
 
     Raises:
-      UserError: nothing is there, or a folder that is no run's; runs below it are named.
+      UserError: nothing is there, or a folder that is no run's.
     """
     path = expanded(place)
     if path.is_file() or (path / "config.json").is_file():
         return path
     if not path.is_dir():
         raise UserError(f"there is no work folder and no ticket {place}")
-    runs = sorted(found.parent for found in path.glob("**/config.json"))
-    if not runs:
-        raise UserError(f"{place} holds no run: give a work folder, or the file of a ticket")
-    more = f" and {len(runs) - _SHOWN} more" if len(runs) > _SHOWN else ""
-    raise UserError(
-        f"{place} is not the work folder of a run, but there are some in it; give one of them: "
-        f"{', '.join(map(str, runs[:_SHOWN]))}{more}"
-    )
+    raise UserError(f"{place} holds no run: give its work folder, or the file of a ticket")
 
 
 def find(place: str, seed: int | None = None) -> Found:

@@ -1,4 +1,4 @@
-"""The process that a command runs in: its streams and logs, and what its environment asks of JAX.
+"""The process that a command runs in: its logs, and what its environment asks of JAX.
 
 Imports nothing but the standard library: ``supermask --help`` answers at once.
 """
@@ -6,26 +6,13 @@ Imports nothing but the standard library: ``supermask --help`` answers at once.
 from __future__ import annotations
 
 import gc
-import io
 import logging
 import os
-import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
-
-
-def whole_streams() -> None:
-    """Makes stdout and stderr take any text, also where they are closed or know few characters."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # ``2>&-``. The next file opened must not be descriptor 2.
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
@@ -64,56 +51,13 @@ def plain_output() -> Iterator[None]:
         logger.setLevel(old[3])
 
 
-# Seconds in which what is under way may answer Ctrl-C by itself: a compilation does not.
-_ANSWER_S = 0.7
-
-
-@contextmanager
-def answered_signals() -> Iterator[None]:
-    """Answers Ctrl-C and SIGTERM also while XLA compiles, when no Python handler can run.
-
-    The first one says what it waits for, the second one ends the process: as after any kill, what
-    was saved is whole.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    told, tell = socket.socketpair()
-    tell.setblocking(False)
-    ended, old = threading.Event(), signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
-
-    def answer() -> None:
-        first = True
-        while number := told.recv(1):
-            if number[0] not in (signal.SIGINT, signal.SIGTERM) or ended.wait(_ANSWER_S):
-                continue
-            if not first:
-                os._exit(128 + number[0])
-            first = False
-            print("stopping: what is being computed ends first; again: stop now", file=sys.stderr)
-
-    thread = threading.Thread(target=answer, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        signal.set_wakeup_fd(old)
-        tell.close()
-        thread.join()
-        told.close()
-
-
 def no_backend() -> str:
     """Says that JAX finds none of the devices that the environment asks for, "" where it does."""
-    asked = os.environ.get("JAX_PLATFORMS")
-    if not asked or "jax" not in sys.modules:
-        return ""
     try:
         sys.modules["jax"].devices()
     except (RuntimeError, AssertionError):
-        return (
-            f"JAX finds no device of JAX_PLATFORMS={asked} here: unset it, or install the JAX that "
-            "drives one"
-        )
+        asked = os.environ.get("JAX_PLATFORMS")
+        return f"JAX finds no device of JAX_PLATFORMS={asked} here: unset it, or install its JAX"
+    except KeyError:  # It is not imported.
+        pass
     return ""

@@ -140,10 +140,8 @@ def _variants(
         for seed in range(1 if name == "inverted" else draws):
             yield name, sanity.checked(name, ticket, weights, masks, seed)
     for seed in range(1, draws + 1):
-        yield (
-            "redrawn",
-            sanity.combined(ticket, drawn_weights(_of_seed(config, config.seed + seed)), masks),
-        )
+        weights = drawn_weights(_of_seed(config, config.seed + seed))
+        yield "redrawn", sanity.combined(ticket, weights, masks)
 
 
 def _of_seed(config: ConfigDict, seed: int) -> ConfigDict:

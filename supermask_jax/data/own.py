@@ -107,19 +107,12 @@ def _loaded(
     except Exception as error:  # Parsers raise nearly anything on broken bytes.
         raise UserError(f"data {name} cannot be read: {one_line(error)}") from error
     data = data._replace(name=name, source=kind)
-    every = max(1, len(data.train.labels) // _SAMPLE)
+    train, test = (len(split.labels) for split in (data.train, data.test))
+    every = max(1, train // _SAMPLE)
     lazy = isinstance(data.train.images, images.LazyImages)
     mean, std = images.statistics(data.train.images[:: every if lazy else 1])
-    return data, Spec(
-        image_shape=data.train.images.shape[1:],
-        train_size=len(data.train.labels),
-        test_size=len(data.test.labels),
-        num_classes=data.num_classes,
-        sources=(kind,),
-        digest=data.digest,
-        mean=mean,
-        std=std,
-    )
+    shape, classes = data.train.images.shape[1:], data.num_classes
+    return data, Spec(shape, train, test, classes, (kind,), False, data.digest, mean, std)
 
 
 def _given(place: str, image_size: int, data_dir: str) -> Dataset:
@@ -153,15 +146,21 @@ def _idx(place: str, image_size: int, data_dir: str) -> Dataset:
     return from_arrays(*arrays)
 
 
+def _split_of(splits: Iterable[str], names: Sequence[str]) -> str:
+    """Returns the first of some names that there is a split of."""
+    found = next((name for name in names if name in splits), None)
+    if found is None:
+        raise UserError(f"it has no split {names[0]}, but {', '.join(splits)}")
+    return found
+
+
 def _tfds(place: str, image_size: int, data_dir: str) -> Dataset:
     from supermask_jax.data.datasets import find_folders
 
     folder = sources.newest_version(place, find_folders(data_dir or None).data)
 
     def examples(parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        part = next((part for part in parts if part in builder.info.splits), None)
-        if part is None:
-            raise UserError(f"it has no split {parts[0]}, but {', '.join(builder.info.splits)}")
+        part = _split_of(builder.info.splits, parts)
         pairs = [(x["image"], x["label"]) for x in sources.examples(builder, part)]
         return _stacked([image for image, _ in pairs], image_size), np.array([y for _, y in pairs])
 
@@ -179,9 +178,7 @@ def _hf(place: str, image_size: int, data_dir: str) -> Dataset:
     splits = datasets.load_from_disk(str(_there(place)))
 
     def arrays(parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        part = next((part for part in parts if part in splits), None)
-        if part is None:
-            raise UserError(f"it has no split {parts[0]}, but {', '.join(splits)}")
+        part = _split_of(splits, parts)
         split = splits[part]
         column = {key.removesuffix("s"): key for key in split.column_names}
         image, label = column.get("image", column.get("img")), column.get("label")

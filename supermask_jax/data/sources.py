@@ -93,7 +93,6 @@ def from_sklearn(name: str, folders: Folders) -> Dataset:
     The pixels are scaled by 15, to 0..240, so that they fill the range of uint8. The set has no
     split of its own: examples 0, 5, 10, ... of scikit-learn's order are the 360 test examples.
     """
-    need("sklearn", "pip install scikit-learn")
     with reading("scikit-learn's load_digits", "reinstall scikit-learn"):
         from sklearn.datasets import load_digits
 
