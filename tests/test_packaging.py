@@ -25,20 +25,6 @@ def test_all_names_can_be_had():
     assert (ROOT / "supermask_jax" / "py.typed").is_file()
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        *(ROOT / ".github").glob("*.yml"),
-        *(ROOT / ".github").glob("workflows/*.yml"),
-        ROOT / ".pre-commit-config.yaml",
-    ],
-    ids=lambda path: path.stem,
-)
-def test_files_of_the_forge_can_be_read(path):
-    yaml = pytest.importorskip("yaml")
-    assert isinstance(yaml.safe_load(path.read_text()), dict)
-
-
 # Module -> the name that it is installed by, where they differ.
 # Imported where a user has them, with a line of their own where not.
 

@@ -72,16 +72,6 @@ def test_evaluate_of_one_of_a_set_of_seeds_whose_masks_are_sampled(capsys, tmp_p
     assert "stored" not in said.out and "the run is not finished" in said.err
 
 
-def test_evaluate_of_a_model_that_numpy_does_not_run(run, capsys, monkeypatch):
-    path, summary = run
-    monkeypatch.setattr("supermask_jax.tickets.chain.CHAINS", ())
-    # 360 images: the last batch is not full.
-    monkeypatch.setattr("supermask_jax.tickets.exports._BATCH", 100)
-    monkeypatch.setattr(tickets, "accuracy", lambda *unused: pytest.fail("ran in NumPy"))
-    found = asked(capsys, "evaluate", path / "ticket.safetensors")
-    assert found["accuracy"] == pytest.approx(summary["test_accuracy"])
-
-
 def test_evaluate_refuses_a_place_that_claims_more_than_it_has(run, capsys, tmp_path):
     ticket = tickets.load_ticket(run[0] / "ticket.safetensors")
     wrong = ticket._replace(accuracy=dict(ticket.accuracy) | {"value": 0.9999})

@@ -25,7 +25,6 @@ from supermask_jax.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from supermask_jax.data import Split
     from supermask_jax.tickets import Ticket
 
 EPILOG = f"""\
@@ -93,13 +92,14 @@ def _measured(
 ) -> dict[str, Any]:
     """Returns the result: of every task its accuracy, and the matrix of all."""
     from supermask_jax import experiment
+    from supermask_jax.commands import restore
     from supermask_jax.config.files import identity
     from supermask_jax.studies import tasks
     from supermask_jax.tickets.ticket_set import encode_tickets
     from supermask_jax.training.environment import environment
 
     config = next(iter(configs.values()))
-    tests = {name: _test(config) for name, config in configs.items()}
+    tests = {name: restore.test_part(config) for name, config in configs.items()}
     weights = experiment.drawn_weights(config)
     content = encode_tickets(_without_values(trained, weights))
     if args.tickets is not None:
@@ -131,15 +131,6 @@ def _measured(
         "tasks": rows,
         "matrix": [[round(value, 6) for value in row] for row in matrix.tolist()],
     }
-
-
-def _test(config: Any) -> Split:
-    from supermask_jax.data import Split
-    from supermask_jax.splits import examples_used, load_data
-
-    test = load_data(config).test
-    used = examples_used(len(test.labels), config)
-    return Split(test.images[:used], test.labels[:used])
 
 
 def _without_values(
