@@ -76,18 +76,6 @@ WAYS: dict[str, Callable[[bytes, random.Random], bytes | None]] = {
 }
 
 
-def damage(path: Path, way: str, rng: random.Random) -> bool:
-    """Damages a file; says whether that changed it."""
-    before = path.read_bytes()
-    after = WAYS[way](before, rng)
-    if after is None:
-        path.unlink()
-        path.mkdir()
-    else:
-        path.write_bytes(after)
-    return after != before
-
-
 class Said:
     """What a command printed, how it ended, and what it left."""
 
@@ -101,7 +89,7 @@ class Said:
             except BaseException as error:
                 self.crash = "".join(traceback.format_exception(error)[-3:])
         self.text, self.errors = _TIMES.sub("", out.getvalue()), err.getvalue()
-        self.left = _left(a)
+        self.left = left_by(a)
 
     def verdict(self, whole: Said, path: Path) -> str:
         """Says "" where that is well beside what the whole folder gives, else what is wrong."""
@@ -111,7 +99,7 @@ class Said:
             last = self.errors.strip().splitlines()[-1:]
             return "" if last and last[0].startswith("error: ") else "no line"
         same = (self.text, self.left) == (whole.text, whole.left) or whole.status != 0
-        said = self.text + self.errors + self.left.get("html", "")
+        said = self.text + self.errors + self.left["a.html"]
         part = path.relative_to(_folder(path)).parts
         # A broken checkpoint is told by its step; a frozen weight by its folder.
         step = part[2] if part[:2] == ("checkpoints", "steps") else None
@@ -128,23 +116,12 @@ _TIMES = re.compile(
 )
 
 
-def _left(a: Path) -> dict[str, str]:
-    """Returns what a command writes that must be as it was."""
-    found = {}
-    for name in ("metrics.jsonl", "summary.json"):
-        path = a / name
-        found[name] = path.read_bytes().decode(errors="replace") if path.is_file() else ""
-    for name in ("masks.npz", "ticket.safetensors"):
-        found[name] = str((a / name).is_file() and (a / name).read_bytes())
-    for end in ("html", "ticket"):
-        path = a.with_name(f"a.{end}")
-        found[end] = path.read_bytes().decode(errors="replace") if path.is_file() else ""
-    return {name: _TIMES.sub("", text) for name, text in found.items()}
-
-
-def left_by(folder: Path) -> dict[str, str]:
-    """Returns what a run has left, but for times."""
-    return _left(folder)
+def left_by(a: Path) -> dict[str, str]:
+    """Returns what a run or a command has left that must be as it was, but for times."""
+    names = ("metrics.jsonl", "summary.json", "masks.npz", "ticket.safetensors")
+    places = [*(a / name for name in names), a.with_name("a.html"), a.with_name("a.ticket")]
+    found = {path.name: path.read_bytes() if path.is_file() else b"" for path in places}
+    return {name: _TIMES.sub("", data.decode("latin-1")) for name, data in found.items()}
 
 
 class Case:
@@ -172,7 +149,14 @@ class Case:
             a.with_name(f"a.{end}").unlink(missing_ok=True)
         if file is None:
             return "", Said(command, self.flags, a, b)
-        if not damage(a / file, way, random.Random(seed)) or self._may_be(a / file, way, command):
+        before = (a / file).read_bytes()
+        after = WAYS[way](before, random.Random(seed))
+        if after is None:
+            (a / file).unlink()
+            (a / file).mkdir()
+        else:
+            (a / file).write_bytes(after)
+        if after == before or self._may_be(a / file, way, command):
             return "same", copy.copy(self.whole(command))
         if command != "train":  # What reads must not mind what is damaged, and must not mend it.
             whole = self._damaged_whole(command, a, file)
@@ -192,7 +176,7 @@ class Case:
         """Returns what is said of the whole folder, had it left the damaged file as it is."""
         whole = copy.copy(self.whole(command))
         if file.name in whole.left:
-            whole.left = whole.left | {file.name: _left(a)[file.name]}
+            whole.left = whole.left | {file.name: left_by(a)[file.name]}
         return whole
 
     def whole(self, command: str) -> Said:

@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> None:
                 flags=args.overrides,
                 budget_minutes=args.budget_minutes,
                 together=_accelerated(),
+                estimate=True,
                 quiet=args.quiet or args.json,
             )
         found = {result["row"]: result for result in done}

@@ -51,6 +51,7 @@ def reproduce(
     flags: Sequence[str] = (),
     budget_minutes: float = float("inf"),
     together: bool = False,
+    estimate: bool = False,
     quiet: bool = True,
 ) -> list[dict[str, Any]]:
     """Runs rows x seeds, in order, and writes ``results/<row>.json`` after every run.
@@ -69,6 +70,8 @@ def reproduce(
       budget_minutes: wall time, in minutes.
       together: train the seeds of a row as one set where they follow each other, which is faster
         on accelerators.
+      estimate: say before the first run how long all of them take on this machine, and before
+        each when the last one ends: see `seconds_of_step`.
       quiet: print no epochs.
 
     Returns:
@@ -85,7 +88,12 @@ def reproduce(
         _check_free(results / f"{row.name}.json", named)
     tasks = list(_tasks(rows, seeds, root, runs, flags, together))
     from supermask_jax import experiment  # With JAX: pages need none.
+    from supermask_jax.studies.expected import expected_seconds
 
+    pending: dict[Path, float] = {}
+    if estimate:
+        left = [task for task in tasks if not (task[1] / "summary.json").exists()]
+        pending = expected_seconds({folder: config for _, folder, config in left})
     started, written = time.monotonic(), []
     done: dict[str, list[Path]] = {}
     lost: dict[str, list[dict[str, Any]]] = {}
@@ -97,7 +105,8 @@ def reproduce(
             said = "budget spent: %s has %d of %d seeds; rows not begun: %s"
             _log.info(said, row.name, len(folders), len(seeds), left)
             return written
-        _log.info("run %d of %d, row %s, %s", number, len(tasks), row.name, folder.name)
+        place = f"{number} of {len(tasks)}, row {row.name}, {folder.name}"
+        _log.info("run %s%s", place, _until(pending))
         try:
             experiment.run(config, folder, quiet=quiet)
             folders.append(folder)
@@ -105,6 +114,7 @@ def reproduce(
             _log.warning("row %s, %s: %s", row.name, folder.name, one_line(error))
             diverged = range(config.seed, config.seed + config.num_seeds)
             failures += [{"seed": seed, "failed": one_line(error)} for seed in diverged]
+        pending.pop(folder, None)
         if folders:
             result = _write(row, results / f"{row.name}.json", collect(folders, failures), named)
             written = [*(w for w in written if w["row"] != row.name), result]
@@ -129,6 +139,14 @@ def _tasks(
             config.num_seeds = count
             name = f"s{first}" if count == 1 else f"s{first}-{first + count - 1}"
             yield row, runs / row.name / name, config
+
+
+def _until(pending: Mapping[Path, float]) -> str:
+    """Returns e.g. ``: 3 left, the last one ends about Thu 18:40``; "" if nothing is known."""
+    if not pending:
+        return ""
+    end = time.localtime(time.time() + sum(pending.values()))
+    return f": {len(pending)} left, the last one ends about {time.strftime('%a %H:%M', end)}"
 
 
 def _check_free(path: Path, flags: Sequence[str]) -> None:
