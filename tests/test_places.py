@@ -83,7 +83,8 @@ def test_evaluate_refuses_a_place_that_claims_more_than_it_has(run, capsys, tmp_
 
 
 def test_evaluate_of_a_ticket_that_says_nothing_of_its_run(capsys, tmp_path):
-    tickets.save_ticket(tmp_path / "x", random_ticket(config={}, accuracy=None))
+    model = {"name": "fcn", "activation": "elu", "width": 0.1}
+    tickets.save_ticket(tmp_path / "x", random_ticket(config={}, accuracy=None, model=model))
     assert cli.main(["evaluate", str(tmp_path / "x")]) == 1
     assert "give --data" in capsys.readouterr().err
     found = asked(capsys, "evaluate", tmp_path / "x", "--data=digits")

@@ -80,7 +80,7 @@ def test_the_digest_is_of_the_config_and_not_of_how_it_was_written():
         ([THRESHOLDS, "--config.protocol=paper"], "must be 'validation'"),
         ([THRESHOLDS, "--seeds=a"], "whole numbers with commas"),
         (["--grid=epochs"], "an entry and its values"),
-        (["--grid=epochs,batch_size=1"], "needs 2 parts in every value"),
+        (["--grid=epochs,batch_size=1"], "that vary together, a,b=1:2,3:4, got 'epochs,"),
         ([THRESHOLDS, "--at_most=3.1"], "in (0, 1], got 3.1"),
     ],
 )
