@@ -49,11 +49,14 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> UserError:
     """Returns the error for a `name` that is not among the `known` ones, with the nearest first."""
-    names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    shown = one_line(repr(name), 60)
+    names, shown = sorted(known), one_line(repr(name), 60)
+    hint = _hint(str(name), names)
     return UserError(f"unknown {kind} {shown}: {hint}known: {', '.join(names)}")
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}? " if near else ""
 
 
 @contextmanager
@@ -115,12 +118,8 @@ def make(kind: str, registry: Mapping[str, Callable[..., T]], name: str, /, **op
         for option in options:
             if option not in parameters:
                 own = options_of(factory)
-                near = difflib.get_close_matches(option, own, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                known = ", ".join(own) or "none"
-                raise UserError(
-                    f"{kind} {name!r} has no option {option!r}: {hint}its options: {known}"
-                )
+                known = f"{_hint(option, own)}its options: {', '.join(own) or 'none'}"
+                raise UserError(f"{kind} {name!r} has no option {option!r}: {known}")
     for option, value in options.items():
         wanted = getattr(parameters.get(option), "annotation", None)
         if not _fits(value, getattr(wanted, "__name__", wanted)):

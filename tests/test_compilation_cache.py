@@ -40,9 +40,8 @@ def test_a_folder_for_this_processor_and_version(outside, monkeypatch):
     assert len(list(outside.iterdir())) == 2
 
 
-@pytest.mark.parametrize("value", ["0", "False", "off"])
-def test_nothing_is_kept_where_the_user_says_so(outside, monkeypatch, value):
-    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", value)
+def test_nothing_is_kept_where_the_user_says_so(outside, monkeypatch):
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "False")
     compilation_cache.turn_on()
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ and not outside.exists()
 
@@ -55,12 +54,6 @@ def test_the_folder_of_the_user_and_a_running_jax_stay(outside, monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
     compilation_cache.turn_on()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "mine" and not outside.exists()
-
-
-def test_a_folder_that_cannot_be_made_does_not_matter(outside):
-    outside.parent.write_text("a file in its place")
-    compilation_cache.turn_on()
-    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
 def test_what_belongs_to_another_user_is_not_run(outside, monkeypatch):

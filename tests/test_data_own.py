@@ -12,7 +12,7 @@ from PIL import Image
 from test_data_tfds import prepare_tfds
 
 from supermask_jax import cli, experiment
-from supermask_jax.data import from_arrays, images, load, own, spec_of
+from supermask_jax.data import from_arrays, load, own, spec_of
 from supermask_jax.errors import UserError
 from supermask_jax.training.workdir import Workdir
 
@@ -32,16 +32,10 @@ def arrays(**changed):
     return made | changed
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda x: x,
-        lambda x: x.astype(np.int64),
-        lambda x: x.astype(np.float32) / 255,
-        lambda x: np.moveaxis(x, -1, 1),
-    ],
-    ids=["uint8", "int64", "float", "NCHW"],
-)
+FORMS = [lambda x: x.astype(int), lambda x: x.astype("f4") / 255, lambda x: np.moveaxis(x, -1, 1)]
+
+
+@pytest.mark.parametrize("change", FORMS, ids=["int64", "float", "NCHW"])
 @pytest.mark.parametrize("label", [lambda y: y, lambda y: y[:, None], lambda y: np.eye(3)[y]])
 def test_arrays_are_understood_whatever_their_form(change, label):
     made = arrays(
@@ -60,10 +54,8 @@ def test_arrays_are_understood_whatever_their_form(change, label):
 WIDE = np.arange(12 * 48).reshape(12, 8, 6) % 257
 WRONG = {
     "train images are of shape": {"train_images": PIXELS[0, 0]},
-    "test images are of shape": {"test_images": PIXELS[:0]},
     "train images are float64 from -1.0": {"train_images": PIXELS / 255 - 1},
     "train images are int64 from 0 to 256": {"train_images": WIDE},
-    "train images are <U": {"train_images": np.full((12, 8, 6), "a")},
     "test images of": {"test_images": PIXELS[:6, :4]},
     "12 images and 11 labels": {"train_labels": LABELS[:11]},
     "train labels are float64": {"train_labels": LABELS / 2},
@@ -112,24 +104,6 @@ def as_hf(path):
     return f"hf:{path / 'hf'}"
 
 
-def test_a_hugging_face_set_that_lacks_something(tmp_path):
-    place = as_hf(tmp_path).partition(":")[2]
-    datasets = pytest.importorskip("datasets")
-    whole = datasets.load_from_disk(place)
-    for change, line in {
-        "test": r"it has no split test, but train",
-        "image": r"it has no columns image and label, but picture, label",
-    }.items():
-        wrong = datasets.DatasetDict(whole)
-        if change == "test":
-            del wrong["test"]
-        else:
-            wrong = wrong.rename_column("image", "picture")
-        wrong.save_to_disk(f"{tmp_path}/{change}")
-        with pytest.raises(UserError, match=line):
-            load(f"hf:{tmp_path}/{change}")
-
-
 KINDS = {
     "npz": as_npz,
     "keras": lambda path: as_npz(path, keras=True),
@@ -142,13 +116,8 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_gives_the_same_examples(kind, tmp_path):
     data = load(KINDS[kind](tmp_path))
-    rows = {"folder": np.argsort(LABELS, kind="stable"), "val": np.argsort(LABELS, kind="stable")}
-    order = rows.get(kind, np.arange(12))
-    # Names of a folder's files sort as text.
     found = {image.tobytes(): label for image, label in zip(*data.train, strict=True)}
-    wanted = {image.tobytes(): label for image, label in zip(PIXELS, LABELS, strict=True)}
-    assert found == wanted
-    np.testing.assert_array_equal(data.train.labels, LABELS[order])
+    assert found == {image.tobytes(): label for image, label in zip(PIXELS, LABELS, strict=True)}
 
 
 def test_idx_files_of_torchvision_and_emnist(tmp_path):
@@ -198,12 +167,6 @@ def test_what_is_not_there_is_said(tmp_path):
     np.savez(tmp_path / "b.npz", x=np.zeros(3))
     with pytest.raises(UserError, match="it has no train_images, but x"):
         load(f"npz:{tmp_path / 'b.npz'}")
-
-
-def test_the_mean_is_that_of_the_training_images():
-    mean, std = images.statistics(PIXELS)
-    np.testing.assert_allclose(mean, PIXELS.mean((0, 1, 2)) / 255, rtol=1e-6)
-    np.testing.assert_allclose(std, PIXELS.std((0, 1, 2)) / 255, rtol=1e-6)
 
 
 def train(name, path, *more):
@@ -267,11 +230,6 @@ def test_data_that_change_in_a_process_are_read_anew(tmp_path):
     np.savez(tmp_path / "a.npz", **changed)
     os.utime(tmp_path / "a.npz", ns=(1, 1))
     assert len(load(name).train.labels) == 9
-    root = folder_of(tmp_path / "images")
-    assert len(load(f"folder:{root}").train.labels) == 12
-    (root / "train" / "class1" / "1.png").unlink()
-    os.utime(root / "train" / "class1", ns=(1, 1))
-    assert len(load(f"folder:{root}").train.labels) == 11
 
 
 def test_inspect_prints_what_a_run_would_see(tmp_path, capsys):
@@ -282,8 +240,3 @@ def test_inspect_prints_what_a_run_would_see(tmp_path, capsys):
     with Image.open(sheet) as image:
         assert image.size == (8 * 7, 3 * 9)
         np.testing.assert_array_equal(np.asarray(image)[:8, :6], PIXELS[0])
-
-
-def test_the_size_of_images_is_for_ones_own(tmp_path):
-    with pytest.raises(UserError, match="config.data.image_size must be 0"):
-        experiment.run(tiny_config(**{"data.image_size": 4}), tmp_path / "run")

@@ -5,16 +5,12 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from supermask_jax.data import DATASETS, Split
 from supermask_jax.data.specs import (
     SourceCorrupt,
     SourceError,
     Spec,
-    canonical,
-    content_digest,
     reading,
     verified,
 )
@@ -35,15 +31,6 @@ def small(monkeypatch):
     monkeypatch.setitem(DATASETS, "mnist", SPEC)
 
 
-@settings(database=None, deadline=None)
-@given(st.permutations(range(10)))
-def test_canonical_order_does_not_depend_on_the_order_served(order):
-    expected = canonical(TEST)
-    found = canonical(Split(TEST.images[order], TEST.labels[order]))
-    np.testing.assert_array_equal(found.images, expected.images)
-    np.testing.assert_array_equal(found.labels, expected.labels)
-
-
 def test_canonical_order_and_digest_are_the_documented_ones():
     def key(example):
         image, label = example
@@ -61,33 +48,13 @@ def test_canonical_order_and_digest_are_the_documented_ones():
     assert dataset.digest == sha.hexdigest()
 
 
-def test_digest_tells_name_shape_and_every_array():
-    def changed(split, array):
-        arrays = [part.copy() for part in split]
-        arrays[array].flat[3] ^= 1
-        return Split(*arrays)
-
-    flat = Split(TRAIN.images.reshape(20, 6, 1, 1), TRAIN.labels)
-    digests = [
-        content_digest("mnist", TRAIN, TEST),
-        content_digest("fashion_mnist", TRAIN, TEST),
-        content_digest("mnist", flat, TEST),
-        *(content_digest("mnist", changed(TRAIN, array), TEST) for array in (0, 1)),
-        *(content_digest("mnist", TRAIN, changed(TEST, array)) for array in (0, 1)),
-    ]
-    assert len(set(digests)) == len(digests)
-
-
 @pytest.mark.parametrize(
     ("train", "message"),
     [
         (Split(TRAIN.images.astype(np.float32), TRAIN.labels), "images are float32"),
-        (Split(TRAIN.images, TRAIN.labels.astype(float)), "labels float64"),
-        (Split(TRAIN.images[1:], TRAIN.labels[1:]), r"\(19, 2, 3, 1\)"),
         (Split(TRAIN.images, TRAIN.labels[1:]), r"labels \(19,\)"),
         (Split(TRAIN.images.reshape(20, 3, 2, 1), TRAIN.labels), r"expected 20 of \(2, 3, 1\)"),
         (Split(TRAIN.images, TRAIN.labels + 1), r"labels 1..10, expected 0..9"),
-        (Split(TRAIN.images, TRAIN.labels - 1), r"labels -1..8"),
         (Split(TRAIN.images, TRAIN.labels // 2), "expected all equal"),
     ],
 )
@@ -99,19 +66,16 @@ def test_what_a_source_delivers_is_checked(monkeypatch, train, message):
 
 
 @pytest.mark.parametrize(
-    ("error", "corrupt", "mend"),
+    ("error", "corrupt"),
     [
-        (ValueError("two\nlines"), True, "mend"),
-        (EOFError(), True, "mend"),
-        (OSError("image file is truncated"), True, "mend"),
-        (OSError(errno.EINVAL, "Invalid argument"), True, "mend"),
-        (PermissionError(errno.EACCES, "Permission denied"), False, "mend"),
-        (ModuleNotFoundError("No module named 'PIL'"), False, "pip install .* pillow"),
+        (ValueError("two\nlines"), True),
+        (OSError(errno.EINVAL, "Invalid argument"), True),
+        (PermissionError(errno.EACCES, "Permission denied"), False),
     ],
 )
-def test_what_counts_as_corrupt(error, corrupt, mend):
+def test_what_counts_as_corrupt(error, corrupt):
     with (
-        pytest.raises(SourceError, match=rf"place.*\({mend}\)") as caught,
+        pytest.raises(SourceError, match=r"place.*\(mend\)") as caught,
         reading("place", "mend"),
     ):
         raise error

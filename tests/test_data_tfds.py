@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,6 @@ from data_helpers import assert_same, keep_apart, make_splits, read, shrink
 from PIL import Image
 
 from supermask_jax.data import DATASETS, load
-from supermask_jax.data.formats import read_tfrecord
 from supermask_jax.data.specs import SourceCorrupt, SourceError
 
 PREPARED = Path(__file__).parents[2] / "shared" / "tensorflow_datasets"
@@ -122,27 +122,12 @@ def test_tfds_reads_other_formats(tmp_path, file_format):
     assert_same(read("tfds", "mnist", tmp_path), "mnist", "tfds")
 
 
-def test_a_tfrecord_file_that_is_cut_short(tmp_path):
-    write_tfrecord(tmp_path / "whole", [b"first", b"second"])
-    whole = (tmp_path / "whole").read_bytes()
-    assert list(read_tfrecord(tmp_path / "whole")) == [b"first", b"second"]
-    for size in (len(whole) - 1, len(whole) - 7, 21 + 11, 21 + 3):
-        (tmp_path / "cut").write_bytes(whole[:size])
-        with pytest.raises(EOFError, match="cut is cut short"):
-            list(read_tfrecord(tmp_path / "cut"))
-
-
-@pytest.mark.parametrize("file_format", ["array_record", "parquet", "tfrecord"])
+@pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
 def test_tfds_corruption_names_the_folder(tmp_path, file_format):
     folder = prepare_tfds(tmp_path / "data", "mnist", make_splits("mnist"), "3.0.1", file_format)
     shard = folder / f"mnist-test.{file_format}-00000-of-00001"
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[: len(whole) // 2])
+    os.truncate(shard, shard.stat().st_size // 2)
     with pytest.raises(SourceCorrupt, match=f"{folder} is corrupt.*delete {folder}"):
-        read("tfds", "mnist", tmp_path)
-    shard.write_bytes(whole)
-    (folder / "dataset_info.json").write_text("{")
-    with pytest.raises(SourceCorrupt, match=f"{folder} is corrupt"):
         read("tfds", "mnist", tmp_path)
 
 
@@ -183,13 +168,6 @@ def test_download(monkeypatch, tmp_path):
 
     monkeypatch.setattr(tfds, "builder", fails)
     with pytest.raises(SourceError, match="could not prepare it: OSError: no route to host"):
-        read("download", "cifar10", tmp_path)
-
-    def lacks_a_package(name, **_):
-        raise ModuleNotFoundError("No module named 'importlib_resources'")
-
-    monkeypatch.setattr(tfds, "builder", lacks_a_package)
-    with pytest.raises(SourceError, match=r"importlib_resources' \(pip install 'supermask-jax"):
         read("download", "cifar10", tmp_path)
 
 

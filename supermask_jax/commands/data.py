@@ -21,30 +21,20 @@ folder:PLACE, idx:PLACE, tfds:NAME, hf:PLACE), and prints what a run would see.
 EXAMPLES = ("data list", "data prepare mnist --cache_dir=cache")
 
 _DATA_DIR = "(default: TFDS_DATA_DIR, else ~/tensorflow_datasets)"
+_IMAGE_SIZE = "inspect: resize and crop images of your own to N x N"
 _CACHE_DIR = "(default: SUPERMASK_CACHE, else ~/.cache/supermask_jax)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add = parser.add_argument
-    add(
-        "action",
-        nargs="?",
-        default="list",
-        choices=["list", "prepare", "inspect"],
-        help="default: list",
-    )
+    actions = ("list", "prepare", "inspect")
+    add("action", nargs="?", default="list", choices=actions, help="default: list")
     add("names", nargs="*", metavar="NAME", help="data sets, e.g. mnist; list: default: all")
     add("--data_dir", metavar="FOLDER", help=f"prepared TFDS data sets and archives {_DATA_DIR}")
     add("--cache_dir", metavar="FOLDER", help=f"our cache {_CACHE_DIR}")
     add("--json", action="store_true", help="list, inspect: print JSON instead")
-    add(
-        "--image_size",
-        type=int,
-        default=0,
-        metavar="N",
-        help="inspect: resize and crop images of your own to N x N",
-    )
+    add("--image_size", type=int, default=0, metavar="N", help=_IMAGE_SIZE)
     add("--sheet", type=Path, metavar="FILE.png", help="inspect: write some images of each class")
 
 

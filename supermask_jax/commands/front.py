@@ -23,7 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, metavar="FILE", help=".svg or .pdf; default: print the table only")
     add("--results", type=Path, metavar="FOLDER", help="default: results/ of the repository")
     add_json(parser)
-    add("--title", default="", help="default: the title of the rows' table")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -49,5 +48,5 @@ def run(args: argparse.Namespace) -> None:
     if args.out is not None:
         from supermask_jax.analysis.charts import front, theme
 
-        spec = front.front_of_rows(found, args.title or section.title)
+        spec = front.front_of_rows(found, section.title)
         theme.save(spec, args.out, width=690, height=420)

@@ -57,16 +57,8 @@ def _imagenet(config: ConfigDict) -> Spec:
     side = config.data.image_size
     if not side:
         raise UserError("images of ImageNet are of many sizes: give --config.data.image_size")
-    return Spec(
-        image_shape=(side, side, 3),
-        train_size=1_281_167,
-        test_size=50_000,
-        num_classes=1000,
-        sources=("folder",),
-        digest=None,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-    )
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    return Spec((side, side, 3), 1_281_167, 50_000, 1000, ("folder",), mean=mean, std=std)
 
 
 def _rows(config: ConfigDict, devices: int) -> int:

@@ -12,12 +12,7 @@ from ml_collections import ConfigDict
 
 from supermask_jax import experiment
 from supermask_jax.analysis.front import Point, paper_point
-from supermask_jax.analysis.report.details import (
-    Details,
-    bin_scores,
-    class_means,
-    confusion_matrix,
-)
+from supermask_jax.analysis.report.details import Details, bin_scores, class_means, confusion_matrix
 from supermask_jax.analysis.report.groups import Group
 from supermask_jax.analysis.rows import Row
 from supermask_jax.analysis.runs import Run

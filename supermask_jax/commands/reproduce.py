@@ -28,7 +28,6 @@ EXAMPLES = (
 
 _ROWS = "e.g. fcn-published,conv*; default: all that this machine can run"
 _OF = "(default: {}/ of the repository)"
-_TOGETHER = "train the seeds of a row as one set; so it is done on accelerators"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_budget(parser, "0,1,2")
     add("--runs", type=Path, metavar="FOLDER", help=f"work folders {_OF.format('runs/reproduce')}")
     add("--results", type=Path, metavar="FOLDER", help=f"for <row>.json {_OF.format('results')}")
-    add("--together", action="store_true", help=_TOGETHER)
     add("--list", action="store_true", help="list the rows and stop")
     add_output(parser)
     add("--page", action="store_true", help="only write RESULTS.md and the README's table")
@@ -72,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
                 results=results,
                 flags=args.overrides,
                 budget_minutes=args.budget_minutes,
-                together=args.together or _accelerated(),
+                together=_accelerated(),
                 estimate=True,
                 quiet=args.quiet or args.json,
             )

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from supermask_jax import experiment, tickets
 from supermask_jax.config import default_config
 from supermask_jax.core.trees import named_leaves
+from supermask_jax.data import Split
 from supermask_jax.errors import UserError, one_line
 from supermask_jax.run_files import read_masks
 from supermask_jax.tickets.ticket import nested
@@ -47,6 +48,13 @@ def full_config(saved: dict[str, Any]) -> ConfigDict:
         except (TypeError, ValueError) as error:  # ml_collections' own.
             raise UserError(f"config.{name}: {one_line(error)}") from error
     return config
+
+
+def test_part(config: ConfigDict) -> Split:
+    """Returns what a run of a config sees of its test set."""
+    test = experiment.load_data(config).test
+    used = experiment.examples_used(len(test.labels), config)
+    return Split(test.images[:used], test.labels[:used])
 
 
 class Restored(NamedTuple):

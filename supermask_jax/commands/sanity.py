@@ -85,16 +85,15 @@ def measured(found: Found, draws: int, data_dir: str | None = None) -> Checks:
     Raises:
       UserError: it has no mask, its weights were trained, or its data are not there.
     """
-    from supermask_jax import experiment
     from supermask_jax.analysis.intervals import mean_interval, share_interval
+    from supermask_jax.commands import restore
     from supermask_jax.tickets.exports import measurer
     from supermask_jax.training.environment import fixed_settings
 
     with fixed_settings():
         config = _config(found.ticket, data_dir)
-        test, measure = experiment.load_data(config).test, measurer(found.ticket)
-        images = experiment.examples_used(len(test.labels), config)
-        test = test.images[:images], test.labels[:images]
+        test, measure = restore.test_part(config), measurer(found.ticket)
+        images = len(test.labels)
         shown: dict[str, list[float]] = {}
         for name, ticket in _variants(found.ticket, found.start, config, draws):
             shown.setdefault(name, []).append(measure(ticket, *test))
@@ -140,10 +139,8 @@ def _variants(
         for seed in range(1 if name == "inverted" else draws):
             yield name, sanity.checked(name, ticket, weights, masks, seed)
     for seed in range(1, draws + 1):
-        yield (
-            "redrawn",
-            sanity.combined(ticket, drawn_weights(_of_seed(config, config.seed + seed)), masks),
-        )
+        weights = drawn_weights(_of_seed(config, config.seed + seed))
+        yield "redrawn", sanity.combined(ticket, weights, masks)
 
 
 def _of_seed(config: ConfigDict, seed: int) -> ConfigDict:

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from supermask_jax import files
 from supermask_jax.commands.common import (
     CONFIG_EPILOG,
     add_config,
     add_output,
     at_least,
     check_out,
+    default_workdir,
     recorded,
 )
 from supermask_jax.errors import UserError
@@ -23,7 +25,6 @@ from supermask_jax.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from supermask_jax.data import Split
     from supermask_jax.tickets import Ticket
 
 EPILOG = f"""\
@@ -39,8 +40,7 @@ EXAMPLES = (
 
 _TASK = """\
 a data set, such as split:mnist:0-4; permuted:mnist:0-4 is five; may be given several times"""
-_INFERRED = 100
-_INFER = f"images of each task whose task is inferred (default: {_INFERRED}; 0: none)"
+_INFER = "images of each task whose task is inferred (default: 100; 0: none)"
 
 _log = logging.getLogger("supermask_jax")
 
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     add = parser.add_argument
     add("--task", action="append", required=True, metavar="NAME", help=_TASK)
-    add("--infer", type=at_least(0), metavar="NUMBER", help=_INFER)
+    add("--infer", type=at_least(0), default=100, metavar="NUMBER", help=_INFER)
     add("--rule", choices=("one_shot", "binary"), default="one_shot", help="how it is inferred")
     add("--tickets", type=Path, metavar="FILE", help="where the tickets of all tasks go, as one")
     add("--out", type=Path, metavar="FILE", help="where the result goes, as JSON")
@@ -60,7 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains the tasks that are not trained yet, and measures all."""
-    from supermask_jax.commands.common import default_workdir
     from supermask_jax.config.files import load_with_overrides
     from supermask_jax.studies import tasks
     from supermask_jax.training.environment import fixed_settings
@@ -82,13 +81,10 @@ def run(args: argparse.Namespace) -> None:
     with fixed_settings():
         trained = tasks.train(configs, workdir, quiet=quiet)
         result = _measured(args, configs, trained)
-    result = {"command": shlex.join(["supermask", "tasks", *_words(args)]), **result}
+    words = recorded(args.words, ("--workdir", "--out", "--figure", "--tickets"))
+    result = {"command": shlex.join(["supermask", "tasks", *words]), **result}
     _write(args, result)
     print(json.dumps(result, indent=2) if args.json else report(result))
-
-
-def _words(args: argparse.Namespace) -> list[str]:
-    return recorded(args.words, ("--workdir", "--out", "--figure", "--tickets"))
 
 
 def _measured(
@@ -96,22 +92,24 @@ def _measured(
 ) -> dict[str, Any]:
     """Returns the result: of every task its accuracy, and the matrix of all."""
     from supermask_jax import experiment
+    from supermask_jax.commands import restore
     from supermask_jax.config.files import identity
     from supermask_jax.studies import tasks
+    from supermask_jax.tickets.ticket_set import encode_tickets
     from supermask_jax.training.environment import environment
 
     config = next(iter(configs.values()))
-    tests = {name: _test(config) for name, config in configs.items()}
+    tests = {name: restore.test_part(config) for name, config in configs.items()}
     weights = experiment.drawn_weights(config)
-    small = _without_values(trained, weights)
-    size = _saved(args.tickets, small)
+    content = encode_tickets(_without_values(trained, weights))
+    if args.tickets is not None:
+        files.write(args.tickets, content)
     matrix = tasks.accuracies(trained, tests)
-    asked, found = _INFERRED if args.infer is None else args.infer, {}
+    found = {}
     try:
-        found = tasks.inferred(trained, weights, tests, asked, args.rule) if asked else {}
+        if args.infer:
+            found = tasks.inferred(trained, weights, tests, args.infer, args.rule)
     except UserError as error:
-        if args.infer is not None:
-            raise
         _log.warning("%s", error)
     rows = []
     for index, (name, ticket) in enumerate(trained.items()):
@@ -129,19 +127,10 @@ def _measured(
         "config": identity(config),
         "env": environment(),
         "weights": sum(layer.size for layer in next(iter(trained.values())).layers.values()),
-        "bytes": size,
+        "bytes": len(content),
         "tasks": rows,
         "matrix": [[round(value, 6) for value in row] for row in matrix.tolist()],
     }
-
-
-def _test(config: Any) -> Split:
-    from supermask_jax.data import Split
-    from supermask_jax.splits import examples_used, load_data
-
-    test = load_data(config).test
-    used = examples_used(len(test.labels), config)
-    return Split(test.images[:used], test.labels[:used])
 
 
 def _without_values(
@@ -154,17 +143,6 @@ def _without_values(
         return {name: without_values(ticket, weights) for name, ticket in trained.items()}
     except UserError:  # A method that scales its weights.
         return dict(trained)
-
-
-def _saved(path: Path | None, tickets: Mapping[str, Ticket]) -> int:
-    """Writes the tickets if asked to, and returns the bytes that they take."""
-    from supermask_jax.tickets.file import write
-    from supermask_jax.tickets.ticket_set import encode_tickets
-
-    content = encode_tickets(tickets)
-    if path is not None:
-        write(path, content)
-    return len(content)
 
 
 def _write(args: argparse.Namespace, result: dict[str, Any]) -> None:

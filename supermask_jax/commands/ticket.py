@@ -109,23 +109,21 @@ def _verify(args: argparse.Namespace, path: str) -> Answer:
 
 def _inspect(args: argparse.Namespace, path: str) -> Answer:
     from supermask_jax import tickets
-    from supermask_jax.tickets.card import ticket_file
+    from supermask_jax.tickets import card
 
     ticket = tickets.load_ticket(path)
     model = ", ".join(f"{name} {value}" for name, value in ticket.model.items())
-    shape = " x ".join(map(str, ticket.image_shape))
-    about = [
-        ("file", f"{path}, {ticket_file(path).stat().st_size:,} bytes"),
-        ("model", f"{model}; images {shape}, {ticket.num_classes} classes"),
-        ("preprocessing", ", ".join(f"{k} {v}" for k, v in ticket.preprocessing.items())),
-        ("method", ticket.method),
-        ("accuracy", ", ".join(f"{k} {v}" for k, v in ticket.accuracy.items()) or "not measured"),
-        ("made with", ", ".join(f"{k} {v}" for k, v in ticket.versions.items())),
-        ("SHA-256", tickets.digest(ticket)),
-        ("density", f"{ticket.density:.4%}"),
-        ("free arrays", ", ".join([*ticket.params, *ticket.batch_stats]) or "none"),
-    ]
-    text = "\n".join([*(f"{name:14} {text}" for name, text in about), _layers(ticket)])
+    about = {
+        "file": f"{path}, {card.ticket_file(path).stat().st_size:,} bytes",
+        **card.about(ticket),
+        "model": model,
+        "preprocessing": ", ".join(f"{k} {v}" for k, v in ticket.preprocessing.items()),
+        "method": ticket.method,
+        "made with": ", ".join(f"{k} {v}" for k, v in ticket.versions.items()),
+        "SHA-256": tickets.digest(ticket),
+        "free arrays": ", ".join([*ticket.params, *ticket.batch_stats]) or "none",
+    }
+    text = "\n".join([*(f"{name:14} {text}" for name, text in about.items()), _layers(ticket)])
     fields = ("num_classes", "image_shape", "preprocessing", "versions", "config")
     return _about(path, ticket) | {name: getattr(ticket, name) for name in fields}, text
 

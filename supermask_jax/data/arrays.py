@@ -11,12 +11,7 @@ from supermask_jax.errors import UserError
 
 
 def from_arrays(
-    train_images: Any,
-    train_labels: Any,
-    test_images: Any,
-    test_labels: Any,
-    *,
-    name: str = "mine",
+    train_images: Any, train_labels: Any, test_images: Any, test_labels: Any, *, name: str = "mine"
 ) -> Dataset:
     """Returns a data set of arrays.
 

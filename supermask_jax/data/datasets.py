@@ -138,10 +138,8 @@ def find_folders(data_dir: str | None = None, cache_dir: str | None = None) -> F
 def _chain(name: str, sources: Sequence[str] | None) -> tuple[str, ...]:
     """Returns the sources to try for data set `name`, or raises UserError for impossible ones."""
     known = DATASETS[name].sources
-    if sources is None:
+    if not sources:
         return known
-    if isinstance(sources, str) or not sources:
-        raise UserError(f"sources is {sources!r}: give a non-empty tuple, such as {known[:1]!r}")
     for source in sources:
         if source not in known:
             raise unknown_name(f"source of data set {name!r}", source, known)

@@ -107,30 +107,21 @@ def _loaded(
     except Exception as error:  # Parsers raise nearly anything on broken bytes.
         raise UserError(f"data {name} cannot be read: {one_line(error)}") from error
     data = data._replace(name=name, source=kind)
-    every = max(1, len(data.train.labels) // _SAMPLE)
+    train, test = (len(split.labels) for split in (data.train, data.test))
+    every = max(1, train // _SAMPLE)
     lazy = isinstance(data.train.images, images.LazyImages)
     mean, std = images.statistics(data.train.images[:: every if lazy else 1])
-    return data, Spec(
-        image_shape=data.train.images.shape[1:],
-        train_size=len(data.train.labels),
-        test_size=len(data.test.labels),
-        num_classes=data.num_classes,
-        sources=(kind,),
-        digest=data.digest,
-        mean=mean,
-        std=std,
-    )
+    shape, classes = data.train.images.shape[1:], data.num_classes
+    return data, Spec(shape, train, test, classes, (kind,), False, data.digest, mean, std)
 
 
 def _given(place: str, image_size: int, data_dir: str) -> Dataset:
-    del image_size, data_dir
     if (found := _GIVEN.get(f"given:{place}")) is None:
         raise UserError("it was given from Python: give it to `run` again, as `data`")
     return found
 
 
 def _npz(place: str, image_size: int, data_dir: str) -> Dataset:
-    del data_dir
     found = read_npz(_there(place))
     named = {_KERAS.get(key, key): array for key, array in found.items()}
     if missing := [name for name in _ARRAYS if name not in named]:
@@ -142,7 +133,6 @@ def _npz(place: str, image_size: int, data_dir: str) -> Dataset:
 
 
 def _idx(place: str, image_size: int, data_dir: str) -> Dataset:
-    del data_dir
     root, arrays = _there(place), []
     for part, kind in ((p, k) for p in ("train", "t*") for k in ("images-idx3", "labels-idx1")):
         paths = sorted(root.glob(f"**/*{part}-{kind}-ubyte*"))
@@ -156,15 +146,21 @@ def _idx(place: str, image_size: int, data_dir: str) -> Dataset:
     return from_arrays(*arrays)
 
 
+def _split_of(splits: Iterable[str], names: Sequence[str]) -> str:
+    """Returns the first of some names that there is a split of."""
+    found = next((name for name in names if name in splits), None)
+    if found is None:
+        raise UserError(f"it has no split {names[0]}, but {', '.join(splits)}")
+    return found
+
+
 def _tfds(place: str, image_size: int, data_dir: str) -> Dataset:
     from supermask_jax.data.datasets import find_folders
 
     folder = sources.newest_version(place, find_folders(data_dir or None).data)
 
     def examples(parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        part = next((part for part in parts if part in builder.info.splits), None)
-        if part is None:
-            raise UserError(f"it has no split {parts[0]}, but {', '.join(builder.info.splits)}")
+        part = _split_of(builder.info.splits, parts)
         pairs = [(x["image"], x["label"]) for x in sources.examples(builder, part)]
         return _stacked([image for image, _ in pairs], image_size), np.array([y for _, y in pairs])
 
@@ -175,7 +171,6 @@ def _tfds(place: str, image_size: int, data_dir: str) -> Dataset:
 
 
 def _hf(place: str, image_size: int, data_dir: str) -> Dataset:
-    del data_dir
     try:
         import datasets
     except ImportError as error:
@@ -183,9 +178,7 @@ def _hf(place: str, image_size: int, data_dir: str) -> Dataset:
     splits = datasets.load_from_disk(str(_there(place)))
 
     def arrays(parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        part = next((part for part in parts if part in splits), None)
-        if part is None:
-            raise UserError(f"it has no split {parts[0]}, but {', '.join(splits)}")
+        part = _split_of(splits, parts)
         split = splits[part]
         column = {key.removesuffix("s"): key for key in split.column_names}
         image, label = column.get("image", column.get("img")), column.get("label")
@@ -198,7 +191,6 @@ def _hf(place: str, image_size: int, data_dir: str) -> Dataset:
 
 
 def _folder(place: str, image_size: int, data_dir: str) -> Dataset:
-    del data_dir
     root = _there(place)
     splits = [_split_folder(root, names) for names in (_TRAIN, _TEST)]
     classes, others = (sorted(d.name for d in split.iterdir() if d.is_dir()) for split in splits)

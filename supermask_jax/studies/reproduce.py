@@ -87,10 +87,11 @@ def reproduce(
     for row in rows:
         _check_free(results / f"{row.name}.json", named)
     tasks = list(_tasks(rows, seeds, root, runs, flags, together))
+    from supermask_jax import experiment  # With JAX: pages need none.
+    from supermask_jax.studies.expected import expected_seconds
+
     pending: dict[Path, float] = {}
     if estimate:
-        from supermask_jax.studies.expected import expected_seconds  # With JAX.
-
         left = [task for task in tasks if not (task[1] / "summary.json").exists()]
         pending = expected_seconds({folder: config for _, folder, config in left})
     started, written = time.monotonic(), []
@@ -106,12 +107,13 @@ def reproduce(
             return written
         place = f"{number} of {len(tasks)}, row {row.name}, {folder.name}"
         _log.info("run %s%s", place, _until(pending))
-        if (failed := _failure(config, folder, quiet)) is None:
+        try:
+            experiment.run(config, folder, quiet=quiet)
             folders.append(folder)
-        else:
-            _log.warning("row %s, %s: %s", row.name, folder.name, failed)
+        except Diverged as error:
+            _log.warning("row %s, %s: %s", row.name, folder.name, one_line(error))
             diverged = range(config.seed, config.seed + config.num_seeds)
-            failures += [{"seed": seed, "failed": failed} for seed in diverged]
+            failures += [{"seed": seed, "failed": one_line(error)} for seed in diverged]
         pending.pop(folder, None)
         if folders:
             result = _write(row, results / f"{row.name}.json", collect(folders, failures), named)
@@ -145,17 +147,6 @@ def _until(pending: Mapping[Path, float]) -> str:
         return ""
     end = time.localtime(time.time() + sum(pending.values()))
     return f": {len(pending)} left, the last one ends about {time.strftime('%a %H:%M', end)}"
-
-
-def _failure(config: ConfigDict, folder: Path, quiet: bool) -> str | None:
-    """Runs `config` and returns why it diverged, if it did."""
-    from supermask_jax import experiment
-
-    try:
-        experiment.run(config, folder, quiet=quiet)
-    except Diverged as error:
-        return one_line(error)
-    return None
 
 
 def _check_free(path: Path, flags: Sequence[str]) -> None:

@@ -101,21 +101,13 @@ def _axis(text: str) -> list[list[tuple[str, str]]]:
     """Returns the values of one --grid, each as (entry, text) pairs."""
     left, _, right = text.partition("=")
     keys = [key.removeprefix("config.") for key in left.split(",")]
-    if not all(keys) or not right:
+    values = [value.split(":") if len(keys) > 1 else [value] for value in right.split(",")]
+    if not all(keys) or any(len(parts) != len(keys) or not all(parts) for parts in values):
         raise UserError(
-            "--grid takes an entry and its values, such as method.threshold.value=0.01,0.02, got "
-            f"{text!r}"
+            "--grid takes an entry and its values, such as method.threshold.value=0.01,0.02, or "
+            f"entries that vary together, a,b=1:2,3:4, got {text!r}"
         )
-    values = []
-    for value in right.split(","):
-        parts = value.split(":") if len(keys) > 1 else [value]
-        if len(parts) != len(keys) or not all(parts):
-            raise UserError(
-                f"--grid {left} needs {len(keys)} parts in every value, e.g. "
-                f"{':'.join(['0.1'] * len(keys))}, got {value!r}"
-            )
-        values.append(list(zip(keys, parts, strict=True)))
-    return values
+    return [list(zip(keys, parts, strict=True)) for parts in values]
 
 
 def _plain(config: ConfigDict) -> dict[str, Any]:
