@@ -34,7 +34,7 @@ def test_without_an_accelerator_slow_rows_are_skipped_unless_named(monkeypatch, 
         (["--rows=masks"], "did you mean 'masked'"),
         (["--rows=masked", "--seeds=a"], "argument --seeds: whole numbers with commas, got 'a'"),
         (["--rows=masked", "--config.epohcs=1"], "did you mean --config.epochs?"),
-        (["--budget_minutes=soon"], "invalid float value: 'soon'"),
+        (["--budget_minutes=soon"], "must be a number, got 'soon'"),
     ],
 )
 def test_bad_input_is_one_line(argv, words, capsys, tmp_path, monkeypatch):

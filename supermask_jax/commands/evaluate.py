@@ -130,9 +130,8 @@ def _measure_run(path: Path, args: Any) -> dict[str, Any]:
 def _measure_ticket(ticket: Ticket, args: Any) -> dict[str, Any]:
     """Returns the same as `_measure_run`, of a ticket."""
     from supermask_jax.commands.restore import full_config
-    from supermask_jax.tickets.exports import measurer
     from supermask_jax.training.sharding import one_device
-    from supermask_jax.training.streaming import on_host, size_of
+    from supermask_jax.training.streaming import size_of
 
     known = ticket.accuracy
     config = full_config(dict(ticket.config))
@@ -140,15 +139,27 @@ def _measure_ticket(ticket: Ticket, args: Any) -> dict[str, Any]:
         if not (known or args.data):
             raise UserError("the ticket does not say what it was trained on: give --data")
         config.data.name, config.protocol = known.get("data", args.data), "paper"
-    examples, measure = _examples(config, one_device(), args), measurer(ticket)
-    parts = [round(measure(ticket, *part) * len(part[1])) for part in on_host(examples)]
+    examples = _examples(config, one_device(), args)
     count = size_of(examples)
     measured = {"data": config.data.name, "split": args.split, "images": count}
     same = all(known.get(name) == value for name, value in measured.items())
     return {
-        "accuracy": sum(parts) / count,
+        "accuracy": _accuracy(ticket, examples),
         "remaining": ticket.density,
         "images": count,
         "sampled": 0,
         "stored": known["value"] if same else None,
     }
+
+
+def _accuracy(ticket: Ticket, examples: Examples | Stream) -> float:
+    from supermask_jax import tickets
+    from supermask_jax.tickets.chain import CHAINS
+    from supermask_jax.tickets.exports import measurer
+    from supermask_jax.training.streaming import on_host
+
+    chain = ticket.model.get("name") in CHAINS
+    measure = tickets.accuracy if chain else measurer(ticket)
+    found = [(measure(ticket, *part), len(part[1])) for part in on_host(examples)]
+    correct = sum(round(share * count) for share, count in found)
+    return correct / sum(count for _, count in found)

@@ -63,7 +63,6 @@ def run(args: argparse.Namespace) -> None:
     from supermask_jax import tickets
     from supermask_jax.commands.places import about
     from supermask_jax.commands.restore import ticket_of
-    from supermask_jax.tickets import card
     from supermask_jax.tickets.drawn import without_values
     from supermask_jax.tickets.exports import to_bytes
     from supermask_jax.tickets.file import write
@@ -93,19 +92,26 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(found | {"about": about(stored)}, indent=2))
         return
     for name, entry in found.items():
-        told = card.about(stored)
-        more = f", {told['remaining']}, accuracy {told['accuracy']}" if name == "ticket" else ""
+        more = f", {_summary(stored)}" if name == "ticket" else ""
         size = "pushed" if name == "hub" else f"{entry['bytes']:,} bytes"
         print(f"{entry['file']}: {size}{more}")
 
 
 def _with_accuracy(ticket: Ticket) -> Ticket:
-    """Returns the ticket with its accuracy on the test set of its run, measured anew."""
-    from supermask_jax import experiment
+    """Returns the ticket with its accuracy on the test set of its run, measured with NumPy."""
+    from supermask_jax import experiment, tickets
     from supermask_jax.commands.restore import full_config
-    from supermask_jax.tickets.exports import measurer
+    from supermask_jax.tickets.chain import CHAINS
     from supermask_jax.training.summary import accuracy_on
 
+    if ticket.model["name"] not in CHAINS:
+        raise UserError(f"model {ticket.model['name']!r} cannot be measured without its run")
     data = experiment.load_data(full_config(dict(ticket.config)))
-    value = measurer(ticket)(ticket, *data.test)
+    value = tickets.accuracy(ticket, data.test.images, data.test.labels)
     return ticket._replace(accuracy=accuracy_on({"name": data.name}, value))
+
+
+def _summary(ticket: Ticket) -> str:
+    total = sum(layer.size for layer in ticket.layers.values())
+    text = f"{ticket.density:.2%} of {total:,} weights"
+    return text + (f", accuracy {ticket.accuracy['value']:.2%}" if ticket.accuracy else "")
