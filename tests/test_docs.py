@@ -231,8 +231,13 @@ def test_docstrings_become_markdown():
 
         Args:
           x: it.
+
+        >>> f(1)
+        [2]
         """)
     found = module.to_markdown(text)
     assert "A thing:\n\n" in found and "of $x$:" in found
-    assert "$$\na = b, \\quad c\n$$" in found and found.endswith("x: it.")
+    assert "$$\na = b, \\quad c\n$$" in found and found.endswith(
+        "x: it.\n\nExamples:\n    >>> f(1)\n    [2]"
+    )
     assert issubclass(module.SphinxMath, griffe.Extension)

@@ -1,8 +1,9 @@
-"""Makes docstrings Markdown: Sphinx's equations become `$...$`, its literal blocks plain ones."""
+"""Makes docstrings Markdown: equations become `$...$`, literal blocks plain, examples a section."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import Any
 
 import griffe
@@ -10,6 +11,7 @@ import griffe
 _INLINE = re.compile(r":math:`([^`]*)`")
 _BLOCK = re.compile(r"^( *)\.\. math::(?P<first>.*)\n(?P<rest>(?:(?:\1 +.*)?\n)*)", re.MULTILINE)
 _LITERAL = re.compile(r"::(?=\n\n +)")
+_EXAMPLES = re.compile(r"^>>> .*", re.MULTILINE | re.DOTALL)  # They come last.
 
 
 def _display(found: re.Match[str]) -> str:
@@ -21,6 +23,7 @@ def _display(found: re.Match[str]) -> str:
 
 def to_markdown(text: str) -> str:
     """Returns the text of a docstring as Markdown."""
+    text = _EXAMPLES.sub(lambda found: f"Examples:\n{textwrap.indent(found[0], '    ')}", text)
     text = _BLOCK.sub(_display, f"{text}\n")
     return _LITERAL.sub(":", _INLINE.sub(r"$\1$", text)).rstrip()
 
