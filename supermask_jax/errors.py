@@ -77,15 +77,8 @@ def one_line(error: BaseException | str, limit: int = 200) -> str:
 
 # Parameters of factories that a config has no entry for, beside the factor on a learning rate.
 _FILLED_IN = (
-    "make_tx",
-    "epochs",
-    "steps_per_epoch",
-    "label_fn",
-    "num_classes",
-    "kernel_init",
-    "conv_general_dilated",
-    "parent",
-    "name",
+    *("make_tx", "epochs", "steps_per_epoch", "label_fn", "num_classes", "kernel_init"),
+    *("conv_general_dilated", "parent", "name"),
 )
 
 

@@ -169,25 +169,16 @@ def test_what_is_not_there_is_said(tmp_path):
         load(f"npz:{tmp_path / 'b.npz'}")
 
 
-def train(name, path, *more):
-    argv = [
-        "train",
-        "--config=quickstart",
-        "--config.epochs=2",
-        "--config.model.width=0.1",
-        "--config.batch_size=5",
-        f"--config.data.name={name}",
-        "--config.protocol=paper",
-        "--config.data.preprocess=mean_std",
-        f"--workdir={path}",
-        "--plain",
-    ]
-    return cli.main([*argv, *more])
+def train(name, path):
+    entries = "epochs=2 model.width=0.1 batch_size=5 protocol=paper data.preprocess=mean_std"
+    flags = [f"--config.{entry}" for entry in [*entries.split(), "data.image_size=4"]]
+    argv = [f"--config.data.name={name}", f"--workdir={path}", "--plain"]
+    return cli.main(["train", "--config=quickstart", *flags, *argv])
 
 
 def test_a_run_on_a_folder_is_like_any_other(tmp_path, capsys):
     root, path = folder_of(tmp_path / "images"), tmp_path / "run"
-    assert train(f"folder:{root}", path, "--config.data.image_size=4") == 0
+    assert train(f"folder:{root}", path) == 0
     summary = Workdir(path).finished_summary()
     assert summary["data"]["source"] == "folder"
     capsys.readouterr()
@@ -198,7 +189,7 @@ def test_a_run_on_a_folder_is_like_any_other(tmp_path, capsys):
     own._loaded.cache_clear()
     Image.fromarray(PIXELS[3]).save(root / "train" / "class0" / "0.png")
     (path / "summary.json").rename(tmp_path / "summary.json")
-    assert train(f"folder:{root}", path, "--config.data.image_size=4") == 1
+    assert train(f"folder:{root}", path) == 1
     assert "data.digest" in capsys.readouterr().err
     (tmp_path / "summary.json").rename(path / "summary.json")
     assert cli.main(["evaluate", str(path)]) == 1

@@ -60,6 +60,7 @@ _CHAIN = ("cache", "tfds", "npm", "download")
 # weiaicunzai/pytorch-cifar100), to four digits; those of digits are computed.
 _GREY = Spec((28, 28, 1), 60_000, 10_000, 10, _CHAIN)
 _COLOUR = Spec((32, 32, 3), 50_000, 10_000, 10, ("cache", "tfds", "archive", "npm", "download"))
+_DIGITS = Spec((8, 8, 1), 1_437, 360, 10, ("embedded",))
 DATASETS: dict[str, Spec] = {
     "mnist": _GREY._replace(
         digest="b3229a6fb4672ac1f397c38b72c47b92acd9a111ebc098335761d3644a5d0ce0",
@@ -80,13 +81,8 @@ DATASETS: dict[str, Spec] = {
         mean=(0.5071, 0.4865, 0.4409),
         std=(0.2673, 0.2564, 0.2762),
     ),
-    "digits": Spec(
-        (8, 8, 1),
-        train_size=1_437,
-        test_size=360,
-        num_classes=10,
+    "digits": _DIGITS._replace(
         digest="5a68ebdd02d5ae9af9cb441159d303b8f4c155561aef037c12f2c89d5dec1df9",
-        sources=("embedded",),
         mean=(0.2873,),
         std=(0.3542,),
     ),
