@@ -197,7 +197,7 @@ def test_a_step_needs_the_memory_of_a_microbatch(way, convolution):
 
     small, large = plan(256, 1)[1], plan(1024, 1)[1]
     job, found = plan(1024, 4)
-    assert found.peak <= 1.15 * small.peak
+    assert found.peak <= 1.2 * small.peak  # It also holds the sums of the gradients.
     assert found.peak < 0.5 * large.peak
     state, frozen = job.create(jax.random.key(0))
     text = str(jax.make_jaxpr(make_train_step(job))(state, frozen, digits_batch(1024, 1024)))

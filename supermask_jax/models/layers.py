@@ -176,7 +176,7 @@ class Network(nn.Module):
 
     def dropped(self, x: Array, *, train: bool) -> Array:
         """Hides a share of x in training, by the key "dropout" of `apply`."""
-        return nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dropout(self.dropout, deterministic=not train)(x) if self.dropout else x
 
     def norms(self, *, stem: bool = False) -> Callable[..., Norm]:
         """Returns what makes the norm after a layer: after the first one for `stem`."""

@@ -94,6 +94,7 @@ def of_rows(function: Callable[[Array], PyTree], x: Array, *, over: bool = False
     Fused with its readers it would be computed anew by each, and `x` be kept for the last.
     """
     count = 1
-    if jax.default_backend() == "cpu" and x.ndim > 2:
+    # An export has a batch of any size.
+    if jax.default_backend() == "cpu" and x.ndim > 2 and isinstance(x.shape[0], int):
         count = count_pieces(x, x.shape[-1], _STORED_BYTES)
     return in_pieces(lambda x: (function(x), ()), count, x, over=over)[0]

@@ -1,8 +1,13 @@
-"""The live view of a run on a terminal: loss, accuracy, remaining weights by layer, time left."""
+"""The live view of a run on a terminal: loss, accuracy, remaining weights by layer, time left.
+
+The loop's own calls redraw, and so seldom that drawing takes under one per cent of the time,
+however slow the terminal is. A thread does while the first epoch compiles, and ends with it.
+"""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -19,11 +24,17 @@ from supermask_jax.training.trainer import Plan
 
 Line = Mapping[str, Any]
 
+# Seconds between two drawings at least, and how many times as long as one takes.
+_REFRESH_S = 0.25
+_PAUSE = 150
+
 # Lines that are always there: the frame, the bar, the metrics, and one under the panel.
 _HEAD = 8
 
-# Room for the ^C that a terminal echoes: on a line of its own it would stay behind.
 _ECHO = 5
+
+# Columns from which on there is room for notes.
+_NOTES = 70
 
 
 class LiveView:
@@ -47,24 +58,33 @@ class LiveView:
         """
         self._title, self._plan, self._clock = title, plan, clock
         self._console = Console(stderr=True) if console is None else console
+        # Output that does not go to this terminal is left alone.
+        options = {"auto_refresh": False, "transient": True}
+        self._live = Live(console=self._console, redirect_stdout=sys.stdout.isatty(), **options)
         self._lines: Sequence[Line] = ()  # of the last epoch, a line a seed that still trains
-        self._best = (-1.0, 0)  # accuracy and epoch
+        self._best: tuple[float, int] | None = None
         self._done = 0
         self._loss: float | None = None  # of the epoch that is under way
         self._since: tuple[int, float] | None = None  # steps and seconds that the pace is told from
-        self._began = clock()
-        # Output that does not go to this terminal is left alone.
-        options = {"transient": True, "redirect_stdout": sys.stdout.isatty()}
-        self._live = Live(console=self._console, get_renderable=self.render, **options)
+        self._epochs = 0  # those seen from here
+        self._next = -float("inf")
+        self._began, self._compiled = self._clock(), threading.Event()
 
     def start(self) -> None:
         """Shows the panel."""
-        self._live.start(refresh=True)
+        self._live.start()
         # Shown all the time: killed at any moment, the terminal is as it was.
         self._console.show_cursor(True)
+        self._draw()
+        threading.Thread(target=self._tick, daemon=True).start()
+
+    def _tick(self) -> None:
+        while not self._compiled.wait(1.0):
+            self._draw()
 
     def stop(self) -> None:
         """Takes the panel away, and gives the terminal back."""
+        self._compiled.set()
         self._live.stop()
 
     def step(self, epoch: int, steps: int, loss: float | None = None) -> None:
@@ -73,15 +93,27 @@ class LiveView:
         self._done = (epoch - 1) * self._plan.steps_per_epoch + steps
         if self._since is None:  # The first dispatch compiled: its time tells nothing.
             self._since = (self._done, self._clock())
+        if self._clock() >= self._next:
+            self._draw()
 
     def report(self, lines: Sequence[Line]) -> None:
         """Notes the metrics of a finished epoch, a line a seed."""
-        if not self._lines:  # The first evaluation compiled.
+        self._lines = lines
+        self._epochs += 1
+        self._compiled.set()
+        if self._epochs == 1:  # The first evaluation compiled.
             self._since = (self._done, self._clock())
         accuracy = mean_line(lines)[f"{watched_split(lines[0])}_accuracy"]
-        if accuracy > self._best[0]:
+        if self._best is None or accuracy > self._best[0]:
             self._best = (accuracy, lines[0]["epoch"])
-        self._lines = lines
+        if self._clock() >= self._next:
+            self._draw()
+
+    def _draw(self) -> None:
+        started = self._clock()
+        self._live.update(self.render(), refresh=True)
+        ended = self._clock()
+        self._next = ended + max(_REFRESH_S, _PAUSE * (ended - started))
 
     def seconds_left(self) -> float | None:
         """Returns the time that is left at the pace so far; None while there is none."""
@@ -96,21 +128,23 @@ class LiveView:
         if lines:
             line, many = mean_line(lines), len(lines) > 1
             title += f", mean of {len(lines)} seeds" if many else f", seed {lines[0]['seed']}"
-            parts.append(_metrics_table(line, self._best, self._loss))
+            notes = self._console.width >= _NOTES
+            parts.append(_metrics_table(line, self._best, self._loss, notes=notes))
             parts += _layers_table(line, self._console.height - _HEAD, self._console.width)
         else:
             passed = timedelta(seconds=round(self._clock() - self._began))
-            told = f"compiling the first step, {passed}"
-            if self._loss is not None:
-                told = f"the first epoch, {passed}, train loss {self._loss:.4f}"
-            parts.append(Text(told, style="dim"))
+            what = "compiling the first step" if self._loss is None else "the first epoch"
+            told = "" if self._loss is None else f", train loss {self._loss:.4f}"
+            parts.append(Text(f"{what}, {passed}{told}", style="dim"))
+        # Room for the ^C that a terminal echoes: on a line of its own it would stay behind.
         width = max(self._console.width - _ECHO, 1)
         style = {"title_align": "left", "border_style": "dim"}
         return Panel(Group(*parts), title=title, width=width, **style)
 
     def _head(self) -> Table:
-        plan, done, left = self._plan, self._done, self.seconds_left()
+        plan, done = self._plan, self._done
         epoch = min(done // plan.steps_per_epoch, plan.epochs)
+        left = self.seconds_left()
         time_left = "-" if left is None else timedelta(seconds=round(left))
         row = Table.grid(padding=(0, 1), expand=True)
         row.add_column(no_wrap=True)
@@ -134,23 +168,26 @@ def mean_line(lines: Sequence[Line]) -> Line:
 
     def mean(values: Sequence[Any]) -> Any:
         if isinstance(values[0], Mapping):
-            return mean_line(values)
+            return {layer: mean([value[layer] for value in values]) for layer in values[0]}
         return sum(values) / len(values)
 
     return {name: mean([line[name] for line in lines]) for name in lines[0]}
 
 
-def _metrics_table(line: Line, best: tuple[float, int], running: float | None) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(min_width=5)
-    for name in ("loss", "accuracy"):  # Of a narrow terminal only the notes are cut.
-        table.add_column(name, justify="right", min_width=8)
-    table.add_column(style="dim", no_wrap=True)
+def _metrics_table(
+    line: Line, best: tuple[float, int] | None, running: float | None, *, notes: bool
+) -> Table:
     split = watched_split(line)
-    for part, note in (("train", ""), (split, f"best {best[0]:.2%}, epoch {best[1]}")):
-        table.add_row(part, f"{line[f'{part}_loss']:.4f}", f"{line[f'{part}_accuracy']:.2%}", note)
-    if running is not None:
-        table.add_row("now", f"{running:.4f}", "", "train loss of this epoch so far")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", no_wrap=True, min_width=5)  # Narrow terminals cut the other columns.
+    for name in ("loss", "accuracy", "")[: 3 if notes else 2]:
+        table.add_column(name, justify="right", no_wrap=True)
+    found = f"best {best[0]:.2%}, epoch {best[1]}" if best else ""
+    for part, note in (("train", ""), (split, found)):
+        numbers = f"{line[f'{part}_loss']:.4f}", f"{line[f'{part}_accuracy']:.2%}"
+        table.add_row(part, *numbers, *[Text(note, style="dim")] * notes)
+    now = ("", "") if running is None else (f"{running:.4f}", "train loss of this epoch so far")
+    table.add_row("now", now[0], "", *[Text(now[1], style="dim")] * notes)
     return table
 
 
@@ -161,8 +198,9 @@ def _layers_table(line: Line, room: int, width: int) -> list[Table | Text]:
     more = len(shares) - shown
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, max_width=width // 2)
-    table.add_column(min_width=7, justify="right")
+    table.add_column(no_wrap=True, justify="right")
     table.add_column(width=max(width // 4, 8))
     for name, share in list(shares.items())[:shown]:
+        name = name if width >= _NOTES else name.removesuffix("/kernel")
         table.add_row(name, f"{share:.2%}", ProgressBar(total=1.0, completed=share))
     return [table, *([Text(f"and {more} more layers", style="dim")] if more else [])]
