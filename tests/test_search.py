@@ -8,6 +8,7 @@ import pytest
 from helpers import ROOT, refused
 
 from supermask_jax import cli, experiment
+from supermask_jax.analysis.results import write_result
 from supermask_jax.studies.search import load_trial, load_trials
 
 QUICK = str(ROOT / "configs" / "quickstart.py")
@@ -105,6 +106,18 @@ def test_two_searches_into_one_log_lose_no_run(no_runs, tmp_path, monkeypatch, c
     assert found == [0.01, 0.02, 0.05]
     assert len(log["commands"]) == 2
     assert sorted(file.name for file in tmp_path.iterdir()) == ["log.json", "work"]
+
+
+def test_a_log_of_an_older_version_is_gone_on_with(no_runs, tmp_path):
+    assert search(THRESHOLDS) == 0
+    path = tmp_path / "log.json"
+    log = json.loads(path.read_text())
+    ran = len(no_runs)
+    for run in log["runs"]:
+        run["digest"] = "0" * 12  # That of a config with fewer entries.
+    write_result(path, log)
+    assert search(THRESHOLDS) == 0
+    assert len(no_runs) == ran and len(json.loads(path.read_text())["runs"]) == ran
 
 
 def test_the_log_holds_validation_alone_and_runs_that_diverge(tmp_path, capsys):

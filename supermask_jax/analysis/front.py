@@ -54,14 +54,15 @@ def search_points(log: Mapping[str, Any]) -> list[Point]:
     alike: dict[str, list[Mapping[str, Any]]] = {}
     for run in log["runs"]:
         if "failed" not in run:
-            alike.setdefault(run["digest"], []).append(run)
+            label = " ".join(f"{key}={value}" for key, value in run["point"].items())
+            alike.setdefault(label, []).append(run)
     return [
         Point(
-            " ".join(f"{key}={value}" for key, value in runs[0]["point"].items()),
+            label,
             mean_interval([run["remaining_weights"] for run in runs]),
             mean_interval([run["val_accuracy"] for run in runs]),
         )
-        for runs in alike.values()
+        for label, runs in alike.items()
     ]
 
 

@@ -7,7 +7,7 @@ import itertools
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -179,9 +179,9 @@ def search(
     """
     deadline = time.monotonic() + 60 * budget_minutes
     _add(out, log)
-    done = {(run["digest"], run["seed"]) for run in log["runs"]}
+    done = set(map(_key, log["runs"]))
     tasks = [(trial, seed) for seed in seeds for trial in trials]
-    tasks = [(trial, seed) for trial, seed in tasks if (trial.digest, seed) not in done]
+    tasks = [(t, seed) for t, seed in tasks if _key({"point": t.point, "seed": seed}) not in done]
     points = Points(len(tasks))
     for ended, (trial, seed) in enumerate(tasks):
         if time.monotonic() > deadline:
@@ -199,9 +199,14 @@ def _add(out: Path, log: dict[str, Any], *runs: dict[str, Any]) -> None:
     with files.locked(out):
         found = read_log(out, log["config"]) if out.exists() else log
         log["commands"] = list(dict.fromkeys([*found["commands"], *log["commands"]]))
-        known = {(run["digest"], run["seed"]): run for run in (*found["runs"], *log["runs"], *runs)}
+        known = {_key(run): run for run in (*found["runs"], *log["runs"], *runs)}
         log["runs"] = list(known.values())
         write_result(out, log)
+
+
+def _key(run: Mapping[str, Any]) -> tuple[str, int]:
+    """Returns what names a run in a log: not its digest, which changes with new entries."""
+    return json.dumps(run["point"], sort_keys=True), run["seed"]
 
 
 def _run(config: ConfigDict, folder: Path) -> dict[str, Any]:
