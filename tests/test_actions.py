@@ -35,6 +35,16 @@ def multiset(values):
     return Counter(np.asarray(values).ravel().tolist())
 
 
+def test_names():
+    plain = ["rewind", "reinit", "reinit_permuted", "reshuffle"]
+    since = ["continue", "sign_final", "sign_final_constant"]
+    assert list(MASK1_ACTIONS) == [*plain, *SIGNED, "random_signed_constant", *since]
+    zhou = ["zero", "frozen_at_init", "variant_1", "variant_2", "reverse", "reshuffled"]
+    assert list(MASK0_ACTIONS) == zhou
+    for table in (MASK1_ACTIONS, MASK0_ACTIONS):
+        assert all(action.name == name for name, action in table.items())
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_actions_of_trained_weights(seed):
     initial, final, mask, _ = layer(seed)
@@ -76,6 +86,16 @@ def test_permutations_keep_the_values_and_signed_ones_every_sign(signed, among_k
     assert (multiset(of(values[kept])) == multiset(of(initial[kept]))) == among_kept
     assert np.array_equal(values[~kept], initial[~kept]) == among_kept
     assert np.mean(values[kept] == initial[kept]) < 0.6
+
+
+@pytest.mark.parametrize("name", ["reinit_permuted", "signed_reinit_permuted", "reshuffle"])
+def test_permutations_are_uniform(name):
+    initial, mask = np.array([1.0, 2.0, 4.0]), np.ones(3)
+    rng = np.random.default_rng(0)
+    drawn = Counter(
+        tuple(MASK1_ACTIONS[name](initial, mask, rng=rng).tolist()) for _ in range(1200)
+    )
+    assert len(drawn) == 6 and all(140 < times < 260 for times in drawn.values())
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -157,6 +177,26 @@ def test_mask0_actions_weight_by_weight(name, seed):
             begin = float((initial if start is None else start)[i])
             frozen, kept = reference_mask0(name, float(initial[i]), float(final[i]), begin)
             assert (values.pruned[i], values.kept[i]) == ((0, kept) if mask[i] else (frozen, 0)), i
+
+
+def test_an_unchanged_magnitude_keeps_the_initial_value():
+    initial, final = np.float32([0.3, 0.3, -0.3]), np.float32([0.3, -0.3, 0.3])
+    for name in ("variant_1", "variant_2", "reverse"):
+        pruned, kept = MASK0_ACTIONS[name](initial, final, [0, 0, 1])
+        np.testing.assert_array_equal(pruned + kept, initial)
+    pruned, _ = MASK0_ACTIONS["variant_1"](initial, np.nextafter(final, np.float32(0)), np.zeros(3))
+    np.testing.assert_array_equal(pruned, 0)
+
+
+def test_earlier_decisions_stay_in_the_next_round():
+    initial, final, mask, _ = layer(5)
+    for name in ("variant_1", "variant_2"):
+        first = MASK0_ACTIONS[name](initial, final, mask)
+        start = first.pruned + first.kept
+        trained = np.where(mask == 1, final, first.pruned)
+        smaller = mask * (np.arange(mask.size).reshape(mask.shape) % 3 > 0)
+        second = MASK0_ACTIONS[name](start, trained, smaller)
+        np.testing.assert_array_equal(second.pruned[mask == 0], first.pruned[mask == 0])
 
 
 @pytest.mark.parametrize("seed", SEEDS)

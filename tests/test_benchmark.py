@@ -4,6 +4,7 @@ import json
 import runpy
 import shlex
 import sys
+from types import SimpleNamespace
 
 import benchmark
 import loader
@@ -11,9 +12,11 @@ import numpy as np
 import peer
 import pytest
 from helpers import ROOT, single_threaded
-from timing import Cost, Process, ratios, step_seconds
+from timing import Cost, Process, Steps, ratios, step_seconds, synthetic_data
 
+from supermask_jax.data import DATASETS
 from supermask_jax.errors import UserError
+from supermask_jax.models import MODELS
 
 CONFIG = """\
 from helpers import tiny_config
@@ -82,6 +85,14 @@ def test_the_loader_beside_its_peers_and_what_waits_for_it(tmp_path, monkeypatch
     assert f"| {side['images_per_second']:,.0f} |" in line
 
 
+def test_cpu_time_is_that_of_processes_it_has_started_too():
+    before = loader.cpu_seconds()
+    burn = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ninput()"
+    with Process("burning", [sys.executable, "-c", burn]) as process:
+        process.line()
+        assert 0.4 < loader.cpu_seconds() - before < 5
+
+
 def test_starts_and_memory_are_those_of_fresh_processes(measure, capsys, tmp_path):
     found = measure("--only=start,memory", batch_size=8)
     start, cases = found["start"], found["memory"]
@@ -104,6 +115,33 @@ def test_medians_and_ratios():
     found = ratios(pairs, "a", "b")
     assert (found["wall"], found["wall_range"]) == (2, [2, 3])
     assert (found["cpu"], found["cpu_range"]) == (1, [0.5, 3])
+
+
+def test_steps_go_on_in_the_next_epoch(monkeypatch):
+    dispatches = []
+
+    def run(state, frozen, examples, order, index, count):
+        dispatches.append((index, count))
+        return state, None
+
+    job = SimpleNamespace(
+        plan=SimpleNamespace(steps_per_epoch=11, steps_per_call=11),
+        start=lambda: (0, 0),
+        order=lambda: lambda epoch: 0,
+    )
+    monkeypatch.setattr("timing.make_train_steps", lambda job: run)
+    steps = Steps(job, None)
+    for count in (1, 11, 3):
+        steps.run(count)
+    assert dispatches == [(0, 1), (1, 10), (0, 1), (1, 3)]
+
+
+def test_synthetic_data_has_the_real_sizes():
+    data, spec = synthetic_data("digits"), DATASETS["digits"]
+    assert data.train.images.shape == (spec.train_size, *spec.image_shape)
+    assert (data.train.images.dtype, data.train.labels.dtype) == ("uint8", "int32")
+    assert data.test.labels.max() == spec.num_classes - 1
+    assert len(synthetic_data("digits", 8).test.labels) == 8
 
 
 def test_a_failing_process_is_one_line():
@@ -131,6 +169,10 @@ def test_bad_input_is_one_line(message, capsys, monkeypatch):
     with pytest.raises(SystemExit) as stop:
         benchmark.main(BAD[message])
     assert message in f"{stop.value}{capsys.readouterr().err}"
+
+
+def test_every_model_can_be_measured():
+    assert {benchmark.model_config(name).method.name for name in MODELS} == {"signed"}
 
 
 def test_unequal_gradients_are_refused(tmp_path):

@@ -7,7 +7,9 @@ import pytest
 
 from supermask_jax import methods
 from supermask_jax.core import initializers, stats, thresholds
+from supermask_jax.core.density import log_path
 from supermask_jax.core.masks import bernoulli_weights
+from supermask_jax.core.trees import named_leaves
 from supermask_jax.errors import UserError
 from supermask_jax.methods.bernoulli import mean_probability
 
@@ -117,6 +119,11 @@ def test_start_density_and_report():
     assert float(sampled) == pytest.approx(0.3, abs=0.05)
 
 
+def test_log_path_meets_its_ends():
+    path = [float(log_path(1.0, 0.01, p, 0.5)) for p in (0, 0.25, 0.5, 1)]
+    np.testing.assert_allclose(path, [1, 0.1, 0.01, 0.01], rtol=1e-5)
+
+
 def drift(scores, i):
     """A stand-in for training: noise and decay that move the density on their own."""
     keys = iter(jax.random.split(jax.random.fold_in(KEY, i), 2))
@@ -158,6 +165,17 @@ def test_controller_does_not_raise_a_density_while_it_anneals():
     tiny = trainable | {"scores": {"kernel": trainable["scores"]["kernel"] / 100}}
     raised = method.project(tiny, frozen, 0.9)
     assert float(stats.density(method.masks(raised, frozen))) == pytest.approx(0.1, rel=1e-3)
+
+
+def test_controller_scales_layers_alike():
+    method = methods.signed(threshold=thresholds.absolute(0.05), density=0.1)
+    params = {"a": {"kernel": jnp.ones((20, 30))}, "b": {"kernel": jnp.ones((30, 5))}}
+    trainable, frozen = method.init(jax.random.key(0), params)
+    projected = method.project(trainable, frozen, 0.9)
+    before, after = named_leaves(trainable["scores"]), named_leaves(projected["scores"])
+    ratios = [np.asarray(after[name] / before[name]) for name in before]
+    assert np.ptp(np.concatenate([r.ravel() for r in ratios])) < 1e-5
+    assert ratios[0].flat[0] < 1
 
 
 def test_errors():

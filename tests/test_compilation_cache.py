@@ -56,6 +56,12 @@ def test_the_folder_of_the_user_and_a_running_jax_stay(outside, monkeypatch):
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "mine" and not outside.exists()
 
 
+def test_a_folder_that_cannot_be_made_does_not_matter(outside):
+    outside.parent.write_text("a file in its place")
+    compilation_cache.turn_on()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+
+
 def test_what_belongs_to_another_user_is_not_run(outside, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     compilation_cache.turn_on()

@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from supermask_jax import models
 from supermask_jax.config.files import _CHOICES
+from supermask_jax.errors import UserError
 from supermask_jax.experiment import build
 from supermask_jax.models import canonical, im2col, winograd
 from supermask_jax.models.convolution import CONVOLUTIONS, by_products, way_of
@@ -174,6 +175,15 @@ def test_groups_and_dilation_stay_with_xla(kernel, options):
     )
 
 
+def test_the_dtype_stays():
+    x, kernel, _ = (jnp.asarray(a, jnp.bfloat16) for a in operands(2, 8, 8, 32, 32))
+    y = by_products(x, kernel, (1, 1), "SAME")
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(
+        y.astype(jnp.float32), xla(x, kernel).astype(jnp.float32), rtol=0.02, atol=0.2
+    )
+
+
 @pytest.mark.parametrize("name", ["conv2", "resnet18"])
 def test_a_network_is_the_same_by_every_way(name):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 3)), jnp.float32)
@@ -221,3 +231,8 @@ def test_networks_by_themselves_have_forward_mode_gradients():
     variables = network.init(jax.random.key(0), x)
     _, tangent = jax.jvp(lambda x: network.apply(variables, x), (x,), (x,))
     assert np.isfinite(tangent).all()
+
+
+def test_an_unknown_way_is_named():
+    with pytest.raises(UserError, match="products"):
+        models.get("conv2", num_classes=3, convolution="product")

@@ -65,6 +65,12 @@ def test_a_truncated_normal_ends_at_twice_its_own_deviation():
     assert truncnorm(-2, 2, scale=1 / own).std() == pytest.approx(1)
 
 
+def test_normal_is_normal_and_constant_positive():
+    weights = np.asarray(initializers.normal("unit")(jax.random.key(0), (300, 300)))
+    assert np.mean(weights**4) == pytest.approx(3, rel=0.05)
+    assert np.asarray(initializers.constant("he")(jax.random.key(0), (4, 4))).min() > 0
+
+
 def test_initializer_errors():
     with pytest.raises(UserError, match="did you mean 'xavier'"):
         initializers.get("uniform", scale="xavir")

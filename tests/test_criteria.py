@@ -3,6 +3,7 @@
 import math
 from functools import partial
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_refused
@@ -113,6 +114,25 @@ def test_rank_criteria_are_the_two_threshold_rule(name, data):
     assert narrower[-1] <= pruned <= wider[0]
 
 
+def test_rank_criterion_on_signed_constants_is_large_final():
+    rng = np.random.default_rng(0)
+    initial = np.where(rng.random(200) < 0.5, -0.1, 0.1)
+    final = rng.normal(size=200)
+    expected = prune(np.ones(200), np.abs(final), 0.3)
+    scores = CRITERIA["large_init_large_final"](initial, final)
+    np.testing.assert_array_equal(prune(np.ones(200), scores, 0.3), expected)
+
+
+def test_rank_criterion_ranks_only_what_is_kept():
+    initial, final, _ = tensors(4)
+    mask = np.random.default_rng(4).integers(0, 2, initial.shape)
+    for name in BOTH:
+        scores = CRITERIA[name](initial, final, mask=mask)
+        alone = CRITERIA[name](initial[mask == 1], final[mask == 1])
+        np.testing.assert_array_equal(scores[mask == 1], alone)
+        assert np.all(np.isneginf(scores[mask == 0]))
+
+
 @pytest.mark.parametrize("name", sorted(CRITERIA.keys() - {"random"}))
 def test_nan_ranks_last_and_changes_no_other_order(name):
     criterion = CRITERIA[name]
@@ -141,6 +161,11 @@ def test_a_nan_on_one_side_is_never_preferred(hole):
     assert not any(mask(initial, final)[3, 3] for mask in SIGN_MASKS.values())
 
 
+def test_a_nan_has_the_lowest_rank():
+    scores = CRITERIA["large_init_large_final"]([3.0, 1, 2, 4], [math.nan, 2, 3, 1])
+    np.testing.assert_array_equal(scores, [math.nan, 1 / 4, 2 / 4, 2 / 4])
+
+
 def test_infinities_are_no_warning():
     initial, final = np.array([np.inf, 1.0, 0.0]), np.array([np.inf, 2.0, -np.inf])
     for name in CRITERIA.keys() - {"random"}:
@@ -151,6 +176,19 @@ def test_close_float32_weights_do_not_tie():
     tiny = np.array([1e-30, 2e-30], np.float32)
     scores = CRITERIA["snip"](tiny, gradient=tiny)
     assert 0 < scores[0] < scores[1]
+
+
+def test_random_is_uniform_and_comes_from_the_generator():
+    first, again = (
+        CRITERIA["random"](np.ones((50, 40)), rng=np.random.default_rng(5)) for _ in "ab"
+    )
+    np.testing.assert_array_equal(first, again)
+    assert len(np.unique(first)) == 2000
+    histogram, _ = np.histogram(first, bins=4, range=(0, 1))
+    np.testing.assert_allclose(histogram, 500, atol=80)
+    rng = np.random.default_rng(5)
+    draws = [CRITERIA["random"](np.ones(9), rng=rng) for _ in range(2)]
+    assert not np.array_equal(*draws)
 
 
 def test_sign_masks():
@@ -164,6 +202,24 @@ def test_sign_masks():
         ("have shape", lambda: SIGN_MASKS["diff_sign"](initial, final[:3])),
     ]
     assert_refused(cases)
+
+
+def test_jax_arrays_and_bfloat16_are_read_exactly():
+    initial, final, gradient = (jnp.asarray(x, jnp.bfloat16) for x in tensors(1))
+    for name in REFERENCES:
+        exact = CRITERIA[name](
+            *(np.asarray(x, np.float64) for x in (initial, final)), gradient=np.asarray(gradient)
+        )
+        np.testing.assert_array_equal(CRITERIA[name](initial, final, gradient=gradient), exact)
+
+
+def test_inputs_are_left_alone():
+    arrays = [array.astype(np.float64) for array in tensors(6)]  # float32 is copied anyway
+    copies = [array.copy() for array in arrays]
+    for criterion in CRITERIA.values():
+        criterion(*arrays[:2], gradient=arrays[2], rng=np.random.default_rng(0))
+    for array, copy in zip(arrays, copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
 
 
 def test_missing_inputs_are_one_clear_line():

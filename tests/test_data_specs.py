@@ -5,12 +5,16 @@ import hashlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from supermask_jax.data import DATASETS, Split
 from supermask_jax.data.specs import (
     SourceCorrupt,
     SourceError,
     Spec,
+    canonical,
+    content_digest,
     reading,
     verified,
 )
@@ -31,6 +35,15 @@ def small(monkeypatch):
     monkeypatch.setitem(DATASETS, "mnist", SPEC)
 
 
+@settings(database=None, deadline=None)
+@given(st.permutations(range(10)))
+def test_canonical_order_does_not_depend_on_the_order_served(order):
+    expected = canonical(TEST)
+    found = canonical(Split(TEST.images[order], TEST.labels[order]))
+    np.testing.assert_array_equal(found.images, expected.images)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+
+
 def test_canonical_order_and_digest_are_the_documented_ones():
     def key(example):
         image, label = example
@@ -46,6 +59,23 @@ def test_canonical_order_and_digest_are_the_documented_ones():
         sha.update(f"|u1 ({size}, 2, 3, 1)\n".encode() + b"".join(i.tobytes() for i in images))
         sha.update(f"<i4 ({size},)\n".encode() + b"".join(bytes([y, 0, 0, 0]) for y in labels))
     assert dataset.digest == sha.hexdigest()
+
+
+def test_digest_tells_name_shape_and_every_array():
+    def changed(split, array):
+        arrays = [part.copy() for part in split]
+        arrays[array].flat[3] ^= 1
+        return Split(*arrays)
+
+    flat = Split(TRAIN.images.reshape(20, 6, 1, 1), TRAIN.labels)
+    digests = [
+        content_digest("mnist", TRAIN, TEST),
+        content_digest("fashion_mnist", TRAIN, TEST),
+        content_digest("mnist", flat, TEST),
+        *(content_digest("mnist", changed(TRAIN, array), TEST) for array in (0, 1)),
+        *(content_digest("mnist", TRAIN, changed(TEST, array)) for array in (0, 1)),
+    ]
+    assert len(set(digests)) == len(digests)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from data_helpers import assert_same, keep_apart, make_splits, read, shrink
 from PIL import Image
 
 from supermask_jax.data import DATASETS, load
+from supermask_jax.data.formats import read_tfrecord
 from supermask_jax.data.specs import SourceCorrupt, SourceError
 
 PREPARED = Path(__file__).parents[2] / "shared" / "tensorflow_datasets"
@@ -120,6 +121,16 @@ def test_tfds_reads_the_newest_version(tmp_path, name):
 def test_tfds_reads_other_formats(tmp_path, file_format):
     prepare_tfds(tmp_path / "data", "mnist", make_splits("mnist"), file_format=file_format)
     assert_same(read("tfds", "mnist", tmp_path), "mnist", "tfds")
+
+
+def test_a_tfrecord_file_that_is_cut_short(tmp_path):
+    write_tfrecord(tmp_path / "whole", [b"first", b"second"])
+    whole = (tmp_path / "whole").read_bytes()
+    assert list(read_tfrecord(tmp_path / "whole")) == [b"first", b"second"]
+    for size in (len(whole) - 1, len(whole) - 7, 21 + 11, 21 + 3):
+        (tmp_path / "cut").write_bytes(whole[:size])
+        with pytest.raises(EOFError, match="cut is cut short"):
+            list(read_tfrecord(tmp_path / "cut"))
 
 
 @pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])

@@ -91,6 +91,15 @@ def test_what_needs_nothing_heavy_imports_none(call, absent):
     assert done.stdout.splitlines()[-1] == "heavy []", done.stderr
 
 
+def test_no_command_imports_anything_heavy_for_its_arguments():
+    code = (
+        "import sys\nfrom supermask_jax import cli\ncli.parser()\n"
+        "print([m for m in ('numpy', 'absl', 'ml_collections', 'jax') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "[]\n", done.stderr
+
+
 def test_help_that_nobody_reads_on_ends_quietly():
     read, write = os.pipe()
     os.close(read)
@@ -103,6 +112,14 @@ def test_help_that_nobody_reads_on_ends_quietly():
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_the_module_runs():
+    done = subprocess.run(
+        [sys.executable, "-m", "supermask_jax", "trian"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 1
+    assert "did you mean 'train'" in done.stderr
 
 
 TYPED = [

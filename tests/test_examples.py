@@ -1,19 +1,24 @@
 """The examples that the pages are made of, at small size: the loss falls, frozen weights stay."""
 
+import collections
 import functools
 import importlib.util
 import json
 import re
 import sys
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from helpers import ROOT, assert_trees_equal
+from ticket_helpers import SMALL_CONV, random_ticket
 
 import supermask_jax as sm
-from supermask_jax import cli, tickets
+from supermask_jax import cli, models, tickets
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.data import load
 
@@ -27,6 +32,7 @@ MODELS = {
     "haiku_model": ("haiku", 3),
     "own_method": ("flax", 2),
 }
+Found = collections.namedtuple("Found", "losses trainable frozen")
 
 
 @pytest.fixture
@@ -56,6 +62,18 @@ def test_every_example_is_tested():
     assert found == {*MODELS, *others.split()}
 
 
+def test_the_fuzz_target_takes_errors_of_one_line_and_nothing_else(example, monkeypatch):
+    pytest.importorskip("atheris", reason="the extra 'fuzz' is not installed")
+    module = example("fuzz_tickets")
+    module.read((ROOT / "tickets" / "fcn-sparse.safetensors").read_bytes())
+    module.read(b"no ticket")
+
+    for error in (MemoryError("it"), sm.UserError("two\nlines")):
+        monkeypatch.setattr(module, "decode_ticket", Mock(side_effect=error))
+        with pytest.raises((MemoryError, AssertionError)):
+            module.read(b"")
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_the_loss_falls_and_frozen_weights_stay(example, monkeypatch, capsys, name):
     package, num_masked = MODELS[name]
@@ -79,6 +97,48 @@ def test_the_loss_falls_and_frozen_weights_stay(example, monkeypatch, capsys, na
     if name == "vit":
         free = named_leaves(found.trainable["params"])
         assert {"cls", "pos_embedding", "embedding/kernel", "head/kernel"} <= free.keys()
+
+
+def test_an_nnx_model_is_left_with_its_masked_weights(example, monkeypatch):
+    module, made = example("nnx_adapter"), []
+    monkeypatch.setattr(
+        module, "CNN", lambda cls=module.CNN, **kw: made.append(cls(**kw)) or made[0]
+    )
+    monkeypatch.setattr(
+        module,
+        "train",
+        lambda *, params, method, **kw: Found([], *method.init(jax.random.key(0), params)),
+    )
+    module.main()
+    for layer in (made[0].conv1, made[0].conv2, made[0].linear):
+        assert 0 < np.mean(np.asarray(layer.kernel[...]) == 0) < 1
+
+
+def test_an_nnx_model_may_have_batch_norm_and_dropout(example, monkeypatch):
+    module, calls, cnn = example("nnx_adapter"), {}, example("nnx_adapter").CNN
+
+    class Normed(cnn):
+        def __init__(self, *, rngs):
+            super().__init__(rngs=rngs)
+            self.norm1 = nnx.BatchNorm(32, rngs=rngs)
+            self.dropout = nnx.Dropout(rate=0.1, rngs=rngs)
+
+    monkeypatch.setattr(module, "CNN", Normed)
+    monkeypatch.setattr(
+        module,
+        "train",
+        lambda *, params, method, **kw: (
+            calls.update(kw, params=params) or Found([], *method.init(jax.random.key(0), params))
+        ),
+    )
+    module.main()
+
+    @jax.jit
+    def loss(params):
+        return calls["apply_fn"](params, jnp.ones((2, 8, 8, 1))).sum()
+
+    grads = jax.grad(loss)(calls["params"])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
 def test_an_own_method_runs_from_a_config(example, monkeypatch, tmp_path):
@@ -141,10 +201,42 @@ def test_the_task_of_an_image_is_found(example, monkeypatch):
     assert module.main(tasks=3, steps=150, shown=20) > 0.9
 
 
+def test_redrawn_weights_are_constants_and_biases_stay(example):
+    module = example("redraw")
+    params = {"a": {"kernel": np.ones((8, 4), np.float32), "bias": np.arange(4.0)}}
+    drawn = module.redraw(jax.random.key(0), params)["a"]
+    np.testing.assert_allclose(np.abs(drawn["kernel"]), 0.5)
+    assert len(np.unique(drawn["kernel"])) == 2
+    np.testing.assert_array_equal(drawn["bias"], params["a"]["bias"])
+
+
 def test_a_run_from_python_leaves_a_ticket_of_its_accuracy(example, tmp_path, capsys):
     config = str(ROOT / "configs" / "quickstart.py")
     accuracy = example("from_python").small_run(config, tmp_path / "run", epochs=1)
     assert f"test accuracy {accuracy:.1%}" in capsys.readouterr().out
+
+
+def test_timed_convolutions_are_cases(example):
+    module = example("time_convolutions")
+    cases = module.time_shape(2, 4, 3, 5, rounds=1)
+    assert [case["way"] for case in cases] == list(module.WAYS)
+    assert all(case["forward_seconds"] > 0 < case["backward_seconds"] for case in cases)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 3)), jnp.float32)
+    kernel = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3, 3, 5)), jnp.float32)
+    for way in module.WAYS.values():
+        np.testing.assert_allclose(way(x, kernel), module.xla(x, kernel), atol=1e-4)
+
+
+def test_dense_layers_are_timed_as_the_network_that_they_are(example, monkeypatch):
+    module = example("time_tickets")
+    tail = module.dense_layers(random_ticket(SMALL_CONV, 0.3))
+    assert list(tail.layers) == ["dense1/kernel", "dense2/kernel", "dense3/kernel"]
+    images = np.random.default_rng(0).normal(size=(2, 1, 1, 96)).astype("f4")
+    logits = models.get(**tail.model, num_classes=10).apply(tickets.to_variables(tail), images)
+    np.testing.assert_allclose(tickets.predict(tail, images), logits, atol=1e-4)
+    assert module.dense_layers(random_ticket()) is None
+    monkeypatch.setitem(sys.modules, "jax", None)  # As where it is not installed.
+    assert module.ways(tail, images).keys() == {"dense, NumPy", "ticket", "all sparse"}
 
 
 def test_timed_tickets_are_result_files(example, tmp_path):

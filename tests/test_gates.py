@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import tiny_config
 from scipy.stats import norm
 
-from supermask_jax import methods
+from supermask_jax import experiment, methods
 from supermask_jax.core.density import shift_to_count
 from supermask_jax.core.masks import gumbel_weights
 from supermask_jax.errors import UserError
@@ -246,6 +247,21 @@ def test_one_factor_means_the_same_on_every_network(name):
         scores = jax.tree.map(lambda s: jnp.full_like(s, 0.3), trainable["scores"])
         found.append(float(method.penalty({"scores": scores}, frozen, None, 0.5)))
     assert found[0] == pytest.approx(found[1], rel=1e-5) and found[0] > 0
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_no_factor_is_no_penalty(name):
+    assert methods.get(name, penalty=0.0).penalty is None
+    with pytest.raises(ValueError, match="penalty must be finite and at least 0, got -1"):
+        methods.get(name, penalty=-1.0)
+
+
+def test_a_run_reports_it_beside_the_loss(tmp_path):
+    config = tiny_config(epochs=1)
+    config.method = {"name": "signed_gates", "penalty": 4.0}
+    summary = experiment.run(config, tmp_path / "run", quiet=True)
+    assert 0 < summary["penalty"] < 4
+    assert "penalty" not in experiment.run(tiny_config(epochs=1), tmp_path / "other", quiet=True)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,12 @@ def test_eight_devices_and_seeds_together_give_what_one_of_each_does(method, dat
     assert_same(after(job, config, data, measured=measured), alone)
 
 
+def test_one_seed_on_eight_devices_gives_what_one_device_does(data):
+    one, spread = config_of("signed"), config_of("signed", **{"mesh.data": 8})
+    alone = after(experiment.build(one), one, data)
+    assert_same(after(experiment.build(spread), spread, data), alone)
+
+
 @pytest.mark.parametrize("loop", sharding.SEED_LOOPS)
 def test_convolutions_and_batch_norm_too(loop, data):
     # The last batch of an epoch is partial: its padding lies on some devices only.

@@ -87,6 +87,18 @@ def test_sign_masks_need_no_share(criterion):
     assert any(np.any(second[name] < first[name]) for name in SIZES)
 
 
+def test_large_final_rewinds_the_largest_to_the_weights_of_level_0():
+    steps = climb(Recipe(keep=0.5), 3)
+    for (before, final), (level, _) in itertools.pairwise(steps):
+        for name, mask in level.masks.items():
+            origin = draw(0)[name]
+            np.testing.assert_array_equal(level.start[name], origin * mask)
+            assert not level.values[name].any()
+            magnitude = np.abs(final[name])
+            hidden = (mask == 0) & (before.masks[name] == 1)
+            assert magnitude[mask == 1].min() > magnitude[hidden].max()
+
+
 @pytest.mark.parametrize("mask0", MASK0_ACTIONS)
 @pytest.mark.parametrize("mask1", MASK1_ACTIONS)
 def test_frozen_values_are_those_of_the_round_that_pruned_and_stay(mask0, mask1):
@@ -130,6 +142,12 @@ def test_mask1_actions_act_on_level_0_or_compound(mask1):
             given = {"fresh": draw(202)[name], "final": steps[1][1][name]}
             made = action(source[name], level.masks[name], rng=rng, **given)
             np.testing.assert_array_equal(level.initial[name], made)
+
+
+def test_rescaling_and_sigma():
+    level = climb(Recipe(mask1="signed_constant", keep=0.5, sigma=0.25, rescale=True), 1)[1][0]
+    for name, mask in level.masks.items():
+        np.testing.assert_allclose(level.start[name], np.sign(draw(0)[name]) * 0.5 * mask)
 
 
 def test_rescaled_actions_do_not_compound():

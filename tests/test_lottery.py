@@ -122,6 +122,12 @@ def test_masks_and_values_are_arguments_of_the_compiled_step(ticket):
         assert np.all((np.asarray(weights) != 0) == (masks[name] == 0))
 
 
+def test_masks_are_int8_over_pruned_leaves_alone(ticket):
+    masks, values, _, trainable, frozen, _ = ticket
+    found = named_leaves(lottery_ticket(masks, values).masks(trainable, frozen))
+    assert {name: mask.dtype for name, mask in found.items()} == dict.fromkeys(SHAPES, jnp.int8)
+
+
 @pytest.mark.parametrize(
     "masks, values, message",
     [

@@ -17,6 +17,8 @@ from supermask_jax.core.counting import num_kept
 from supermask_jax.core.trees import named_leaves
 from supermask_jax.data.pipeline import batch_at
 from supermask_jax.errors import UserError
+from supermask_jax.lottery.actions import MASK0_ACTIONS, MASK1_ACTIONS
+from supermask_jax.lottery.criteria import CRITERIA, SIGN_MASKS
 from supermask_jax.training.arrays import write_arrays
 
 
@@ -45,6 +47,19 @@ def test_levels_prune_rewind_and_freeze(grid):
                 np.testing.assert_array_equal(final[name][mask == 0], frozen[mask == 0])
                 assert np.mean(final[name][mask == 1] != initial[mask == 1]) > 0.9
             before, old = folder, masks
+
+
+def test_densities_are_products_of_the_shares(grid):
+    _, path, rows = grid
+    left = dict(LAYERS)
+    for level in (1, 2):
+        left = {n: num_kept(0.9 if "3" in n else 0.5, count) for n, count in left.items()}
+        folder = path / "large_final-rewind-zero" / f"level_{level:02d}"
+        summary = json.loads((folder / "summary.json").read_text())
+        found = {name: layer["kept"] for name, layer in summary["layers"].items()}
+        assert found == left
+        row = next(r for r in rows if r["level"] == level)
+        assert row["density"] == pytest.approx(sum(left.values()) / sum(LAYERS.values()))
 
 
 def test_a_finished_grid_is_read_and_not_computed(grid, monkeypatch):
@@ -106,6 +121,14 @@ def test_masks_without_training(grid):
         assert found["rewind", "frozen_at_init", level]["test_accuracy"] == accuracy(origin)
 
 
+def test_a_sign_mask_of_level_0_is_one_level(grid):
+    _, path, _ = grid
+    settings = config({"criterion": "same_sign,large_final", "untrained": True})
+    rows = lottery.run(settings, path, quiet=True)[1:]
+    found = [(row["criterion"], row["level"]) for row in rows]
+    assert found == [("same_sign", 1), ("large_final", 1), ("large_final", 2)]
+
+
 def test_one_shot_levels_prune_level_0(grid):
     _, path, _ = grid
     settings = config({"criterion": "small_final,same_sign", "mode": "one_shot"})
@@ -118,6 +141,18 @@ def test_one_shot_levels_prune_level_0(grid):
         magnitude = np.abs(final[name])
         assert mask.sum() == num_kept((0.9 if "3" in name else 0.5) ** 2, mask.size)
         assert magnitude[mask == 1].max() <= magnitude[mask == 0].min()
+
+
+def test_every_criterion_and_action_runs(grid):
+    _, path, _ = grid
+    for axis, names in (
+        ("criterion", [*CRITERIA, *SIGN_MASKS]),
+        ("mask1", MASK1_ACTIONS),
+        ("mask0", MASK0_ACTIONS),
+    ):
+        settings = config({axis: ",".join(names), "untrained": True, "levels": 1})
+        rows = lottery.run(settings, path, quiet=True)[1:]
+        assert [row[axis] for row in rows] == list(names)
 
 
 def test_snip_ranks_the_gradient_at_the_start_on_the_first_batch(grid):

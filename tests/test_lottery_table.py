@@ -1,10 +1,12 @@
 """Tables of pruning results, against numbers worked out by hand."""
 
+import json
+
 import numpy as np
 import pytest
 
 from supermask_jax.analysis.intervals import mean_interval, percent
-from supermask_jax.analysis.results import mean_rows
+from supermask_jax.analysis.results import mean_rows, write_result
 from supermask_jax.lottery.table import compare_criteria, criteria_page, lottery_page
 
 DENSITY = {0: 1.0, 1: 0.8, 2: 0.641}
@@ -65,6 +67,13 @@ def test_a_row_a_level_and_a_column_a_cell():
     assert cells(page, "2") == ["2", "64.10", *shown, "3"]
     assert shown[0] == "91.00 [88.52, 93.48]"
     assert len(page.splitlines()) == 5
+
+
+def test_the_page_of_a_file_is_that_of_its_result(tmp_path):
+    write_result(tmp_path / "a.json", result([1]))  # Intervals of one seed hold NaN.
+    page = lottery_page(json.loads((tmp_path / "a.json").read_text()))
+    assert page == lottery_page(result([1]))
+    assert cells(page, "1") == ["1", "80.00", "94.00", "96.00", "96.00", "1"]
 
 
 def test_a_cell_off_the_density_of_its_row_says_so_and_a_missing_level_is_a_dash():

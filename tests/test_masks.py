@@ -130,12 +130,24 @@ def test_kth_largest_equals_a_sort(x, k):
     np.testing.assert_array_equal(order.kth_largest(jnp.asarray(x), k), expected)
 
 
+def test_kth_largest_takes_a_traced_k():
+    x = jnp.array([3.0, 1.0, 2.0])
+    found = jax.jit(jax.vmap(lambda k: order.kth_largest(x, k)))(jnp.array([1, 2, 3]))
+    np.testing.assert_array_equal(found, [3.0, 2.0, 1.0])
+
+
 def test_absolute_and_fraction_of_max():
     scores = jnp.array([[0.5, -2.0], [1.0, 0.0]])
     low, high = thresholds.absolute(0.01).bounds(scores)
     assert (float(low), float(high)) == (-np.float32(0.01), np.float32(0.01))
     low, high = thresholds.fraction_of_max(0.4).bounds(scores)
     np.testing.assert_allclose([low, high], [-0.8, 0.8], rtol=1e-6)
+
+
+def test_fraction_of_max_leaves_its_complement_of_uniform_scores():
+    scores = jax.random.uniform(jax.random.key(0), (100_000,), minval=-0.3, maxval=0.3)
+    mask = signed_mask(scores, thresholds.fraction_of_max(0.4).bounds(scores))
+    assert abs(float(jnp.mean(mask != 0)) - 0.6) < 0.005
 
 
 @given(

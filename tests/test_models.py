@@ -90,6 +90,17 @@ def test_elu_of_vgg19_falls_deeper():
     )
 
 
+def test_fcn_equals_numpy():
+    model = models.get("fcn", num_classes=3, width=0.02)
+    image = jax.random.normal(jax.random.key(1), (4, 5, 5, 1))
+    params = model.init(jax.random.key(0), image)["params"]
+    x = np.asarray(image, np.float64).reshape(4, -1)
+    for i in (1, 2, 3):
+        x = x @ np.asarray(params[f"dense{i}"]["kernel"], np.float64)
+        x = np.where(x > 0, x, np.expm1(x)) if i < 3 else x
+    np.testing.assert_allclose(model.apply({"params": params}, image), x, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(6, 4), (8, 64, 64, 32)])  # At once, and in pieces.
 def test_elu_equals_flax_by_value_and_gradient(shape):
     x = 3 * jax.random.normal(jax.random.key(0), shape)
@@ -131,6 +142,18 @@ def test_conv2_equals_numpy():
         x = x @ np.asarray(params[name]["kernel"], np.float64)
         x = np.maximum(x, 0) if name != "dense3" else x
     np.testing.assert_allclose(model.apply({"params": params}, image), x, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_max_pool_equals_flax_by_value_and_gradient(size):
+    x = jax.random.normal(jax.random.key(0), (2, size, size, 3))
+    upstream = jax.random.normal(jax.random.key(1), (2, 2, 2, 3))
+    for value, expected in zip(
+        jax.vjp(max_pool_2x2, x)[1](upstream),
+        jax.vjp(lambda x: nn.max_pool(x, window_shape=(2, 2), strides=(2, 2)), x)[1](upstream),
+        strict=True,
+    ):
+        np.testing.assert_allclose(value, expected)
 
 
 def test_max_pool_gives_the_gradient_of_ties_to_the_first_and_has_forward_mode():

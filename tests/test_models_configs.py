@@ -8,7 +8,7 @@ from helpers import ROOT
 
 from supermask_jax import models
 from supermask_jax.config import IMAGENET
-from supermask_jax.config.files import load_config
+from supermask_jax.config.files import load_config, load_with_overrides
 from supermask_jax.core.trees import named_leaves, num_params
 from supermask_jax.data import DATASETS
 from supermask_jax.data.transforms import make_prepare
@@ -53,6 +53,12 @@ def test_networks_of_the_configs(spec, weights, others):
     assert weights_and_others(load(spec)) == (weights, others)
 
 
+def test_width_is_an_entry():
+    spec = str(ROOT / "configs" / "resnet20.py")
+    config = load_with_overrides(spec, ["--config.model.width=3.5"])
+    assert weights_and_others(config)[0] == 3_036_264
+
+
 # What METHODS says of each row; two passes over CIFAR-100 were one epoch of the originals.
 @pytest.mark.parametrize(
     ("spec", "row"),
@@ -73,6 +79,12 @@ def test_hyperparameters_of_the_rows(spec, row):
     assert row == (config.data.name, config.epochs, *rates, *falls)
     assert schedule.name == "plateau"
     assert (config.data.augment == "crop_flip") == (config.data.name == "cifar100")
+
+
+def test_residual_relu_networks_are_those_of_edge_popup():
+    config = load("edge_popup.py:resnet18")
+    assert (config.batch_size, config.optimizer.weight_decay) == (256, 5e-4)
+    assert (config.data.augment, config.data.preprocess) == ("crop_flip", "mean_std")
 
 
 @pytest.mark.parametrize("method", ["edge_popup", "biprop", "multicoat", "dense"])
@@ -117,3 +129,9 @@ def test_imagenet_is_trained_on_as_edge_popup_s_code_does(method, rate, density,
     assert (config.data.augment, config.data.preprocess) == ("resized_crop_flip", "mean_std")
     assert (config.model.name, config.model.norm) == (IMAGENET[network], "all")
     assert not config.model.norm_affine and config.method.density == density
+
+
+@pytest.mark.parametrize("network", ["resnet50-imagenet", "conv2"])
+def test_the_originals_of_cifar_have_no_other_variants(network):
+    with pytest.raises(UserError, match=f"unknown variant '{network}'"):
+        load_config(f"resnet_he:{network}")

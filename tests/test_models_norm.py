@@ -11,6 +11,7 @@ from helpers import assert_trees_close, assert_trees_equal
 
 from supermask_jax import models
 from supermask_jax.core.trees import named_leaves
+from supermask_jax.models.layers import Norm
 from supermask_jax.training.evaluate import linen_apply
 
 SMALL = {
@@ -100,6 +101,17 @@ def test_momentum_and_epsilon_of_the_families(name, kept, epsilon):
     _, seen = frozen.apply(variables, IMAGE, capture_intermediates=True, mutable=["intermediates"])
     ratio = seen["intermediates"][f"{layer}_norm"]["__call__"][0] / x
     np.testing.assert_allclose(ratio, (1 + epsilon) ** -0.5, rtol=1e-6)
+
+
+def test_affine_norm_by_hand():
+    layer = Norm(affine=True)
+    x = jnp.array([[1.0, 10.0], [3.0, 30.0]])
+    params = {"bn": {"scale": jnp.array([2.0, 3.0]), "bias": jnp.array([0.5, -1.0])}}
+    stats = {"bn": {"mean": jnp.zeros(2), "var": jnp.ones(2)}}
+    y, _ = layer.apply(
+        {"params": params, "batch_stats": stats}, x, train=True, mutable=["batch_stats"]
+    )
+    np.testing.assert_allclose(y, [[-1.5, -4.0], [2.5, 2.0]], rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,14 @@ def test_parameter_counts_of_standard_networks(name, count):
     assert num_params(params) + 10 == count
 
 
+def test_projections_add_their_weights():
+    padded, projected = (
+        num_params(traced("resnet20", shortcut=shortcut)[0])
+        for shortcut in ("padded", "projection")
+    )
+    assert projected - padded == 16 * 32 + 32 * 64
+
+
 @pytest.mark.parametrize(
     ("name", "resolutions"),
     [
@@ -174,6 +182,20 @@ def test_a_small_koster_network_equals_numpy():
         ("group2_block02", numpy_c_block, 2),
     ):
         h = block(h, {k: v["kernel"] for k, v in kernels[name].items()}, stride)
+    expected = h.mean((1, 2)) @ kernels["head"]["kernel"]
+    logits = jax.jit(model.apply)({"params": params}, x)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_small_standard_network_equals_numpy():
+    model = models.ResNet(3, channels=(4, 6), blocks=(1, 2))
+    x = jax.random.normal(jax.random.key(1), (2, 6, 6, 3))
+    params = jax.jit(model.init)(jax.random.key(0), x)["params"]
+    kernels = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    h = elu(conv(np.asarray(x, np.float64), kernels["conv1"]["kernel"]))
+    for name, stride in (("group1_block01", 1), ("group2_block01", 2), ("group2_block02", 1)):
+        # Halved by the reference, doubled here: this network has no norm.
+        h = numpy_basic_block(h, {k: 2 * v["kernel"] for k, v in kernels[name].items()}, stride)
     expected = h.mean((1, 2)) @ kernels["head"]["kernel"]
     logits = jax.jit(model.apply)({"params": params}, x)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)

@@ -6,12 +6,15 @@ import time
 
 import pytest
 from helpers import ROOT, tiny_argv
+from rich.console import Console
 from ticket_helpers import random_ticket
 
 from supermask_jax import cli, tickets
 from supermask_jax.analysis.tables import Table
 from supermask_jax.commands.process import fitted
 from supermask_jax.training import waiting
+from supermask_jax.training.live import LiveView
+from supermask_jax.training.trainer import Plan
 
 WIDE = 1000
 
@@ -126,3 +129,28 @@ def test_lines_are_broken_between_words(screens):
         "  and",
         "    /a/path/that/is/far/too/long/for/it",
     ]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_live_view_fits(width):
+    console = Console(file=io.StringIO(), width=width, height=24)
+    plan = Plan(epochs=100, batch_size=128, steps_per_epoch=391, steps_per_call=8)
+    view = LiveView("runs/a-name-that-is-long-s0", plan, console=console)
+    line = {
+        "seed": 0,
+        "epoch": 12,
+        "remaining_weights": 0.0291,
+        "layer_density": {"dense1/kernel": 0.5},
+    }
+    line |= {
+        f"{part}_{what}": 0.7123 for part in ("train", "test") for what in ("loss", "accuracy")
+    }
+    view.step(12, 391, 0.7)
+    view.report([line])
+    view.step(13, 20, 0.65432)
+    console.print(view.render())
+    shown = console.file.getvalue()
+    assert max(map(len, shown.splitlines())) <= width
+    for word in ("epoch 12/100", "0.7123", "71.23%", "2.91%", "dense1", "0.6543", "12%"):
+        assert word in shown, shown
+    assert "\u2026" not in shown  # An ellipsis.

@@ -30,6 +30,12 @@ def test_outputs_are_cleared():
             assert cell["outputs"] == [] and cell["execution_count"] is None
 
 
+def test_nothing_needs_tensorflow_or_a_restart():
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    code = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert not any(word in code for word in ("tensorflow", "kernel_restart", "os.kill", "tfds"))
+
+
 def first_cell(monkeypatch, folder, absent):
     """What the first cell would install in a folder where these packages are absent."""
     (source,) = [cell["source"] for cell in json.loads(NOTEBOOK.read_text())["cells"][1:2]]
@@ -53,6 +59,15 @@ def test_the_first_cell_installs_what_is_missing_wherever_it_runs(monkeypatch, t
     assert first_cell(monkeypatch, ROOT, both) == [".", "matplotlib"]
     assert first_cell(monkeypatch, NOTEBOOK.parent, both) == ["..", "matplotlib"]
     assert first_cell(monkeypatch, tmp_path, ()) == []
+
+
+def test_what_the_cells_import_is_the_library_with_what_it_needs_or_installed_first():
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    imported = set(re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE))
+    needed = (ROOT / "setup.py").read_text().partition("extras_require")[0]
+    for name in imported - {"supermask_jax", "matplotlib", *sys.stdlib_module_names}:
+        assert f'"{name}>=' in needed, name
 
 
 def address():

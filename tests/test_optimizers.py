@@ -32,6 +32,12 @@ def test_sgdw_two_nesterov_steps_worked_by_hand():
     np.testing.assert_allclose(run(tx, 1.0, [2.0, -1.0]), [0.61, 0.53995], rtol=1e-6)
 
 
+def test_sgdw_plain_momentum_worked_by_hand():
+    # a = -0.2, s = 0.99 - 0.2 = 0.79; then a = -0.18 + 0.1 = -0.08, s = 0.7821 - 0.08 = 0.7021.
+    tx = optimizers.sgdw(0.1, 0.01, nesterov=False)
+    np.testing.assert_allclose(run(tx, 1.0, [2.0, -1.0]), [0.79, 0.7021], rtol=1e-6)
+
+
 @pytest.mark.parametrize("nesterov", [True, False])
 def test_sgdw_follows_float64_for_many_steps(nesterov):
     rng = np.random.default_rng(0)
@@ -47,6 +53,11 @@ def test_sgdw_follows_float64_for_many_steps(nesterov):
         a = 0.9 * a - 0.05 * f * g
         s += 0.9 * a - 0.05 * f * g if nesterov else a
     np.testing.assert_allclose(run(tx, start, grads)[-1], s, rtol=1e-5, atol=1e-6)
+
+
+def test_sgdw_decay_is_not_multiplied_by_the_rate():
+    tx = optimizers.sgdw(0.0, weight_decay=0.1)
+    np.testing.assert_allclose(run(tx, 1.0, [0.0, 0.0]), [0.9, 0.81], rtol=1e-6)
 
 
 def test_sgdw_takes_a_number_or_a_schedule_for_rate_and_decay_each():
@@ -100,6 +111,22 @@ def test_impossible_numbers_are_one_line(name):
     assert refused >= 9
     with pytest.raises(ValueError, match="momentum must be at least 0 and below 1, got 3"):
         optimizers.sgdw(0.1, momentum=3)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop"])
+def test_optax_optimisers_scale_with_the_schedule(name):
+    options = {"weight_decay": 0.0} if name == "adamw" else {}
+    full = optimizers.get(name, lambda t: 1.0, learning_rate=0.1, **options)
+    half = optimizers.get(name, lambda t: 0.5, learning_rate=0.1, **options)
+    move = [1.0 - run(tx, 1.0, [2.0])[0] for tx in (full, half)]
+    assert move[0] > 0.05
+    np.testing.assert_allclose(move[1], move[0] / 2, rtol=1e-5)
+
+
+def test_adam_first_step_is_the_learning_rate():
+    np.testing.assert_allclose(
+        run(optimizers.adam(lambda t: 1.0, learning_rate=0.1), 1.0, [3.0]), [0.9], rtol=1e-5
+    )
 
 
 def test_adam_of_tensorflow_adds_eps_before_the_correction():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import assert_trees_equal
 
 from supermask_jax.training import optimizers
 from supermask_jax.training.plateau import PlateauState, plateau, stopped
@@ -162,6 +163,24 @@ def test_every_optimiser_follows_the_factor(name):
         np.testing.assert_allclose(updates["w"], expected["w"], rtol=1e-5)
         params, wanted = optax.apply_updates(params, updates), optax.apply_updates(wanted, expected)
     assert float(state.factor) == 0.5
+
+
+def test_a_run_saved_inside_an_epoch_goes_on_as_if_nothing_had_been():
+    tx = make(patience=3, start=1, cooldown=1, reductions=3)
+    params = {"w": jnp.ones(2)}
+    update = jax.jit(tx.update, donate_argnums=1)
+    states = [tx.init(params), tx.init(params)]
+    for t in range(40):
+        value = 1.0 - (t < 9) * t / 10
+        if t % 7 == 4:  # As a checkpoint: leaves as NumPy arrays, structure from a fresh state.
+            leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(states[1])]
+            like = jax.tree.structure(tx.init(params))
+            states[1] = jax.tree.map(jnp.asarray, jax.tree.unflatten(like, leaves))
+        states = [update(params, state, params, value=value)[1] for state in states]
+        shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), states[0])
+        assert shapes == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tx.init(params))
+    assert_trees_equal(*states)
+    assert int(states[0].reductions) == 2 and int(states[0].epoch) == 13
 
 
 def test_stopped_is_found_wherever_it_is():

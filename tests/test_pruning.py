@@ -73,6 +73,15 @@ def test_ties_at_random_are_uniform_and_repeatable():
 
 
 @pytest.mark.parametrize(
+    ("keep", "remaining", "expected"),
+    [(1.0, 7, 7), (0.5, 1, 0), (0.5, 3, 2), (0.5, 5, 2), (0.1, 4, 0), (0.8, 235_200, 188_160)]
+    + [(0.8, 0, 0), (np.float32(0.5), 8, 4), (1, 3, 3)],
+)
+def test_nearest_count(keep, remaining, expected):
+    assert num_kept(keep, remaining, at_least=0) == expected
+
+
+@pytest.mark.parametrize(
     ("counting", "keep", "remaining", "expected"),
     [
         ("zhou", 0.8, 235_200, 235_200 - 47_039),  # 0.19999999999999996 of it, cut off

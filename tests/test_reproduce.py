@@ -3,16 +3,19 @@
 import json
 import math
 import runpy
+import shutil
 
 import numpy as np
 import pytest
 from helpers import ROOT
 
 from supermask_jax.analysis import page
-from supermask_jax.analysis.intervals import entropy_bits, percent
-from supermask_jax.analysis.rows import Row, Section, select
+from supermask_jax.analysis.intervals import entropy_bits, mean_interval, percent
+from supermask_jax.analysis.results import collect
+from supermask_jax.analysis.rows import Row, Section, page_order, select
 from supermask_jax.errors import Diverged, UserError
 from supermask_jax.studies import reproduce
+from supermask_jax.training.workdir import Workdir
 
 TINY = ("--config.model.width=0.1", "--config.epochs=2")
 TABLE, OTHER = Section("A table", "A note.", "docs/front.svg"), Section("Another")
@@ -88,6 +91,16 @@ def test_the_page_comes_from_the_files_and_names_what_is_missing(done):
     assert cells(text, "never")[1:6] == ["a wish", "not run", "98.1", "", "3.3"]
 
 
+def test_sections_notes_and_figures_that_exist(done, tmp_path):
+    folder, found = done
+    text = page.results_page(ROWS, found)
+    heads = [line for line in text.splitlines() if line.startswith("## ")]
+    assert heads == ["## A table", "## Another"]
+    assert "A note." in text
+    assert "docs/front.svg" not in text
+    assert "![A table](docs/front.svg)" in page.results_page(ROWS, found, ["docs/front.svg"])
+
+
 def test_commands_that_differ_by_the_row_alone_are_one_line(done):
     _, (masked, dense) = done
     text = page.results_page(ROWS, [masked, dense])
@@ -98,6 +111,11 @@ def test_commands_that_differ_by_the_row_alone_are_one_line(done):
     text = page.results_page(ROWS, [masked, partial])
     assert f"{start} --rows=dense --seeds=0,1 --config.epochs=1`" in text
     assert cells(text, "dense")[1] == "no mask; with `--config.epochs=1`"
+
+
+def test_order_on_the_page():
+    rows = [Row(name, "", dense="dense" in name) for name in ("b-x", "a-x", "b-dense", "a-dense")]
+    assert [row.name for row in page_order(rows)] == ["b-dense", "b-x", "a-dense", "a-x"]
 
 
 def test_searches_and_tickets_have_their_place(tmp_path):
@@ -205,6 +223,26 @@ def test_a_run_that_diverges_ends_no_other_and_is_told_of(done, tmp_path, monkey
     assert cells(text, "masked")[6] == "1 (1 diverged)" and cells(text, "dense")[6] == "2"
     assert "--rows=masked,dense --seeds=0,1`" in text
     assert reproduced(ROWS[:1], [0], folder, results=tmp_path) == []
+
+
+def test_the_seeds_of_a_set_that_diverged_are_kept(done, tmp_path):
+    folder = shutil.copytree(done[0] / "runs" / "masked" / "s0", tmp_path / "set")
+    summary = Workdir(folder).finished_summary()
+    (folder / "masks.npz").rename(folder / "masks-s0.npz")
+    lost = [{"seed": 1, "step": 7}]
+    for diverged in (lost, []):
+        runs = [summary.get("runs", [summary])[0]]
+        names = ("test_accuracy", "remaining_weights")
+        means = {name: mean_interval([runs[0][name]])._asdict() for name in names}
+        summary = {**runs[0], **means, "num_seeds": 2, "runs": runs, "diverged": diverged}
+        (folder / "summary.json").write_text(json.dumps(summary))
+        assert collect([folder]).get("diverged", []) == diverged
+    assert "diverged" not in collect([folder])
+
+
+def test_collect_refuses_nothing_silently(tmp_path):
+    with pytest.raises(UserError, match="cannot read .*config.json: No such file"):
+        collect([tmp_path])
 
 
 def test_select():

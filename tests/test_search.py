@@ -9,6 +9,7 @@ from helpers import ROOT, refused
 
 from supermask_jax import cli, experiment
 from supermask_jax.analysis.results import write_result
+from supermask_jax.errors import UserError
 from supermask_jax.studies.search import load_trial, load_trials
 
 QUICK = str(ROOT / "configs" / "quickstart.py")
@@ -108,6 +109,21 @@ def test_two_searches_into_one_log_lose_no_run(no_runs, tmp_path, monkeypatch, c
     assert sorted(file.name for file in tmp_path.iterdir()) == ["log.json", "work"]
 
 
+def test_a_search_over_another_config_is_refused_while_the_first_run_trains(
+    no_runs, monkeypatch, capsys
+):
+    run = experiment.run
+
+    def meanwhile(config, folder, **options):
+        monkeypatch.setattr(experiment, "run", run)
+        assert search(THRESHOLDS, "--config.batch_size=16") == 1
+        return run(config, folder, **options)
+
+    monkeypatch.setattr(experiment, "run", meanwhile)
+    assert search(THRESHOLDS) == 0
+    assert "the log of a search over another config (batch_size: " in capsys.readouterr().err
+
+
 def test_a_log_of_an_older_version_is_gone_on_with(no_runs, tmp_path):
     assert search(THRESHOLDS) == 0
     path = tmp_path / "log.json"
@@ -173,6 +189,15 @@ def test_the_best_point_under_a_bound(no_runs, capsys):
     assert "best with at most 6.00% of the weights: method.threshold.value=0.05 (95.00 %" in out
     assert search(THRESHOLDS, "--at_most=0.01") == 0
     assert "no point has at most 1.00% of the weights" in capsys.readouterr().out
+
+
+def test_other_errors_end_the_search(monkeypatch, capsys):
+    def run(*unused, **unused_too):
+        raise UserError("no space")
+
+    monkeypatch.setattr("supermask_jax.experiment.run", run)
+    assert search(THRESHOLDS) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "error: no space"
 
 
 def test_the_kept_log_is_read_and_its_commands_give_its_points(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from helpers import ROOT, assert_refused, assert_trees_equal, refused, tiny_config
@@ -48,6 +49,14 @@ def test_tasks_of_one_network_alone():
             ("one seed", lambda: tasks.task_configs(tiny_config(num_seeds=2), many[:2])),
         ]
     )
+
+
+def test_more_outputs_than_classes():
+    params = models.get("fcn", num_classes=10, outputs=25).init(
+        jax.random.key(0), np.zeros((1, 8, 8, 1), "f4")
+    )["params"]
+    assert params["dense3"]["kernel"].shape == (100, 25)
+    assert_refused([("9 are too few", lambda: models.get("fcn", num_classes=10, outputs=9))])
 
 
 def test_a_set_of_tickets_comes_back(tmp_path):
@@ -157,10 +166,13 @@ def test_masks_that_scale_and_networks_with_statistics(tmp_path, capsys):
     flags = ["--config.epochs=1", "--config.model.norm=all", "--config.model.width=0.1"]
     two = ["--task=split:digits:0-4", "--task=split:digits:5-9", f"--workdir={tmp_path / 'r'}"]
     argv = ["tasks", f"--config={ROOT / 'configs' / 'biprop.py'}:fcn", *flags, *two]
-    assert cli.main([*argv, "--json"]) == 0
+    assert cli.main([*argv, "--quiet", "--infer=5"]) == 1
+    said = "nothing but masks differs between tasks"
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert cli.main([*argv, "--json"]) == 0  # Not asked to infer, it goes without.
     out, err = capsys.readouterr()
     found = json.loads(out)
-    assert "nothing but masks differs between tasks" in err
+    assert said in err
     assert "task_found" not in found["tasks"][0] and found["bytes"] > 0
 
 

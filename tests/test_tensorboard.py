@@ -5,8 +5,9 @@ import pytest
 from helpers import tiny_config
 
 from supermask_jax import experiment
+from supermask_jax.core.trees import named_leaves
 from supermask_jax.training import tensorboard
-from supermask_jax.training.tensorboard import Board
+from supermask_jax.training.tensorboard import Board, make_pictures
 from supermask_jax.training.workdir import Workdir
 
 
@@ -37,6 +38,21 @@ def writers(monkeypatch):
 
     monkeypatch.setattr(module, "SummaryWriter", make)
     return made
+
+
+def test_a_picture_is_the_corner_of_a_mask(monkeypatch):
+    monkeypatch.setattr(tensorboard, "MAX_SIDE", 20)
+    monkeypatch.setattr(tensorboard, "MAX_LAYERS", 2)
+    job = experiment.build(tiny_config())
+    state, frozen = job.start()
+    masks = named_leaves(job.networks(state, frozen)[0].masks)
+    found = make_pictures(job)(state.trainable, frozen)
+    assert list(found) == ["dense1/kernel", "dense2/kernel"]
+    for name, picture in found.items():
+        corner = masks[name][:20, :20]
+        assert picture.dtype == np.uint8
+        np.testing.assert_array_equal(picture, np.where(corner == 0, 128, 255 * (corner > 0)))
+    assert set(np.unique(found["dense1/kernel"])) == {0, 128, 255}
 
 
 def test_a_run_draws_its_masks_epoch_by_epoch(writers, tmp_path, monkeypatch):

@@ -47,6 +47,10 @@ def test_global_topk_ranks_all_arrays_together(a, b, k):
     np.testing.assert_array_equal(np.concatenate([np.ravel(m) for m in masks]), expected)
 
 
+def test_topk_of_equal_scores_keeps_the_first():
+    np.testing.assert_array_equal(topk_mask(jnp.full(6, 0.3), 2), [1, 1, 0, 0, 0, 0])
+
+
 def test_topk_of_infinities_and_huge_ranges():
     x = jnp.array([jnp.inf, 3e38, 1e-30, 0.0, -1e-30, -3e38, -jnp.inf])
     for k in range(8):
@@ -208,6 +212,24 @@ def test_multicoat_as_released_worked_by_hand():
         trainable, _ = methods.multicoat(score_init=init).init(jax.random.key(1), large)
         assert trainable["scores"]["layer"]["kernel"].std() == pytest.approx(0.0894427, rel=0.01)
     assert (config.method.densities, config.method.per_coat) == ((0.3, 0.0788, 0.0315), True)
+
+
+def test_biprop_on_signed_constants_is_edge_popup():
+    constants = {"layer": {"kernel": jnp.where(jnp.asarray(WEIGHTS) > 0, 0.3, -0.3)}}
+    a, b = methods.edge_popup(density=0.3), methods.biprop(density=0.3)
+    trainable, frozen = a.init(jax.random.key(0), constants)
+    np.testing.assert_allclose(
+        a.apply(trainable, frozen)["layer"]["kernel"],
+        b.apply(trainable, frozen)["layer"]["kernel"],
+        rtol=1e-6,
+    )
+
+
+def test_full_density_is_the_untouched_network():
+    params = {"layer": {"kernel": jnp.asarray(WEIGHTS)}}
+    method = methods.edge_popup(density=1.0)
+    trainable, frozen = method.init(jax.random.key(0), params)
+    np.testing.assert_array_equal(method.apply(trainable, frozen)["layer"]["kernel"], WEIGHTS)
 
 
 @pytest.mark.parametrize("name", ["edge_popup", "biprop", "signed_topk"])

@@ -9,6 +9,7 @@ import pytest
 from helpers import ROOT, tiny_config
 
 from supermask_jax import experiment
+from supermask_jax.training import progress, trackers
 from supermask_jax.training.workdir import Workdir
 
 
@@ -18,6 +19,13 @@ def test_a_callback_gets_every_line_of_the_run(tmp_path):
     experiment.run(config, tmp_path, callbacks=[seen.append], quiet=True)
     assert seen == Workdir(tmp_path).read_metrics()
     assert [(line["seed"], line["epoch"]) for line in seen] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+
+
+def test_other_processes_call_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "is_main", lambda: False)
+    seen = []
+    experiment.run(tiny_config(epochs=1), tmp_path, callbacks=[seen.append], quiet=True)
+    assert seen == []
 
 
 def test_what_a_callback_raises_ends_a_run_that_goes_on(tmp_path):
@@ -68,3 +76,14 @@ def test_the_example_runs(tmp_path, monkeypatch, capsys):
         ((accuracy, epoch),) = [call.args for call in trial.report.call_args_list]
         assert epoch == 1 and (trial.number == 1 or accuracy == trial.value)
     assert not isinstance(trials[1].value, float)  # It was pruned.
+
+
+def test_metrics_named_for_optuna():
+    seen = []
+    module = MagicMock(TrialPruned=type("TrialPruned", (Exception,), {}))
+    module.number, module.report = 0, lambda *pair: seen.append(pair)
+    module.should_prune.return_value = False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "optuna", module)
+        trackers.optuna(module, "train_loss")({"train_loss": 0.5, "epoch": 4})
+    assert seen == [(0.5, 4)]

@@ -101,6 +101,14 @@ def test_randomness_is_a_function_of_the_key():
     assert (draws(jax.random.key(1), 64) != draws(jax.random.key(2), 64)).any()
 
 
+def test_crop_flip_of_colour_images_is_one_window_of_each():
+    images = make_images(16, 6, 5, 3)
+    crops = np.asarray(transforms.crop_flip(jax.random.key(0), jnp.asarray(images)))
+    ways = [((y, x), flip) for y in range(9) for x in range(9) for flip in (False, True)]
+    for image, crop in zip(images, crops, strict=True):
+        assert any(np.array_equal(crop, window(image, *way)) for way in ways)
+
+
 @pytest.mark.parametrize("pad", ["black", "mean"])
 @pytest.mark.parametrize("preprocess", ["standardize", "mean_std"])
 def test_padding_is_black_before_or_the_mean_after(preprocess, pad):

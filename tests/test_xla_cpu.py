@@ -107,3 +107,12 @@ def test_memory_is_freed_between_a_long_compilation_and_the_call(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     jax.jit(lambda x: x + 1).lower(x).compile()
     assert len(events) == 3
+
+
+@pytest.mark.parametrize("error", [AttributeError, OSError])
+def test_other_c_libraries_are_let_be(monkeypatch, error):
+    def absent(name):
+        raise error("no such library or function")
+
+    monkeypatch.setattr(xla_cpu.ctypes, "CDLL", absent)
+    xla_cpu._give_back_freed()

@@ -40,7 +40,8 @@ EXAMPLES = (
 
 _TASK = """\
 a data set, such as split:mnist:0-4; permuted:mnist:0-4 is five; may be given several times"""
-_INFER = "images of each task whose task is inferred (default: 100; 0: none)"
+_INFERRED = 100
+_INFER = f"images of each task whose task is inferred (default: {_INFERRED}; 0: none)"
 
 _log = logging.getLogger("supermask_jax")
 
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     add = parser.add_argument
     add("--task", action="append", required=True, metavar="NAME", help=_TASK)
-    add("--infer", type=at_least(0), default=100, metavar="NUMBER", help=_INFER)
+    add("--infer", type=at_least(0), metavar="NUMBER", help=_INFER)
     add("--rule", choices=("one_shot", "binary"), default="one_shot", help="how it is inferred")
     add("--tickets", type=Path, metavar="FILE", help="where the tickets of all tasks go, as one")
     add("--out", type=Path, metavar="FILE", help="where the result goes, as JSON")
@@ -105,11 +106,12 @@ def _measured(
     if args.tickets is not None:
         files.write(args.tickets, content)
     matrix = tasks.accuracies(trained, tests)
-    found = {}
+    asked, found = _INFERRED if args.infer is None else args.infer, {}
     try:
-        if args.infer:
-            found = tasks.inferred(trained, weights, tests, args.infer, args.rule)
+        found = tasks.inferred(trained, weights, tests, asked, args.rule) if asked else {}
     except UserError as error:
+        if args.infer is not None:  # Asked for, it is an error; else it goes without.
+            raise
         _log.warning("%s", error)
     rows = []
     for index, (name, ticket) in enumerate(trained.items()):
