@@ -28,7 +28,7 @@ from supermask_jax.training.streaming import dispatches
 from supermask_jax.training.tensorboard import make_pictures
 from supermask_jax.training.trainer import Splits, Trainer
 from supermask_jax.training.workdir import Workdir
-from supermask_jax.training.xla_cpu import free_after_compiling, least_memory
+from supermask_jax.training.xla_cpu import free_after_compiling
 
 Array = jax.Array
 PyTree = Any
@@ -128,7 +128,7 @@ def make_train_steps(trainer: Trainer) -> Callable[..., tuple[TrainState, Health
 
     lifted = layout.lift(train_steps, (True, True, False, True, False, False))
     places = (layout.per_seed, layout.replicated)
-    return jax.jit(lifted, donate_argnums=0, out_shardings=places, compiler_options=least_memory())
+    return jax.jit(lifted, donate_argnums=0, out_shardings=places)
 
 
 class Trained(NamedTuple):

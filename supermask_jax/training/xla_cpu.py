@@ -48,15 +48,6 @@ def quick_compilation() -> dict[str, int] | None:
     return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
 
 
-def least_memory() -> dict[str, str] | None:
-    """Returns options for train steps: in an order in which the least is held at a time.
-
-    XLA's own order starts early what waits for nothing, such as the sums of a gradient.
-    """
-    order = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
-    return order if jax.default_backend() == "cpu" else None
-
-
 def useful_devices() -> list[jax.Device]:
     """Returns all devices, but of CPUs one a process: the further ones are the same cores again."""
     devices = jax.devices()
