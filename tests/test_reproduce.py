@@ -76,6 +76,30 @@ def test_finished_runs_are_not_repeated(done):
     assert reproduced(ROWS[:1], [1], folder, flags=flags) == found[:1]
 
 
+def test_a_seed_joins_those_of_another_machine(done, tmp_path):
+    folder, found = done
+    first, second = tmp_path / "first", tmp_path / "second"
+    for results in (first, second):
+        reproduced(ROWS[:1], [0], folder, results=results)
+    path = second / "masked.json"
+    stored = json.loads(path.read_text())
+    stored["env"] |= {"git_revision": "of then", "cpu_count": 96}
+    path.write_text(json.dumps(stored))
+    (joined,) = reproduced(ROWS[:1], [1], folder, results=second)
+    revisions = f"of then, {found[0]['env']['git_revision']}"
+    env = found[0]["env"] | {"git_revision": revisions, "cpu_count": 96}
+    assert joined == {**found[0], "env": env}
+    # Of another version of JAX, or of another config, a file is replaced.
+    for part, entry, value in (("env", "versions", {"jax": "0.1"}), ("config", "batch_size", 7)):
+        other = json.loads((first / "masked.json").read_text())
+        other[part][entry] = value
+        (first / "masked.json").write_text(json.dumps(other))
+        (alone,) = reproduced(ROWS[:1], [1], folder, results=first)
+        assert [run["seed"] for run in alone["runs"]] == [1]
+        (first / "masked.json").unlink()
+        reproduced(ROWS[:1], [0], folder, results=first)
+
+
 def cells(text, name):
     (line,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
     return [cell.strip() for cell in line.strip("|").split("|")]

@@ -23,6 +23,8 @@ KEEP = (
     *("seed", "epoch", "test_accuracy", "test_loss"),
     *("remaining_weights", "mean_probability", "seconds"),
 )
+# What one machine may have, and the next one not, without other numbers.
+_OF_ONE_RUN = {"time", "git_revision", "platform", "cpu_count", "compilation_cache"}
 _AGAIN = "run its row again, in an empty folder"
 CURVES = ("train_loss", "train_accuracy", "val_accuracy", "test_accuracy", "remaining_weights")
 
@@ -49,21 +51,56 @@ def collect(folders: Sequence[Path], diverged: Sequence[Mapping[str, Any]] = ())
     lost = [
         {"seed": seed, "step": step} for first, *_ in found for seed, step in first.diverged.items()
     ]
+    return {"config": config, "env": env} | _of_seeds(runs, [*lost, *diverged])
 
-    def mean(name: str) -> float:
-        return sum(run[name] for run in runs) / len(runs)
+
+def join(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Adds the seeds that only `old` has to a result of the same row.
+
+    Args:
+      old: what the row's file holds.
+      new: what `collect` returned.
+
+    Returns:
+      The seeds of both, with the revisions of both; None if the two are not runs of one config on
+      one kind of device with the same versions.
+    """
+    if _comparable(old) != _comparable(new):
+        return None
+    there = {run["seed"] for run in [*new["runs"], *new.get("diverged", ())]}
+    runs, lost = (
+        sorted(
+            [*new.get(name, ()), *(r for r in old.get(name, ()) if r["seed"] not in there)],
+            key=lambda run: run["seed"],
+        )
+        for name in ("runs", "diverged")
+    )
+    revisions = [
+        name for result in (old, new) for name in result["env"]["git_revision"].split(", ")
+    ]
+    env = old["env"] | {"git_revision": ", ".join(dict.fromkeys(revisions))}
+    return {"config": new["config"], "env": env} | _of_seeds(runs, lost)
+
+
+def _comparable(result: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    return result["config"], {k: v for k, v in result["env"].items() if k not in _OF_ONE_RUN}
+
+
+def _of_seeds(
+    runs: Sequence[Mapping[str, Any]], diverged: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    def values(name: str) -> list[float]:
+        return [run[name] for run in runs]
 
     result = {
-        "config": config,
-        "env": env,
         "n": len(runs),
-        "accuracy": mean_interval([run["test_accuracy"] for run in runs])._asdict(),
-        "remaining_weights": mean_interval([run["remaining_weights"] for run in runs])._asdict(),
-        "seconds": round(mean("seconds"), 1),
-        "mask_bytes": round(mean("mask_bytes")),
-        "runs": runs,
+        "accuracy": mean_interval(values("test_accuracy"))._asdict(),
+        "remaining_weights": mean_interval(values("remaining_weights"))._asdict(),
+        "seconds": round(sum(values("seconds")) / len(runs), 1),
+        "mask_bytes": round(sum(values("mask_bytes")) / len(runs)),
+        "runs": list(runs),
     }
-    return result | ({"diverged": [*lost, *diverged]} if lost or diverged else {})
+    return result | ({"diverged": list(diverged)} if diverged else {})
 
 
 def _of_run(run: Run) -> dict[str, Any]:

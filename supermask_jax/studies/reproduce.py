@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from supermask_jax import files
 from supermask_jax.analysis import page
-from supermask_jax.analysis.results import collect, extra_flags, seeds_of, write_result
+from supermask_jax.analysis.results import collect, extra_flags, join, seeds_of, write_result
 from supermask_jax.analysis.rows import Row
 from supermask_jax.config.files import changes_nothing, load_with_overrides
 from supermask_jax.errors import Diverged, UserError, one_line
@@ -56,9 +56,10 @@ def reproduce(
 ) -> list[dict[str, Any]]:
     """Runs rows x seeds, in order, and writes ``results/<row>.json`` after every run.
 
-    A finished run is not repeated and one that was stopped goes on. One that diverges ends no
-    other: the row's result names its seeds. Past the budget no further run is started; what there
-    is stays.
+    A finished run is not repeated and one that was stopped goes on. Seeds join those that the
+    file holds of the same config, versions and device, wherever they ran. One that diverges ends
+    no other: the row's result names its seeds. Past the budget no further run is started; what
+    there is stays.
 
     Args:
       rows: most valuable first.
@@ -159,17 +160,18 @@ def _write(
     row: Row, path: Path, found: Mapping[str, Any], flags: Sequence[str]
 ) -> Mapping[str, Any]:
     """Writes a row's result and returns what the file holds: never fewer seeds over more."""
-    words = ["python", "experiments/reproduce.py", f"--rows={row.name}"]
-    words += [f"--seeds={seeds_of(found)}", *flags]
-    head = {"row": row.name, "about": row.about, "paper": dict(row.paper)}
-    result = head | {"command": shlex.join(words)} | dict(found)
     with files.locked(path):
         _check_free(path, flags)
         if path.exists():
             old = _read(path)
-            if old["n"] > result["n"] and _agree(old["config"], result["config"]):
+            if joined := join(old, found):
+                found = joined
+            elif old["n"] > found["n"] and _agree(old["config"], found["config"]):
                 return old
-        write_result(path, result)
+        words = ["python", "experiments/reproduce.py", f"--rows={row.name}"]
+        words += [f"--seeds={seeds_of(found)}", *flags]
+        head = {"row": row.name, "about": row.about, "paper": dict(row.paper)}
+        write_result(path, head | {"command": shlex.join(words)} | dict(found))
         return _read(path)
 
 
