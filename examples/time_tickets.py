@@ -1,7 +1,8 @@
 """Times tickets beside their dense networks: `python time_tickets.py ../tickets/*.safetensors`.
 
 Writes `results/latency-NAME.json` for each; "Why is my model not faster?" reads them. One thread,
-ways interleaved, medians; run it on a machine that does nothing else. JAX is timed where it is.
+ways interleaved, medians; run it on a machine that does nothing else. JAX is timed where it is, and
+ONNX Runtime where the extra "onnx" is.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from supermask_jax import tickets
+from supermask_jax.errors import UserError
 from supermask_jax.tickets.chain import chain
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,12 +37,23 @@ def ways(ticket: tickets.Ticket, images: np.ndarray) -> Runs:
     try:
         import jax
 
-        from supermask_jax.tickets.exports import model
+        from supermask_jax.tickets.exports import model, to_bytes
     except ImportError:
         return runs
     variables, x = jax.device_put((tickets.to_variables(ticket), images))
     call = jax.jit(model(ticket).apply)
-    return runs | {"dense, JAX": lambda: jax.block_until_ready(call(variables, x))}
+    runs["dense, JAX"] = lambda: jax.block_until_ready(call(variables, x))
+    try:
+        import onnxruntime
+
+        content = to_bytes(ticket, "onnx")
+    except (ImportError, UserError):
+        return runs
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(content, options)
+    (taken,) = session.get_inputs()
+    return runs | {"dense, ONNX Runtime": partial(session.run, None, {taken.name: images})}
 
 
 def dense_layers(ticket: tickets.Ticket) -> tickets.Ticket | None:
@@ -86,11 +99,11 @@ def interleaved(runs: Runs, rounds: int, seconds: float) -> dict[str, float]:
 
 
 def measure(ticket: tickets.Ticket, rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Times a network at batches of 1 and 128, and its dense layers alone after convolutions."""
+    """Times a network at batches of 1, 16 and 128; after convolutions also its dense layers."""
     rng, timings = np.random.default_rng(0), []
     parts = {"network": ticket, "dense layers": dense_layers(ticket)}
     with threadpool_limits(1):
-        for batch in (1, 128):
+        for batch in (1, 16, 128):
             for part, network in parts.items():
                 if network is not None:
                     images = rng.normal(size=(batch, *network.image_shape)).astype(np.float32)

@@ -27,7 +27,7 @@ COMMANDS = {
     "sanity": "compare a ticket with chance: masks shuffled, inverted and drawn, weights redrawn",
     "tasks": "train a mask for each of several tasks over one frozen network",
     "export": "make tickets of runs, and StableHLO, ONNX and PyTorch files of tickets",
-    "ticket": "verify, inspect, size and compare tickets, without JAX",
+    "ticket": "verify and size tickets, without JAX",
     "report": "write an HTML file about runs: curves, masks, layers",
     "front": "draw accuracy against remaining weights",
     "reproduce": "run rows of the results table",

@@ -180,6 +180,24 @@ def flat(tree: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
     return found
 
 
+def config_differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Returns the differing entries of two nested configs, each as ``key: old -> new``.
+
+    An entry that `old` lacks, from before there was such a one, is at its value in `defaults`.
+    """
+    known = flat(defaults or {})
+    a, b = flat(old), flat(new)
+    a = {key: known[key] for key in b.keys() & known.keys()} | a
+    absent = "absent"
+    return [
+        f"{key}: {a.get(key, absent)!r} -> {b.get(key, absent)!r}"
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key, absent) != b.get(key, absent)
+    ]
+
+
 def versions(packages: Iterable[str]) -> dict[str, str | None]:
     """Returns the version of each of the packages, None for one that is not installed."""
     found: dict[str, str | None] = {}

@@ -32,6 +32,7 @@ SET = [*FLAGS, "--config.num_seeds=2", "--config.seeds_per_program=1"]
 def settings() -> None:
     """Makes runs of this process stable bit for bit, and their programs quick to compile."""
     flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
     os.environ |= {"XLA_FLAGS": flags, "JAX_NUM_CPU_DEVICES": "1"}
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp())

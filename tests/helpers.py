@@ -119,7 +119,7 @@ def single_threaded() -> dict[str, str]:
     """The environment of a child whose results are stable bit for bit: one thread, one device."""
     flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     return os.environ | {
-        "XLA_FLAGS": flags,
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}",
         "JAX_NUM_CPU_DEVICES": "1",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # Compiling is most of what a child does.
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),

@@ -66,5 +66,5 @@ def test_the_command_pushes(hub, capsys):
 
 def test_without_the_library_one_line_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    said = refused(capsys, "ticket", "inspect", "hf://me/mine")
+    said = refused(capsys, "inspect", "hf://me/mine")
     assert "pip install 'supermask-jax[hub]'" in said

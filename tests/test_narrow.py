@@ -52,10 +52,8 @@ def files(tmp_path_factory):
 def commands(folder):
     first, second = (str(folder / f"{seed}.safetensors") for seed in (0, 1))
     return {
-        "ticket inspect": ["ticket", "inspect", first],
         "ticket verify": ["ticket", "verify", first],
         "ticket size": ["ticket", "size", first],
-        "ticket compare": ["ticket", "compare", first, second],
         "inspect": ["inspect", first],
         "compare": ["compare", first, second],
         "front": ["front", "--rows=fcn-*", f"--results={ROOT / 'results'}"],

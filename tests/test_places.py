@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import scipy.stats
-from helpers import tiny_config
+from helpers import refused, tiny_config
 from ticket_helpers import SMALL, SMALL_CONV, random_ticket
 
 from supermask_jax import cli, experiment, tickets
@@ -120,7 +120,7 @@ def test_evaluate_of_a_ticket_that_says_nothing_of_its_run(capsys, tmp_path):
         ),
         (["evaluate", "{run}", "--data=mnits"], "did you mean 'mnist'"),
         (["evaluate", "{run}", "--seed=5"], "holds no run of seed 5"),
-        (["inspect", "{run}/nothing"], "there is no work folder and no ticket"),
+        (["inspect", "{run}/nothing"], "nothing, and there is no file"),
         (["inspect", "{run}/.."], "is not the work folder of a run, but there are some in it"),
         (["inspect", "{run}/checkpoints"], "holds no run"),
         (["inspect", "{run}/summary.json"], "cannot use ticket"),
@@ -152,8 +152,18 @@ def test_inspect_of_a_ticket_alone_does_not_know_the_start(run, capsys):
     }
     assert cli.main(["inspect", str(place)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[3].split()[0] == "layer" and lines[-1].split()[0] == "total"
+    (digest,) = [line.split()[1] for line in lines if line.startswith("SHA-256")]
+    assert digest == tickets.digest(tickets.load_ticket(place))
+    assert lines[-5].split()[0] == "layer" and lines[-1].split()[0] == "total"
     assert lines[-1].split()[6] == "-"  # flipped
+
+
+def test_tickets_that_ship_are_places(capsys):
+    found = asked(capsys, "inspect", "fcn-sparse")
+    assert found["sha256"] == tickets.digest(tickets.load_ticket("fcn-sparse"))
+    assert found["versions"] and found["config"]["model"]["name"] == "fcn"
+    assert "did you mean 'fcn-sparse'" in refused(capsys, "inspect", "fcn-spars")
+    assert len(asked(capsys, "compare", "fcn-sparse", "fcn-best")["layers"]) == 3
 
 
 def test_a_level_of_pruning_descends_from_level_0(tmp_path):

@@ -46,6 +46,7 @@ _DRY_RUN = "print data, shapes, weight counts, memory and steps; train and write
 _PLAIN = """\
 print one line an epoch on a terminal too, and no live view; NO_COLOR=1 in the environment keeps the
 view and drops its colours"""
+_PLACE = "work folder of a run, file of a ticket, or name of one that ships, e.g. fcn-sparse"
 _SEED = "which run, where a folder holds several (default: the first that did not diverge)"
 
 
@@ -139,7 +140,7 @@ def add_budget(parser: argparse.ArgumentParser, seeds: str) -> None:
 def add_places(parser: argparse.ArgumentParser, number: int = 1) -> None:
     """Adds PLACE, as ``args.places``, and the flags of what reads them by `commands.places`."""
     add = parser.add_argument
-    add("places", nargs=number, metavar="PLACE", help="work folder of a run, or file of a ticket")
+    add("places", nargs=number, metavar="PLACE", help=_PLACE)
     add_seed(parser)
     add_json(parser)
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from supermask_jax.commands.common import PLACES_EPILOG, add_places
-from supermask_jax.commands.ticket import overlap_json, overlap_table
 from supermask_jax.errors import UserError
 
 if TYPE_CHECKING:
     from supermask_jax.commands.places import Found
     from supermask_jax.tickets import Ticket
+    from supermask_jax.tickets.comparison import Overlap
 
 EPILOG = f"""\
 {PLACES_EPILOG}
@@ -24,7 +24,7 @@ weights agree in sign.
 """
 EXAMPLES = (
     "compare runs/quickstart-s0 runs/quickstart-s1",
-    "compare tickets/fcn-best.safetensors tickets/fcn-sparse.safetensors",
+    "compare fcn-best fcn-sparse",
 )
 
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
         return
     rows = [
         ("method", *(t.method or "unknown" for t in pair)),
-        ("model", *map(_model, pair)),
+        ("model", *map(places.model_text, pair)),
         ("accuracy", *map(places.accuracy_text, pair)),
         ("over seeds", *map(_seeds_text, args.places)),
         ("remaining", *map(places.remaining_text, pair)),
@@ -60,13 +60,7 @@ def run(args: argparse.Namespace) -> None:
     rows = [row for row in rows if row[1:] != ("-", "-")]
     print(Table(("", *args.places), rows).text())
     print("\n".join(["", *config_lines(a, b), ""]))
-    print(why_none or overlap_table(overlaps))
-
-
-def _model(ticket: Ticket) -> str:
-    options = dict(ticket.model)
-    name = options.pop("name", "unknown")
-    return ", ".join([name, *(f"{key} {value}" for key, value in options.items() if value)])
+    print(why_none or _overlap_table(overlaps))
 
 
 def _seeds_text(place: str) -> str:
@@ -96,7 +90,7 @@ def _whole(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def config_lines(a: Ticket, b: Ticket) -> list[str]:
     """Returns the differing entries of the configs of two tickets, each as ``key: a -> b``."""
-    from supermask_jax.training.workdir import config_differences
+    from supermask_jax.run_files import config_differences
 
     if not (a.config and b.config):
         return ["config: not known of both"]
@@ -113,4 +107,32 @@ def _as_json(found: Sequence[Found], overlaps: Mapping[str, Any]) -> str:
         interval = places.stored_accuracy(ticket)
         shown = None if interval is None else interval[1:3]
         pair.append(places.about(ticket) | {"accuracy_interval": shown})
-    return json.dumps({"places": pair, "layers": overlap_json(overlaps)}, indent=2)
+    return json.dumps({"places": pair, "layers": _overlap_json(overlaps)}, indent=2)
+
+
+def _overlap_json(overlaps: Mapping[str, Overlap]) -> dict[str, Any]:
+    """Returns what `tickets.compare` found as JSON has it."""
+    return {
+        name: found._asdict() | {"deviations": found.deviations, "jaccard": found.jaccard}
+        for name, found in overlaps.items()
+    }
+
+
+def _overlap_table(overlaps: Mapping[str, Overlap]) -> str:
+    """Returns what `tickets.compare` found as a table of text."""
+    from supermask_jax.analysis.tables import Table
+
+    head = ("layer", "kept", "both", "by chance", "deviations", "Jaccard", "same sign")
+    rows = [
+        (
+            name,
+            " / ".join(f"{k:,}" for k in found.kept),
+            f"{found.both:,}",
+            f"{found.expected:,.1f} +- {found.std:.1f}",
+            f"{found.deviations:+.1f}",
+            f"{found.jaccard:.3f}",
+            f"{found.same_sign / max(found.both, 1):.1%}",
+        )
+        for name, found in overlaps.items()
+    ]
+    return Table(head, rows).text()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from supermask_jax.commands.common import PLACES_EPILOG, add_places
 
 if TYPE_CHECKING:
+    from supermask_jax.tickets import Ticket
     from supermask_jax.tickets.comparison import Counts
 
 EPILOG = f"""\
@@ -18,7 +20,7 @@ flipped: kept weights of another sign than at the start, which a ticket alone do
 dead: units that no kept weight leads to. unread: units that no kept weight of the next layer takes;
 known of chains of layers only.
 """
-EXAMPLES = ("inspect runs/quickstart-s0", "inspect tickets/fcn-sparse.safetensors --json")
+EXAMPLES = ("inspect runs/quickstart-s0", "inspect fcn-sparse --json")
 
 _COUNTS = "size positive hidden negative density flipped units dead unread".split()
 
@@ -42,10 +44,12 @@ def run(args: argparse.Namespace) -> None:
             name: {"shape": shapes[name], **c._asdict(), "hidden": c.hidden, "density": c.density}
             for name, c in counts.items()
         }
-        print(json.dumps(places.about(ticket) | {"layers": layers}, indent=2))
+        more = {"versions": dict(ticket.versions), "config": dict(ticket.config)}
+        print(json.dumps(places.about(ticket) | more | {"layers": layers}, indent=2))
         return
-    model = ticket.model.get("name", "unknown model")
-    print(f"{args.places[0]}: {ticket.method or 'unknown method'} on {model}")
+    print(f"{args.places[0]}: {ticket.method or 'unknown method'} on {places.model_text(ticket)}")
+    for name, text in _described(ticket):
+        print(f"{name:10} {text}")
     stored = "" if ticket.accuracy else places.sampled_text(args.places[0], args.seed)
     masks = " for the most probable masks, of which the rest is told" if stored else ""
     print(f"accuracy   {places.accuracy_text(ticket)}{masks}")
@@ -56,6 +60,21 @@ def run(args: argparse.Namespace) -> None:
         head = ("layer", "shape", "weights", *_COUNTS[1:])
         rows = [(name, " x ".join(map(str, shapes[name])), *_row(c)) for name, c in counts.items()]
         print(Table(head, rows, ("total", "", *_row(total(counts)))).text())
+
+
+def _described(ticket: Ticket) -> Iterator[tuple[str, str]]:
+    """Yields what a ticket says of itself beside its layers."""
+    from supermask_jax import tickets
+    from supermask_jax.tickets import card
+
+    shape = " x ".join(map(str, ticket.image_shape))
+    prepared = ", ".join(f"{key} {value}" for key, value in ticket.preprocessing.items())
+    yield "images", f"{shape}, {ticket.num_classes} classes, {prepared.removeprefix('name ')}"
+    yield "made with", ", ".join(map(" ".join, ticket.versions.items())) or "unknown versions"
+    yield "licence", card.about(ticket)["licence"]
+    yield "SHA-256", tickets.digest(ticket)
+    if free := [*ticket.params, *ticket.batch_stats]:
+        yield "free", ", ".join(free)
 
 
 def _row(counts: Counts) -> list[str]:

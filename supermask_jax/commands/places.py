@@ -1,4 +1,4 @@
-"""What is at a PLACE of a command line: the ticket of a run's work folder, or of a file."""
+"""What is at a PLACE of a command line: the ticket of a run's work folder, of a file, or a name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from supermask_jax import tickets
 from supermask_jax.analysis.intervals import Interval, percent, share_interval
 from supermask_jax.errors import UserError, expanded
+from supermask_jax.tickets.card import ticket_file
 
 _SHOWN = 3
 
@@ -28,7 +29,7 @@ class Found(NamedTuple):
 
 
 def check_place(place: str) -> Path:
-    """Returns the path of a place.
+    """Returns the path of a place: of a ticket that ships, or is on the Hub, that of its file.
 
     Raises:
       UserError: nothing is there, or a folder that is no run's; runs below it are named.
@@ -37,7 +38,10 @@ def check_place(place: str) -> Path:
     if path.is_file() or (path / "config.json").is_file():
         return path
     if not path.is_dir():
-        raise UserError(f"there is no work folder and no ticket {place}")
+        try:
+            return ticket_file(place)
+        except UserError as error:
+            raise UserError(f"there is no work folder {place}, and {error}") from error
     runs = sorted(found.parent for found in path.glob("**/config.json"))
     if not runs:
         raise UserError(f"{place} holds no run: give a work folder, or the file of a ticket")
@@ -113,11 +117,21 @@ def sampled_text(place: str, seed: int | None = None) -> str:
     return f"{accuracy} on the test images, {remaining} remaining: {sampled}"
 
 
+def model_text(ticket: tickets.Ticket) -> str:
+    """Returns e.g. ``fcn, activation elu, norm none, width 1.0``."""
+    options = dict(ticket.model)
+    name = options.pop("name", "unknown")
+    return ", ".join([name, *(f"{key} {value}" for key, value in options.items() if value)])
+
+
 def about(ticket: tickets.Ticket) -> dict[str, Any]:
     """Returns what a ticket is, for JSON."""
     return {
         "method": ticket.method,
         "model": dict(ticket.model),
+        "num_classes": ticket.num_classes,
+        "image_shape": ticket.image_shape,
+        "preprocessing": dict(ticket.preprocessing),
         "density": ticket.density,
         "weights": _num_weights(ticket),
         "accuracy": dict(ticket.accuracy),

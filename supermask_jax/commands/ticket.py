@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from supermask_jax.errors import UserError
 
 if TYPE_CHECKING:
     from supermask_jax.tickets import Ticket
-    from supermask_jax.tickets.comparison import Overlap
 
 # What an action found, as JSON and as text.
 Answer = tuple[dict[str, Any], str]
@@ -23,7 +22,7 @@ TOLERATED = 5e-4
 
 EPILOG = """\
 verify checks the digest, and with --data the stored accuracy; size compares ways of storing the
-network; compare shows the overlap of two masks beside what chance gives; table writes Markdown.
+network; table writes Markdown. See also supermask inspect and supermask compare.
 """
 EXAMPLES = (
     "ticket verify tickets/fcn-sparse.safetensors --data=mnist",
@@ -35,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add = parser.add_argument
     add("action", choices=sorted(_ACTIONS), help="what to do")
-    add("files", nargs="+", metavar="FILE", help="tickets; compare takes two, table any number")
+    add("files", nargs="+", metavar="FILE", help="tickets; table takes any number")
     add("--data", metavar="NAME", help="verify: the data set to measure the accuracy on")
     add("--data_dir", metavar="FOLDER", help="verify: where prepared data sets lie")
     add_json(parser)
@@ -43,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Does what the action says."""
-    number, action = _ACTIONS[args.action]
-    if number and len(args.files) != number:
-        raise UserError(f"{args.action} takes {number} ticket{'s' * (number > 1)}; see --help")
+    action = _ACTIONS[args.action]
+    if action is not _table and len(args.files) != 1:
+        raise UserError(f"{args.action} takes one ticket; see supermask ticket --help")
     found, text = action(args, *args.files)
     print(json.dumps(found, indent=2) if args.json else text)
 
@@ -107,27 +106,6 @@ def _verify(args: argparse.Namespace, path: str) -> Answer:
     return found | {"measured": measured}, "\n".join(lines)
 
 
-def _inspect(args: argparse.Namespace, path: str) -> Answer:
-    from supermask_jax import tickets
-    from supermask_jax.tickets import card
-
-    ticket = tickets.load_ticket(path)
-    model = ", ".join(f"{name} {value}" for name, value in ticket.model.items())
-    about = {
-        "file": f"{path}, {card.ticket_file(path).stat().st_size:,} bytes",
-        **card.about(ticket),
-        "model": model,
-        "preprocessing": ", ".join(f"{k} {v}" for k, v in ticket.preprocessing.items()),
-        "method": ticket.method,
-        "made with": ", ".join(f"{k} {v}" for k, v in ticket.versions.items()),
-        "SHA-256": tickets.digest(ticket),
-        "free arrays": ", ".join([*ticket.params, *ticket.batch_stats]) or "none",
-    }
-    text = "\n".join([*(f"{name:14} {text}" for name, text in about.items()), _layers(ticket)])
-    fields = ("num_classes", "image_shape", "preprocessing", "versions", "config")
-    return _about(path, ticket) | {name: getattr(ticket, name) for name in fields}, text
-
-
 def _size(args: argparse.Namespace, path: str) -> Answer:
     from supermask_jax import tickets
     from supermask_jax.analysis.tables import Table
@@ -144,42 +122,7 @@ def _size(args: argparse.Namespace, path: str) -> Answer:
     ]
     text = Table(("stored as", "bytes", "of dense", "over the bound"), rows).text()
     in_bytes = {name: int(size) for name, size in found.items()}
-    return {"file": path, "bytes": in_bytes, "entropy_bound": float(bound)}, text
-
-
-def _compare(args: argparse.Namespace, first: str, second: str) -> Answer:
-    from supermask_jax import tickets
-
-    overlaps = tickets.compare(tickets.load_ticket(first), tickets.load_ticket(second))
-    return overlap_json(overlaps), overlap_table(overlaps)
-
-
-def overlap_json(overlaps: Mapping[str, Overlap]) -> dict[str, Any]:
-    """Returns what `tickets.compare` found as JSON has it."""
-    return {
-        name: found._asdict() | {"deviations": found.deviations, "jaccard": found.jaccard}
-        for name, found in overlaps.items()
-    }
-
-
-def overlap_table(overlaps: Mapping[str, Overlap]) -> str:
-    """Returns what `tickets.compare` found as a table of text."""
-    from supermask_jax.analysis.tables import Table
-
-    head = ("layer", "kept", "both", "by chance", "deviations", "Jaccard", "same sign")
-    rows = [
-        (
-            name,
-            " / ".join(f"{k:,}" for k in found.kept),
-            f"{found.both:,}",
-            f"{found.expected:,.1f} +- {found.std:.1f}",
-            f"{found.deviations:+.1f}",
-            f"{found.jaccard:.3f}",
-            f"{found.same_sign / max(found.both, 1):.1%}",
-        )
-        for name, found in overlaps.items()
-    ]
-    return Table(head, rows).text()
+    return {"file": path, "bytes": in_bytes, "entropy_bound": bound}, text
 
 
 def table(paths: Sequence[str | Path]) -> str:
@@ -228,11 +171,4 @@ def _table(args: argparse.Namespace, *paths: str) -> Answer:
     return {path: _about(path, tickets.load_ticket(path)) for path in paths}, table(paths)
 
 
-# How many tickets each takes; 0 is any number.
-_ACTIONS: dict[str, tuple[int, Callable[..., Answer]]] = {
-    "verify": (1, _verify),
-    "inspect": (1, _inspect),
-    "size": (1, _size),
-    "table": (0, _table),
-    "compare": (2, _compare),
-}
+_ACTIONS: dict[str, Callable[..., Answer]] = {"verify": _verify, "size": _size, "table": _table}

@@ -21,7 +21,11 @@ _MOST_PIXELS = 256  # a side of the picture
 
 
 def shipped_tickets() -> dict[str, Path]:
-    """Returns {name: file} of the tickets that come with the package, those in ``tickets/``."""
+    """Returns {name: file} of the tickets that come with the package, those in ``tickets/``.
+
+    >>> shipped_tickets()["fcn-sparse"].name
+    'fcn-sparse.safetensors'
+    """
     package = Path(__file__).resolve().parents[1]
     inside = package / "shipped"
     folder = inside if inside.is_dir() else package.parent / "tickets"

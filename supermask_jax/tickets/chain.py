@@ -28,6 +28,11 @@ def preprocess(ticket: Ticket, images: Any, xp: Any = np) -> Any:
 
     Raises:
       UserError: images are of another type, or the preprocessing is unknown.
+
+    >>> ticket = tickets.load_ticket("fcn-sparse")
+    >>> images = np.zeros((2, *ticket.image_shape), np.uint8)
+    >>> preprocess(ticket, images).dtype  # Standardised; `jnp` as `xp` does it under jit.
+    dtype('float32')
     """
     if xp.issubdtype(images.dtype, xp.floating):
         return images if images.dtype == np.float32 else images.astype(xp.float32)

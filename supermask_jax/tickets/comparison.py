@@ -49,6 +49,10 @@ def compare(a: Ticket, b: Ticket) -> dict[str, Overlap]:
 
     Raises:
       UserError: their layers differ.
+
+    >>> best, sparse = map(tickets.load_ticket, ("fcn-best", "fcn-sparse"))
+    >>> compare(best, sparse)["dense1/kernel"].kept
+    (3805, 2166)
     """
     return {name: _overlap(*layers) for name, *layers in _pairs(a, b)}
 
@@ -58,6 +62,10 @@ def union(a: Ticket, b: Ticket) -> Arrays:
 
     Raises:
       UserError: their layers differ.
+
+    >>> best, sparse = map(tickets.load_ticket, ("fcn-best", "fcn-sparse"))
+    >>> {name: mask.shape for name, mask in union(best, sparse).items()}["dense3/kernel"]
+    (100, 10)
     """
     return {name: x.mask() | y.mask() for name, x, y in _pairs(a, b)}
 
@@ -67,6 +75,11 @@ def intersection(a: Ticket, b: Ticket) -> Arrays:
 
     Raises:
       UserError: their layers differ.
+
+    >>> best, sparse = map(tickets.load_ticket, ("fcn-best", "fcn-sparse"))
+    >>> both = intersection(best, sparse)["dense1/kernel"]
+    >>> int(both.sum()) == compare(best, sparse)["dense1/kernel"].both
+    True
     """
     return {name: x.mask() & y.mask() for name, x, y in _pairs(a, b)}
 
@@ -98,13 +111,18 @@ def entropy_bound(ticket: Ticket) -> float:
 
     Sum over layers of n H(density) bits, plus one bit a kept weight, or its float32 where a layer
     has many magnitudes; plus free parameters and batch statistics.
+
+    >>> ticket = tickets.load_ticket("fcn-sparse")
+    >>> sizes(ticket)["ticket"] < 1.2 * entropy_bound(ticket)
+    True
     """
     bits = 0.0
     for layer in ticket.layers.values():
         for share in (layer.density, 1 - layer.density):
             bits -= layer.size * share * np.log2(share) if share else 0
         bits += len(layer.positions) * (1 if _has_constant(layer) else 32)
-    return bits / 8 + sum(4 * a.size for a in (ticket.params | ticket.batch_stats).values())
+    free = (ticket.params | ticket.batch_stats).values()
+    return float(bits / 8 + sum(4 * a.size for a in free))
 
 
 def sizes(ticket: Ticket) -> dict[str, int]:
@@ -112,6 +130,10 @@ def sizes(ticket: Ticket) -> dict[str, int]:
 
     Free parameters and batch statistics count in each as float32. Ternary packings hold the layer's
     constant too, and are left out where a layer has many magnitudes.
+
+    >>> found = sizes(tickets.load_ticket("fcn-sparse"))
+    >>> found["dense float32"], found["2 bits a weight"]
+    (1064800, 66562)
     """
     layers = ticket.layers.values()
     rows = sum(matrix_shape(layer.shape)[0] + 1 for layer in layers)
@@ -189,6 +211,10 @@ def count_layers(
 
     Raises:
       UserError: weights of a layer are of another shape.
+
+    >>> counts = count_layers(tickets.load_ticket("fcn-sparse"))
+    >>> counts["dense3/kernel"].size, counts["dense3/kernel"].units
+    (1000, 10)
     """
     unread = _unread(ticket)
     return {
@@ -198,7 +224,11 @@ def count_layers(
 
 
 def total(counts: Mapping[str, Counts]) -> Counts:
-    """Returns the sums over layers; what is not known of one is not known of all."""
+    """Returns the sums over layers; what is not known of one is not known of all.
+
+    >>> total(count_layers(tickets.load_ticket("fcn-sparse"))).size
+    266200
+    """
     columns = [[getattr(c, field) for c in counts.values()] for field in Counts._fields]
     return Counts(*(None if None in column else sum(column) for column in columns))
 

@@ -20,6 +20,15 @@ def without_values(ticket: Ticket, weights: Mapping[str, np.ndarray]) -> Ticket:
 
     Raises:
       UserError: an effective weight is not.
+
+    >>> weights = {"w": np.array([0.5, -2.0, 1.0], np.float32)}
+    >>> mask = {"w": np.array([1, 0, -1])}  # Keeps the first weight, inverts the last.
+    >>> ticket = tickets.from_run(
+    ...     {"w": weights["w"] * mask["w"]}, mask, model={"name": "mine"}, num_classes=2,
+    ...     image_shape=(1, 1, 3),
+    ... )
+    >>> without_values(ticket, weights).layers["w"].values.tolist()
+    [1.0, -1.0]
     """
     layers = dict(ticket.layers)
     for name, layer in ticket.layers.items():
@@ -46,6 +55,12 @@ def fill(ticket: Ticket, weights: Mapping[str, np.ndarray]) -> Ticket:
     Raises:
       UserError: a layer is missing or of another shape, or these are not the weights of the run, as
         when another version of JAX draws others.
+
+    >>> weights = {"w": np.array([0.5, -2.0, 1.0], np.float32)}
+    >>> layer = tickets.Layer((3,), np.array([0, 2]), np.float32([1, -1]), drawn=True)
+    >>> ticket = tickets.Ticket({"w": layer}, {}, {}, {"name": "mine"}, 2, (1, 1, 3))
+    >>> fill(ticket, weights).layers["w"].values.tolist()
+    [0.5, -1.0]
     """
     layers = dict(ticket.layers)
     for name, layer in ticket.layers.items():

@@ -35,6 +35,9 @@ def model(ticket: Ticket, *, convolution: str = "auto") -> Any:
 
     Raises:
       UserError: this version has no such model, or not with these options.
+
+    >>> type(model(tickets.load_ticket("fcn-sparse"))).__name__
+    'FCN'
     """
     from supermask_jax import models
 
@@ -47,6 +50,11 @@ def forward(ticket: Ticket, *, convolution: str = "auto") -> Callable[[jax.Array
 
     Raises:
       UserError: as `model`, or the ticket does not hold its weights.
+
+    >>> ticket = tickets.load_ticket("fcn-sparse")
+    >>> logits = jax.jit(forward(ticket))(jnp.zeros((2, *ticket.image_shape), jnp.uint8))
+    >>> logits.shape
+    (2, 10)
     """
     import jax.numpy as jnp
 
@@ -65,6 +73,11 @@ def measurer(ticket: Ticket) -> Callable[[Ticket, np.ndarray, np.ndarray], float
 
     Raises:
       UserError: as `model`.
+
+    >>> ticket = tickets.load_ticket("fcn-sparse")
+    >>> images, labels = np.zeros((2, *ticket.image_shape), np.uint8), np.array([0, 1])
+    >>> measurer(ticket)(ticket, images, labels) in (0.0, 0.5)  # Both are given the same class.
+    True
     """
     import jax
     import jax.numpy as jnp
@@ -139,6 +152,11 @@ def to_tree(ticket: Ticket, like: Any) -> Any:
 
     Raises:
       UserError: the ticket has no array of a leaf's name and shape, or does not hold its weights.
+
+    >>> ticket = tickets.load_ticket("fcn-sparse")
+    >>> like = {"dense3": {"kernel": jax.ShapeDtypeStruct((100, 10), jnp.bfloat16)}}
+    >>> to_tree(ticket, like)["dense3"]["kernel"].dtype
+    dtype(bfloat16)
     """
     import jax
     import jax.numpy as jnp
@@ -185,6 +203,9 @@ def torch_weights(
 
     Raises:
       UserError: the ticket does not hold its weights, or `flattened` does not fit it.
+
+    >>> {n: w.shape for n, w in torch_weights(tickets.load_ticket("fcn-sparse")).items()}
+    {'dense1.weight': (300, 784), 'dense2.weight': (100, 300), 'dense3.weight': (10, 100)}
     """
     flattened = dict(flattened or {})
     if ticket.model.get("name") in CHAINS:

@@ -51,6 +51,12 @@ def save_ticket(path: str | os.PathLike[str], ticket: Ticket, *, values: str = "
 
     Raises:
       UserError: a value is not finite, a field not as in `Ticket`, or the file cannot be written.
+
+    >>> ticket = tickets.load_ticket("fcn-sparse")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     saved = save_ticket(f"{folder}/mine.safetensors", ticket)
+    >>> tickets.digest(saved) == tickets.digest(ticket)
+    True
     """
     content, saved = encode_ticket(ticket, values=values)
     write(path, content)
@@ -66,6 +72,10 @@ def load_ticket(path: str | os.PathLike[str]) -> Ticket:
 
     Raises:
       UserError: the file cannot be read, is no ticket, or is not as it was written.
+
+    >>> ticket = load_ticket("fcn-sparse")
+    >>> ticket.method, ticket.image_shape, sorted(ticket.layers)
+    ('signed', (28, 28, 1), ['dense1/kernel', 'dense2/kernel', 'dense3/kernel'])
     """
     path = ticket_file(os.fspath(path))
     try:
@@ -84,6 +94,11 @@ def rounded(ticket: Ticket, values: str) -> Ticket:
 
     Raises:
       UserError: as `save_ticket`.
+
+    >>> layer = tickets.make_layer(np.linspace(0.1, 0.9, 9), np.ones(9))
+    >>> ticket = tickets.Ticket({"w": layer}, {}, {}, {"name": "mine"}, 2, (1, 1, 9))
+    >>> float(rounded(ticket, "bfloat16").layers["w"].values[0])
+    0.10009765625
     """
     if values not in VALUES:
         raise unknown_name("dtype of values", values, VALUES)
@@ -109,6 +124,10 @@ def encode_ticket(ticket: Ticket, *, values: str = "float32") -> tuple[bytes, Ti
 
     Raises:
       UserError: as `save_ticket`.
+
+    >>> content, saved = encode_ticket(tickets.load_ticket("fcn-sparse"))
+    >>> tickets.digest(decode_ticket(content)) == tickets.digest(saved)
+    True
     """
     ticket = rounded(ticket, values)
     (described,), tensors = encode([ticket], values)

@@ -127,6 +127,10 @@ def predict(ticket: Ticket, images: np.ndarray) -> np.ndarray:
 
     Raises:
       UserError: the model does not run here, or images are not of its shape, or of another type.
+
+    >>> ticket = tickets.load_ticket("fcn-sparse")
+    >>> predict(ticket, np.zeros((2, *ticket.image_shape), np.uint8)).shape
+    (2, 10)
     """
     return Network(ticket)(images)
 
@@ -141,6 +145,11 @@ def accuracy(ticket: Ticket, images: np.ndarray, labels: np.ndarray) -> float:
 
     Raises:
       UserError: as `predict`, or labels are no such integers, or there are none.
+
+    >>> ticket = tickets.load_ticket("fcn-sparse")
+    >>> images = np.zeros((10, *ticket.image_shape), np.uint8)
+    >>> accuracy(ticket, images, np.arange(10))  # Ten images that are alike, of ten classes.
+    0.1
     """
     labels = checked_labels(labels, np.shape(images)[:1], ticket.num_classes)
     return float(np.mean(np.argmax(predict(ticket, images), -1) == labels))
@@ -199,6 +208,11 @@ def without_dead(
     Exact: a unit that no weight reaches gives activation(shift), and is dropped where that is 0.
     Inputs of the network stay; a dense layer after a convolution loses the features of the channels
     that are gone.
+
+    >>> blocks = chain(tickets.load_ticket("fcn-sparse"))
+    >>> kept = without_dead(blocks, ACTIVATIONS["elu"])
+    >>> kept[0].kernel.shape[-1] < blocks[0].kernel.shape[-1] == 300
+    True
     """
     blocks = list(blocks)
     while True:
@@ -235,7 +249,11 @@ def _batch_last(blocks: list[Block]) -> list[Block]:
 
 
 def reads(kernel: np.ndarray, units: int) -> np.ndarray:
-    """Returns which of the units before it a kernel reads: bool [units]."""
+    """Returns which of the units before it a kernel reads: bool [units].
+
+    >>> reads(np.array([[0.0, 0.0], [0.0, 1.0]]), 2).tolist()
+    [False, True]
+    """
     if kernel.ndim == 4:
         return kernel.any((0, 1, 3))
     return kernel.reshape(-1, units, kernel.shape[-1]).any((0, 2))

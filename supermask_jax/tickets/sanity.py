@@ -34,6 +34,11 @@ def factors(ticket: Ticket, weights: Mapping[str, np.ndarray]) -> Arrays:
 
     Raises:
       UserError: these are not the weights that the ticket masks.
+
+    >>> ticket = tickets.load_ticket("fcn-sparse")
+    >>> weights = {name: np.ones(layer.shape) for name, layer in ticket.layers.items()}
+    >>> np.unique(factors(ticket, weights)["dense3/kernel"]).tolist()
+    [-1.0, 0.0, 1.0]
     """
     filled = fill(ticket, weights)
     found = {}
@@ -63,6 +68,12 @@ def combined(
       ticket: it.
       weights: name -> frozen weights [*shape].
       factors: name -> float [*shape], as `factors` and the checks return them.
+
+    >>> ticket = tickets.load_ticket("fcn-sparse")
+    >>> weights = {name: np.ones(layer.shape) for name, layer in ticket.layers.items()}
+    >>> same = combined(ticket, weights, factors(ticket, weights))
+    >>> tickets.digest(same) == tickets.digest(ticket)
+    True
     """
     layers = {
         name: make_layer(_base(layer, weights[name]) * factors[name], factors[name])
@@ -81,19 +92,33 @@ def _base(layer: Layer, weights: np.ndarray) -> np.ndarray:
 
 
 def shuffled(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Puts the entries of a layer's mask elsewhere in it: each keeps its count."""
+    """Puts the entries of a layer's mask elsewhere in it: each keeps its count.
+
+    >>> mask = np.array([[1, 0, 0], [-1, 0, 0]])
+    >>> sorted(shuffled(mask, np.random.default_rng(0)).reshape(-1).tolist())
+    [-1, 0, 0, 0, 0, 1]
+    """
     return rng.permutation(mask.reshape(-1)).reshape(mask.shape)
 
 
 def signs_shuffled(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Keeps the places of a layer's mask, and deals its kept and inverted entries anew."""
+    """Keeps the places of a layer's mask, and deals its kept and inverted entries anew.
+
+    >>> mask = np.array([1, 0, -1, -1])
+    >>> np.abs(signs_shuffled(mask, np.random.default_rng(0))).tolist()
+    [1, 0, 1, 1]
+    """
     found = mask.copy()
     found[mask != 0] = rng.permutation(mask[mask != 0])
     return found
 
 
 def inverted(mask: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Keeps what a layer's mask hides, and hides the rest: where one is 0, the other is not."""
+    """Keeps what a layer's mask hides, and hides the rest: where one is 0, the other is not.
+
+    >>> inverted(np.array([1, 0, -1])).tolist()
+    [0.0, 1.0, 0.0]
+    """
     del rng
     kept = np.abs(mask[mask != 0])
     usual = np.median(kept) if len(kept) else 1
@@ -101,7 +126,11 @@ def inverted(mask: np.ndarray, rng: np.random.Generator | None = None) -> np.nda
 
 
 def random_mask(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draws a mask of a layer's density: each entry is kept or not, as one of those kept."""
+    """Draws a mask of a layer's density: each entry is kept or not, as one of those kept.
+
+    >>> random_mask(np.ones((2, 3)), np.random.default_rng(0)).tolist()  # Density 1 keeps all.
+    [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+    """
     kept = mask[mask != 0]
     if not len(kept):
         return np.zeros_like(mask)
@@ -133,6 +162,12 @@ def checked(
       weights: name -> frozen weights [*shape].
       masks: name -> factors [*shape], of `factors`.
       seed: of the random numbers.
+
+    >>> ticket = tickets.load_ticket("fcn-sparse")
+    >>> weights = {name: np.ones(layer.shape) for name, layer in ticket.layers.items()}
+    >>> other = checked("shuffled", ticket, weights, factors(ticket, weights), seed=0)
+    >>> other.density == ticket.density, tickets.digest(other) == tickets.digest(ticket)
+    (True, False)
     """
     rng = np.random.default_rng(seed)
     return combined(ticket, weights, {layer: CHECKS[name](m, rng) for layer, m in masks.items()})

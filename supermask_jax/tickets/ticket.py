@@ -166,6 +166,14 @@ def from_run(
 
     Raises:
       UserError: a mask has no array of its shape in `params`, or an array is no float array.
+
+    >>> params = {"head": {"kernel": np.array([[0.5, 0.0], [0.0, -0.5]], np.float32)}}
+    >>> masks = {"head": {"kernel": np.array([[1, 0], [0, -1]])}}
+    >>> ticket = from_run(
+    ...     params, masks, model={"name": "mine"}, num_classes=2, image_shape=(1, 2, 1)
+    ... )
+    >>> ticket.density, ticket.layers["head/kernel"].positions.tolist()
+    (0.5, [0, 3])
     """
     arrays, marks = _arrays(params), _arrays(masks)
     layers = {}
@@ -191,7 +199,12 @@ def from_run(
 
 
 def make_layer(weights: np.ndarray, mask: np.ndarray) -> Layer:
-    """Returns the layer of effective weights [*s] under a mask [*s]: what is not 0 is kept."""
+    """Returns the layer of effective weights [*s] under a mask [*s]: what is not 0 is kept.
+
+    >>> layer = make_layer(np.float32([[0.5, 0.0], [0.0, -0.5]]), np.array([[1, 0], [0, -1]]))
+    >>> layer.positions.tolist(), layer.values.tolist()
+    ([0, 3], [0.5, -0.5])
+    """
     kept = np.asarray(mask).reshape(-1) != 0
     # A sum with 0 makes -0 of an inverted or hidden weight +0: one network has one digest.
     values = np.asarray(weights, np.float32).reshape(-1) + np.float32(0)
@@ -205,6 +218,9 @@ def digest(ticket: Ticket) -> str:
 
     Each array counts by ``NAME:SHAPE;`` and little-endian bytes: of a masked layer the positions as
     uint64, then the values as float32, then those of pruned weights; of others the values.
+
+    >>> len(digest(tickets.load_ticket("fcn-sparse")))
+    64
     """
     sha = hashlib.sha256()
 
@@ -228,6 +244,9 @@ def to_params(ticket: Ticket) -> dict[str, Any]:
 
     Raises:
       UserError: the weights are not in the ticket.
+
+    >>> to_params(tickets.load_ticket("fcn-sparse"))["dense3"]["kernel"].shape
+    (100, 10)
     """
     return nested(ticket._replace(batch_stats={}).to_numpy())
 
@@ -237,6 +256,9 @@ def to_variables(ticket: Ticket) -> dict[str, Any]:
 
     Raises:
       UserError: the weights are not in the ticket.
+
+    >>> list(to_variables(tickets.load_ticket("fcn-sparse")))  # No batch statistics in this one.
+    ['params']
     """
     statistics = {"batch_stats": nested(ticket.batch_stats)} if ticket.batch_stats else {}
     return {"params": to_params(ticket), **statistics}
@@ -247,6 +269,9 @@ def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
       UserError: a name lies under another one.
+
+    >>> nested({"a/b": 1, "c": 2})
+    {'a': {'b': 1}, 'c': 2}
     """
     tree: dict[str, Any] = {}
     for name, leaf in leaves.items():

@@ -27,6 +27,13 @@ def save_tickets(
 
     Raises:
       UserError: there are none, a value is not finite, or the file cannot be written.
+
+    >>> pair = {name: tickets.load_ticket(name) for name in ("fcn-best", "fcn-sparse")}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_tickets(f"{folder}/pair.safetensors", pair)
+    ...     found = load_tickets(f"{folder}/pair.safetensors")
+    >>> list(found)
+    ['fcn-best', 'fcn-sparse']
     """
     file.write(path, encode_tickets(tickets, values=values))
 
@@ -49,6 +56,12 @@ def load_tickets(path: str | os.PathLike[str]) -> dict[str, Ticket]:
 
     Raises:
       UserError: the file cannot be read, is no set of tickets, or is not as it was written.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_tickets(f"{folder}/one.safetensors", {"mnist": tickets.load_ticket("fcn-sparse")})
+    ...     found = load_tickets(f"{folder}/one.safetensors")
+    >>> found["mnist"].method
+    'signed'
     """
     try:
         described, tensors = file.opened(Path(path).read_bytes(), file.FORMAT_OF_SET)

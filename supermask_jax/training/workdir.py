@@ -22,31 +22,13 @@ import numpy as np
 
 from supermask_jax import files
 from supermask_jax.errors import UserError, expanded, one_line
-from supermask_jax.run_files import dump, flat, parse, read, read_lines
+from supermask_jax.run_files import config_differences, dump, parse, read, read_lines
 from supermask_jax.schemas import CONFIG, PART, SUMMARY
 from supermask_jax.training.distributed import in_any, is_main, wait_for_all
 from supermask_jax.training.environment import environment
 
 # A scheduler opens the log of a job before the job begins.
 _LOGS = (".log", ".out", ".err")
-
-
-def config_differences(
-    old: Mapping[str, Any], new: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
-) -> list[str]:
-    """Returns the differing entries of two nested configs, each as ``key: old -> new``.
-
-    An entry that `old` lacks, from before there was such a one, is at its value in `defaults`.
-    """
-    known = flat(defaults or {})
-    a, b = flat(old), flat(new)
-    a = {key: known[key] for key in b.keys() & known.keys()} | a
-    absent = "absent"
-    return [
-        f"{key}: {a.get(key, absent)!r} -> {b.get(key, absent)!r}"
-        for key in sorted(a.keys() | b.keys())
-        if a.get(key, absent) != b.get(key, absent)
-    ]
 
 
 def config_difference(
