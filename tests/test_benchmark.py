@@ -49,7 +49,7 @@ def measure(tmp_path, monkeypatch):
 def page_of(tmp_path, maker, name=None):
     """What a page makes of the result files in a folder."""
     pytest.importorskip("mkdocs")
-    made = runpy.run_path(str(ROOT / "docs" / "hooks" / "tables.py"))[maker]
+    made = runpy.run_path(str(ROOT / "docs" / "hooks" / "timings.py"))[maker]
     made.__globals__["ROOT"] = tmp_path
     return made(name)
 

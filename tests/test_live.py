@@ -1,25 +1,17 @@
 """The live view: what it shows, that it fits, what it costs, and how it leaves the terminal."""
 
-import fcntl
 import io
-import json
 import logging
-import os
-import pty
-import struct
-import subprocess
 import sys
-import termios
-import time
 from types import SimpleNamespace
 
 import pytest
-from helpers import single_threaded, tiny_argv, tiny_config
+from helpers import tiny_config
 from rich.console import Console
 
 from supermask_jax import cli, experiment
 from supermask_jax.run_files import read_lines
-from supermask_jax.training import live, progress, tensorboard
+from supermask_jax.training import live, progress
 from supermask_jax.training.live import LiveView
 from supermask_jax.training.trainer import Plan
 from supermask_jax.training.waiting import plain_lines, wanted
@@ -289,43 +281,3 @@ def test_log_lines_stand_above_the_view(terminal, monkeypatch):
     # The panel is taken away before the line, and drawn again under it.
     assert said.index("╭") < said.index("\x1b[2K") < said.index("seeds 0 to 5")
     assert "╭" in said[said.index("seeds 0 to 5\n") :]
-
-
-def test_tensorboard_gets_the_numbers_of_layers_by_name(tmp_path):
-    found = dict(tensorboard.scalars(line(1, layer_density={"dense1/kernel": 0.5})))
-    assert found["layer_density/dense1/kernel"] == 0.5
-    assert found["train_loss"] == 1.0 and "seed" not in found
-
-
-def test_ctrl_c_in_a_real_terminal_gives_it_back(tmp_path):
-    controller, terminal_fd = pty.openpty()
-    fcntl.ioctl(terminal_fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    # Ctrl-C reaches the process whose terminal it is.
-    code = (
-        "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
-        "from supermask_jax.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    command = [sys.executable, "-c", code, "train"]
-    argv = tiny_argv("--config.epochs=20000", f"--workdir={tmp_path / 'run'}")
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal_fd)
-    env = single_threaded() | {"TERM": "xterm-256color"}
-    child = subprocess.Popen([*command, *argv], env=env, start_new_session=True, **streams)
-    os.close(terminal_fd)
-    said, end, sent = b"", time.monotonic() + 100, False
-    while time.monotonic() < end:
-        try:
-            said += os.read(controller, 65536)
-        except OSError:  # The other end is closed.
-            break
-        if not sent and b"remaining" in said:
-            os.write(controller, b"\x03")
-            sent = True
-    os.close(controller)
-    assert child.wait(30) == 130
-    text = said.decode(errors="replace")  # The echo of ^C may fall within a character.
-    last = text.splitlines()[-1]
-    assert last.startswith("stopped by SIGINT after step") and "saved" in last
-    assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")
-    # Nothing of the panel is drawn after what takes it away.
-    assert "╭" not in text[text.rindex("\x1b[2K") :]
-    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])

@@ -85,3 +85,10 @@ def test_epochs_drawn_are_bounded_and_the_last_is_among_them(writers, tmp_path):
     for epoch in (99, 100, 101):
         board.draw(0, epoch, {"a": np.zeros((2, 2), np.uint8)})
     assert [epoch for _, _, epoch, _ in writers[1].images] == [99, 101]
+
+
+def test_the_numbers_of_layers_have_their_names():
+    line = {"seed": 0, "epoch": 1, "train_loss": 1.0, "layer_density": {"dense1/kernel": 0.5}}
+    found = dict(tensorboard.scalars(line))
+    assert found["layer_density/dense1/kernel"] == 0.5
+    assert found["train_loss"] == 1.0 and "seed" not in found

@@ -1,16 +1,20 @@
 """Nothing is silent for long, and Ctrl-C is answered also where Python runs no handler."""
 
+import fcntl
+import json
 import logging
 import os
 import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
-from helpers import ROOT, tiny_config
+from helpers import ROOT, single_threaded, tiny_argv, tiny_config
 
 from supermask_jax import cli
 from supermask_jax.commands import dry_run, process
@@ -155,3 +159,37 @@ def test_a_stopped_script_ends_without_the_interpreters_own_end(monkeypatch):
     with pytest.raises(SystemExit):
         cli.script()
     assert found == [130]
+
+
+def test_ctrl_c_in_a_real_terminal_gives_it_back(tmp_path):
+    controller, terminal_fd = pty.openpty()
+    fcntl.ioctl(terminal_fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    # Ctrl-C reaches the process whose terminal it is.
+    code = (
+        "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "from supermask_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "train"]
+    argv = tiny_argv("--config.epochs=20000", f"--workdir={tmp_path / 'run'}")
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), terminal_fd)
+    env = single_threaded() | {"TERM": "xterm-256color"}
+    child = subprocess.Popen([*command, *argv], env=env, start_new_session=True, **streams)
+    os.close(terminal_fd)
+    said, end, sent = b"", time.monotonic() + 100, False
+    while time.monotonic() < end:
+        try:
+            said += os.read(controller, 65536)
+        except OSError:  # The other end is closed.
+            break
+        if not sent and b"remaining" in said:
+            os.write(controller, b"\x03")
+            sent = True
+    os.close(controller)
+    assert child.wait(30) == 130
+    text = said.decode(errors="replace")  # The echo of ^C may fall within a character.
+    last = text.splitlines()[-1]
+    assert last.startswith("stopped by SIGINT after step") and "saved" in last
+    assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")
+    # Nothing of the panel is drawn after what takes it away.
+    assert "╭" not in text[text.rindex("\x1b[2K") :]
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
