@@ -89,6 +89,13 @@ def test_a_seed_joins_those_of_another_machine(done, tmp_path):
     revisions = f"of then, {found[0]['env']['git_revision']}"
     env = found[0]["env"] | {"git_revision": revisions, "cpu_count": 96}
     assert joined == {**found[0], "env": env}
+    # Where nothing of the file stays, neither does where it ran.
+    assert reproduced(ROWS[:1], [0, 1], folder, results=second) == [found[0]]
+    # A revision need not be known, nor an entry that there was not yet, at its default.
+    del stored["env"]["git_revision"], stored["config"]["compute_dtype"]
+    path.write_text(json.dumps(stored))
+    (joined,) = reproduced(ROWS[:1], [1], folder, results=second)
+    assert joined["n"] == 2 and joined["env"]["git_revision"].startswith("unknown, ")
     # Of another version of JAX, or of another config, a file is replaced.
     for part, entry, value in (("env", "versions", {"jax": "0.1"}), ("config", "batch_size", 7)):
         other = json.loads((first / "masked.json").read_text())

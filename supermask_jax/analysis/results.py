@@ -55,35 +55,30 @@ def collect(folders: Sequence[Path], diverged: Sequence[Mapping[str, Any]] = ())
 
 
 def join(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Adds the seeds that only `old` has to a result of the same row.
+    """Adds the seeds that only `old` has to a result of the same row and config.
 
     Args:
       old: what the row's file holds.
       new: what `collect` returned.
 
     Returns:
-      The seeds of both, with the revisions of both; None if the two are not runs of one config on
-      one kind of device with the same versions.
+      The seeds of both, and where `old` has more the revisions of both; None if the two did not
+      run on one kind of device with the same versions.
     """
-    if _comparable(old) != _comparable(new):
+    envs = [{k: v for k, v in r["env"].items() if k not in _OF_ONE_RUN} for r in (old, new)]
+    if envs[0] != envs[1]:
         return None
-    there = {run["seed"] for run in [*new["runs"], *new.get("diverged", ())]}
+    kinds = ("runs", "diverged")
+    there = {run["seed"] for kind in kinds for run in new.get(kind, ())}
+    more = {kind: [run for run in old.get(kind, ()) if run["seed"] not in there] for kind in kinds}
+    if not any(more.values()):
+        return dict(new)
     runs, lost = (
-        sorted(
-            [*new.get(name, ()), *(r for r in old.get(name, ()) if r["seed"] not in there)],
-            key=lambda run: run["seed"],
-        )
-        for name in ("runs", "diverged")
+        sorted([*new.get(kind, ()), *more[kind]], key=lambda run: run["seed"]) for kind in kinds
     )
-    revisions = [
-        name for result in (old, new) for name in result["env"]["git_revision"].split(", ")
-    ]
-    env = old["env"] | {"git_revision": ", ".join(dict.fromkeys(revisions))}
+    both = ", ".join(r["env"].get("git_revision") or "unknown" for r in (old, new))
+    env = old["env"] | {"git_revision": ", ".join(dict.fromkeys(both.split(", ")))}
     return {"config": new["config"], "env": env} | _of_seeds(runs, lost)
-
-
-def _comparable(result: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    return result["config"], {k: v for k, v in result["env"].items() if k not in _OF_ONE_RUN}
 
 
 def _of_seeds(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
 import time
@@ -15,10 +16,10 @@ from supermask_jax import files
 from supermask_jax.analysis import page
 from supermask_jax.analysis.results import collect, extra_flags, join, seeds_of, write_result
 from supermask_jax.analysis.rows import Row
-from supermask_jax.config.files import changes_nothing, load_with_overrides
+from supermask_jax.config.files import changes_nothing, default_identity, load_with_overrides
 from supermask_jax.errors import Diverged, UserError, one_line
 from supermask_jax.lottery.table import criteria_page, lottery_page
-from supermask_jax.run_files import read
+from supermask_jax.run_files import flat, read
 from supermask_jax.schemas import LOTTERY, RESULT, SEARCH
 
 _SEEDS = ("--config.seed=", "--config.num_seeds=")
@@ -164,10 +165,11 @@ def _write(
         _check_free(path, flags)
         if path.exists():
             old = _read(path)
-            if joined := join(old, found):
-                found = joined
-            elif old["n"] > found["n"] and _agree(old["config"], found["config"]):
-                return old
+            if _agree(old["config"], found["config"]):
+                if joined := join(old, found):
+                    found = joined
+                elif old["n"] > found["n"]:
+                    return old
         words = ["python", "experiments/reproduce.py", f"--rows={row.name}"]
         words += [f"--seeds={seeds_of(found)}", *flags]
         head = {"row": row.name, "about": row.about, "paper": dict(row.paper)}
@@ -175,12 +177,10 @@ def _write(
         return _read(path)
 
 
-def _agree(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Whether two configs agree in every entry that both have: one may be from an older version."""
-    return all(
-        _agree(a[key], b[key]) if isinstance(a[key], Mapping) else a[key] == b[key]
-        for key in a.keys() & b.keys()
-    )
+def _agree(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Says whether the entries of a config are those of an older one, or the defaults it lacks."""
+    before = flat(json.loads(json.dumps(default_identity()))) | flat(old)
+    return all(before.get(name) == value for name, value in flat(new).items())
 
 
 def _read(path: Path, schema: Any = RESULT) -> dict[str, Any]:
