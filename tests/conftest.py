@@ -1,6 +1,7 @@
 """Strict settings for every test, made before JAX starts."""
 
 import atexit
+import gc
 import os
 import shutil
 import sys
@@ -43,6 +44,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compilation makes the first example slow; a deadline would call that flaky.
 hypothesis.settings.register_profile("supermask", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("supermask")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_collections():
+    """Takes what is there out of the collector's sight: every command ends with a collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
