@@ -24,7 +24,6 @@ from timing import (
     Process,
     Steps,
     call,
-    peak_bytes,
     ratios,
     step_seconds,
     synthetic_data,
@@ -82,7 +81,8 @@ def measure_peer(
       python: interpreter of the other side; "" is this one.
 
     Returns:
-      Seconds a step (wall and CPU) and peak bytes of both processes, their versions, the relative
+      Seconds a step (wall and CPU) and peak bytes of both processes, ours with a warm compilation
+      cache, as every run but the first has one; what compiling takes; their versions, the relative
       difference of loss and gradients, and the ratio ours over theirs: below 1 is faster.
 
     Raises:
@@ -92,8 +92,14 @@ def measure_peer(
     config.data.subset, config.data.shuffle = _BATCHES * config.batch_size, False
     with TemporaryDirectory() as path:
         torch = [python or sys.executable, str(HERE / "peer_torch.py"), path]
-        # Ours first: the other side reads what it leaves in the folder.
-        with Process("JAX", call(serve, config.to_dict(), path)) as ours:
+        cache = {"JAX_COMPILATION_CACHE_DIR": f"{path}/cache"}
+        cache["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        # The other side reads what this leaves in the folder; ours, what it compiled.
+        with Process("JAX", call(prepare, config.to_dict(), path), **cache) as first:
+            cold = {"compile_and_first_step_seconds": json.loads(first.line())}
+            cold["compile_process_peak_bytes"] = first.peak_bytes()
+            first.ask("leave")
+        with Process("JAX", call(serve, config.to_dict()), **cache) as ours:
             ready = {"ours": json.loads(ours.line())}
             with Process("PyTorch", torch) as theirs:
                 sides = {"ours": ours, "peer": theirs}
@@ -110,6 +116,7 @@ def measure_peer(
                 together = ready["ours"]["steps_per_call"]  # Whole dispatches, as a run has them.
                 chunk = chunk or max(1, round(_CHUNK_SECONDS / slowest / together)) * together
                 turns = [turn(chunk) for _ in range(repeats + 1)][1:]
+                peaks = {name: side.peak_bytes() for name, side in sides.items()}
     pairs = [
         {name: Cost(each[name]["wall"], each[name]["cpu"]) for name in sides} for each in turns
     ]
@@ -117,7 +124,7 @@ def measure_peer(
         name: {
             "version": ready[name]["version"],
             **step_seconds(pairs, name, chunk),
-            "process_peak_bytes": turns[-1][name]["peak_bytes"],
+            "process_peak_bytes": peaks[name],
         }
         for name in sides
     }
@@ -127,7 +134,7 @@ def measure_peer(
         "threads": ready["peer"]["threads"],
         "compute_dtype": config.compute_dtype,
         **difference,
-        "compile_and_first_step_seconds": ready["ours"]["seconds"],
+        **cold,
         **figures,
         **{f"ratio_{k}": v for k, v in ratios(pairs, "ours", "peer").items()},
     }
@@ -152,28 +159,44 @@ def find_difference(folder: Path, tolerance: float) -> dict[str, float]:
     return {"loss_difference": found.pop("loss"), "gradient_difference": max(found.values())}
 
 
-def serve(entries: dict[str, Any], path: str) -> None:
-    """Our side, in a process of its own: answers commands with one line of JSON until input ends.
+def prepare(entries: dict[str, Any], path: str) -> None:
+    """Compiles our step, in a process of its own, says after how many seconds, and leaves files.
 
     Args:
       entries: of the config.
       path: folder where what the other side needs goes, and our loss and gradients.
     """
     config = ConfigDict(entries)
-    job = build(config)
-    data = synthetic_data(config.data.name, config.data.subset)
-    examples = split_data(data, config, job.layout).train
-    steps = Steps(job, examples)
-    (first,) = job.layout.seeds_of((steps.state, steps.frozen))
+    job, examples, steps = _steps(config)
+    print(timed(lambda: steps.run(1)).wall, flush=True)  # Compilation, nearly all of it.
+    sys.stdin.readline()  # The peak has been read.
+    (first,) = job.layout.seeds_of(job.start())
     _hand_over(config, *first, examples, Path(path))
     np.savez(Path(path) / "jax.npz", **_loss_and_gradients(job, *first, examples))
-    seconds = timed(lambda: steps.run(1)).wall  # Compilation, nearly all of it.
-    ready = {"version": jax.__version__, "seconds": seconds}
-    print(json.dumps(ready | {"steps_per_call": job.plan.steps_per_call}), flush=True)
+    print("left", flush=True)
+
+
+def serve(entries: dict[str, Any]) -> None:
+    """Our side, in a process of its own: answers commands with one line of JSON until input ends.
+
+    Args:
+      entries: of the config, whose step the compilation cache holds.
+    """
+    job, _, steps = _steps(ConfigDict(entries))
+    steps.run(1)
+    ready = {"version": jax.__version__, "steps_per_call": job.plan.steps_per_call}
+    print(json.dumps(ready), flush=True)
     for line in sys.stdin:
         count = int(line.split()[1])
         cost = timed(lambda count=count: steps.run(count))
-        print(json.dumps({**cost._asdict(), "peak_bytes": peak_bytes()}), flush=True)
+        print(json.dumps(cost._asdict()), flush=True)
+
+
+def _steps(config: ConfigDict) -> tuple[Trainer, Examples, Steps]:
+    job = build(config)
+    data = synthetic_data(config.data.name, config.data.subset)
+    examples = split_data(data, config, job.layout).train
+    return job, examples, Steps(job, examples)
 
 
 def _hand_over(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -124,9 +123,7 @@ def _answers(peer: Peer, folder: Path) -> Iterator[dict[str, Any]]:
             wall, cpu = time.perf_counter(), time.process_time()
             peer.steps(int(rest[0]))
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-            unit = 1 if sys.platform == "darwin" else 1024
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-            yield {"wall": wall, "cpu": cpu, "peak_bytes": peak}
+            yield {"wall": wall, "cpu": cpu}
 
 
 def main(folder: Path) -> None:

@@ -76,10 +76,11 @@ def peer(unused: None) -> str:
                     f"{found['ratio_cpu']:.2f}",
                     memory,
                     f"{found['compile_and_first_step_seconds']:.1f} s",
+                    _mib(found["compile_process_peak_bytes"]),
                 )
             )
     head = ("jax", "dtype", "model", "ours", "PyTorch", "ours / PyTorch")
-    head += ("in CPU time", "peak memory", "first step")
+    head += ("in CPU time", "peak memory", "to compile", "peak while compiling")
     return Table(head, rows).markdown()
 
 
