@@ -23,7 +23,17 @@ import jax
 from loader import measure_loader, say_loader
 from ml_collections import ConfigDict
 from peer import check_peer, measure_peer
-from timing import Process, Steps, call, peak_bytes, ratios, step_seconds, synthetic_data, timed
+from timing import (
+    Process,
+    Steps,
+    call,
+    peak_bytes,
+    processor,
+    ratios,
+    step_seconds,
+    synthetic_data,
+    timed,
+)
 
 from supermask_jax import files
 from supermask_jax.commands.common import check_out
@@ -251,10 +261,10 @@ def _configs(args: argparse.Namespace) -> dict[str, ConfigDict]:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns {"env", "load_average", "models": {name: {part: figures}}}, "loader" where asked for.
+    """Returns {"env", "processor", "load_average", "models": {name: {part: figures}}}.
 
-    Units are in the names of the figures; "load_average" holds the machine's, over one minute,
-    before and after.
+    "loader" is there where asked for. Units are in the names of the figures; "load_average" holds
+    the machine's, over one minute, before and after.
     """
     configs, load = _configs(args), [os.getloadavg()[0]]
     counts = {"repeats": args.repeats, "chunk": args.steps}
@@ -274,7 +284,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             models[name][part] = measures[part](config)
     more = {"loader": measure_loader(repeats=args.repeats)} if args.loader else {}
     load.append(os.getloadavg()[0])
-    return {"env": environment(), "load_average": load, "models": models, **more}
+    where = {"env": environment(), "processor": processor(), "load_average": load}
+    return {**where, "models": models, **more}
 
 
 def main(argv: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -65,6 +66,17 @@ def peak_bytes(process: int | str = "self") -> int:
     # Not `resource`: a process begins there with the peak of the one that launched it.
     status = Path(f"/proc/{process}/status").read_text()
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+def processor() -> str:
+    """Returns the processor's model and, where Linux names them, its instructions for bfloat16."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        return platform.processor()
+    said = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    wide = [flag for flag in said.get("flags", "").split() if "bf16" in flag]
+    return ", ".join([said.get("model name", platform.processor()), *wide])
 
 
 def synthetic_data(name: str, most: int | None = None) -> Dataset:

@@ -4,6 +4,7 @@ import json
 import runpy
 import shlex
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import benchmark
@@ -41,6 +42,7 @@ def measure(tmp_path, monkeypatch):
         result = json.loads(out.read_text())
         assert result["command"] == f"python experiments/benchmark.py {shlex.join(argv)}"
         assert result["env"]["backend"] and len(result["load_average"]) == 2
+        assert f": {result['processor'].partition(',')[0]}\n" in Path("/proc/cpuinfo").read_text()
         return result["models"]["tiny"]
 
     return run

@@ -61,7 +61,8 @@ def peer(unused: None) -> str:
     """Steps beside the same ones in PyTorch."""
     rows = []
     for path in sorted((ROOT / "results").glob("peer-*.json")):
-        for model, result in result_of(path.stem)["models"].items():
+        whole = result_of(path.stem)
+        for model, result in whole["models"].items():
             found = result["peer"]
             sides = [found[side] for side in ("ours", "peer")]
             times = (f"{1e3 * side['step_wall_seconds']:,.2f} ms" for side in sides)
@@ -77,10 +78,11 @@ def peer(unused: None) -> str:
                     memory,
                     f"{found['compile_and_first_step_seconds']:.1f} s",
                     _mib(found["compile_process_peak_bytes"]),
+                    whole["processor"],
                 )
             )
     head = ("jax", "dtype", "model", "ours", "PyTorch", "ours / PyTorch")
-    head += ("in CPU time", "peak memory", "to compile", "peak while compiling")
+    head += ("in CPU time", "peak memory", "to compile", "peak while compiling", "processor")
     return Table(head, rows).markdown()
 
 
