@@ -110,12 +110,15 @@ def printed(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_importing_the_package_imports_nothing_heavy():
-    code = (
-        "import sys, supermask_jax; "
-        "print([m for m in ('flax', 'optax', 'orbax', 'tensorflow_datasets', 'sklearn') "
-        "if m in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("supermask_jax", ("flax", "optax", "orbax", "tensorflow_datasets", "sklearn")),
+        ("supermask_jax.experiment", ("scipy", "tensorflow_datasets", "sklearn", "altair")),
+    ],
+)
+def test_importing_imports_nothing_heavy(module, heavy):
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     assert printed(code) == "[]"
 
 

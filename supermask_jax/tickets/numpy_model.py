@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from supermask_jax.errors import UserError, unknown_name
 from supermask_jax.tickets.chain import ACTIVATIONS, Block, chain, max_pool_2x2, preprocess
@@ -96,6 +95,8 @@ class Network:
         product: Any = np.ascontiguousarray(matrix)
         density = np.count_nonzero(matrix) / max(matrix.size, 1)
         if route == "sparse" or (route == "auto" and density < SPARSE_BELOW):
+            from scipy import sparse  # Slow to import, and no part of training.
+
             product = sparse.csr_array(matrix)
             self.sparse.append(block.name)
         taps = _taps(rows, kernel.shape[2]) if conv else []
