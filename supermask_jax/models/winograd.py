@@ -167,10 +167,19 @@ def _times(x: Array, matrix: Array) -> Array:
     return (rows @ matrix).reshape(*x.shape[:-1], matrix.shape[-1])
 
 
+def _of_kernels(transform: Transform) -> np.ndarray:
+    """Returns what transforms a kernel, laid out as a vector, along both axes at once.
+
+    One product then leaves the kernels of all positions whole, one after another: of a product for
+    each axis XLA makes an array in which the positions lie innermost.
+    """
+    return np.float32(np.kron(transform.kernel, transform.kernel))
+
+
 def _kernels(kernel: Array, transform: Transform) -> Grid:
-    matrix = jnp.asarray(transform.kernel, kernel.dtype)
-    whole = jnp.einsum("ui,vj,ijcf->uvcf", matrix, matrix, kernel)
-    size = len(transform.kernel)
+    size, (*_, channels, features) = len(transform.kernel), kernel.shape
+    whole = _of_kernels(transform) @ kernel.astype(jnp.float32).reshape(9, -1)
+    whole = whole.reshape(size, size, channels, features)
     return [[whole[u, v] for v in range(size)] for u in range(size)]
 
 
@@ -195,19 +204,21 @@ def _convolve(x: Array, kernels: Grid, tile: int, transform: Transform) -> Array
 
 def _transpose(
     x: Array, dy: Array, kernels: Grid, tile: int, transform: Transform
-) -> tuple[Array, Grid]:
-    """Returns dx, and the gradients [C, F] to the kernels, of which `kernels` are transposes."""
+) -> tuple[Array, Array]:
+    """Returns dx, and the gradients to the transformed kernels: [(m + 2)^2, C, F]."""
     tiles, probe = _tiles(x, tile), x[0, 0, 0, 0]
     rests = [(0, tile * count - size) for count, size in zip(tiles, x.shape[1:3], strict=True)]
     padded = jnp.pad(dy, [(0, 0), *rests, (0, 0)])
     grid = _spread(transform.output.T, padded, tile, tiles, probe)
-    dx = _gather(transform.input.T, _each(_times, grid, kernels), _overlap(tile), probe)
+    back = _each(lambda g, k: _times(g, k.T), grid, kernels)
+    dx = _gather(transform.input.T, back, _overlap(tile), probe)
     products = _each(
         lambda v, g: v.reshape(-1, v.shape[-1]).T @ g.reshape(-1, g.shape[-1]),
         _inputs(x, tile, transform, probe),
         grid,
     )
-    return dx[:, : x.shape[1], : x.shape[2]], products
+    whole = jnp.stack([product for row in products for product in row])
+    return dx[:, : x.shape[1], : x.shape[2]], whole
 
 
 @cache
@@ -227,7 +238,7 @@ def conv3x3(tile: int, piece_bytes: int = PIECE_BYTES) -> Callable[[Array, Array
 
     @jax.custom_vjp
     def conv(x: Array, kernel: Array) -> Array:
-        kernels = _kernels(kernel.astype(jnp.float32), transform)
+        kernels = _kernels(kernel, transform)
 
         def forward(x: Array) -> tuple[Array, tuple]:
             return _convolve(x.astype(jnp.float32), kernels, tile, transform).astype(x.dtype), ()
@@ -239,18 +250,17 @@ def conv3x3(tile: int, piece_bytes: int = PIECE_BYTES) -> Callable[[Array, Array
 
     def backward(residuals: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
         x, kernel = residuals
-        kernels = _each(jnp.transpose, _kernels(kernel.astype(jnp.float32), transform))
+        kernels = _kernels(kernel, transform)
 
-        def transpose(x: Array, dy: Array) -> tuple[Array, Grid]:
+        def transpose(x: Array, dy: Array) -> tuple[Array, Array]:
             operands = (x.astype(jnp.float32), dy.astype(jnp.float32))
             dx, products = _transpose(*operands, kernels, tile, transform)
             return dx.astype(x.dtype), products
 
         count = count_pieces(x, max(kernel.shape[2:]), piece_bytes)
         dx, products = in_pieces(transpose, count, x, dy, over=True)
-        matrix = jnp.asarray(transform.kernel, jnp.float32)
-        whole = jnp.stack([jnp.stack(row) for row in products])
-        return dx, jnp.einsum("ui,vj,uvcf->ijcf", matrix, matrix, whole).astype(kernel.dtype)
+        whole = _of_kernels(transform).T @ products.reshape(len(products), -1)
+        return dx, whole.reshape(kernel.shape).astype(kernel.dtype)
 
     conv.defvjp(forward, backward)
     return conv

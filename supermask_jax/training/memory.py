@@ -16,6 +16,7 @@ from supermask_jax.training.distributed import least
 from supermask_jax.training.environment import seed_key
 from supermask_jax.training.loop import make_train_step
 from supermask_jax.training.trainer import Trainer
+from supermask_jax.training.xla_cpu import quick_compilation
 
 _MEMINFO = Path("/proc/meminfo")
 # Of the memory that is free: the plan knows nothing of the allocator's gaps, or of the evaluation.
@@ -52,7 +53,7 @@ def lower_step(trainer: Trainer, image_shape: tuple[int, ...]) -> jax.stages.Low
 
 def plan_step(trainer: Trainer, image_shape: tuple[int, ...]) -> StepPlan:
     """Compiles one train step of one seed and returns the plan."""
-    compiled = lower_step(trainer, image_shape).compile()
+    compiled = lower_step(trainer, image_shape).compile(quick_compilation())
     plan = compiled.memory_analysis()
     arguments, temporaries = plan.argument_size_in_bytes, plan.temp_size_in_bytes
     outputs = plan.output_size_in_bytes - plan.alias_size_in_bytes
