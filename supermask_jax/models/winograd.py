@@ -173,7 +173,7 @@ def _of_kernels(transform: Transform) -> np.ndarray:
     One product then leaves the kernels of all positions whole, one after another: of a product for
     each axis XLA makes an array in which the positions lie innermost.
     """
-    return np.float32(np.kron(transform.kernel, transform.kernel))
+    return np.kron(transform.kernel, transform.kernel).astype(np.float32)
 
 
 def _kernels(kernel: Array, transform: Transform) -> Grid:
