@@ -57,6 +57,7 @@ def in_pieces(
     """
     if count == 1:
         return function(*arrays)
+    function = jax.jit(function, inline=True)  # Traced once, for its shapes and its loop.
     # Every count-th row makes a piece: rows that lie on several devices stay where they are, if
     # their number divides that of the rows in a piece.
     split = [x.reshape(-1, count, *x.shape[1:]) for x in arrays]

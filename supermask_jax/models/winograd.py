@@ -17,7 +17,7 @@ Reference: Lavin and Gray, 2016, https://arxiv.org/abs/1509.09308, sec. 4 and eq
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -66,15 +66,16 @@ TRANSFORMS = {2: _TWO, 4: _FOUR}
 def _combine(row: Sequence[float], arrays: Sequence[Array]) -> Array:
     """Returns the sum of `row[i] * arrays[i]`, without products by 0, 1 and -1; not all are 0."""
     total: Any = None
+    # By `lax`: the operators of arrays take longer to trace, and there are thousands.
     for factor, array in zip(row, arrays, strict=True):
         if factor == 0:
             continue
+        if abs(factor) != 1 or (total is None and factor < 0):
+            array, factor = lax.mul(array, lax.full_like(array, factor)), 1
         if total is None:
-            total = array if factor == 1 else array * factor
-        elif abs(factor) == 1:
-            total = total + array if factor > 0 else total - array
+            total = array
         else:
-            total = total + array * factor
+            total = (lax.add if factor > 0 else lax.sub)(total, array)
     return total
 
 
@@ -90,6 +91,7 @@ def _alone(function: Callable[..., Any], probe: Array, *operands: Any) -> Any:
       probe: see `pieces.always`.
       operands: trees of arrays.
     """
+    function = jax.jit(function, inline=True)  # Traced once, for its shapes and its branch.
     shapes = jax.eval_shape(function, *operands)
     zeros = lambda *unused: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)  # noqa: E731
     return lax.cond(always(probe), function, zeros, *operands)
@@ -161,10 +163,19 @@ def _each(function: Callable[..., Array], *grids: Grid) -> Grid:
     ]
 
 
-def _times(x: Array, matrix: Array) -> Array:
-    """Multiplies [..., I] by [I, O]."""
-    rows = x.reshape(-1, x.shape[-1])
-    return (rows @ matrix).reshape(*x.shape[:-1], matrix.shape[-1])
+def _product(x: Array, y: Array, axes: tuple[int, int]) -> Array:
+    """Returns a matrix product, summed over an axis of either."""
+    return lax.dot_general(x, y, (((axes[0],), (axes[1],)), ((), ())))
+
+
+def _times(axis: int, x: Array, kernel: Array) -> Array:
+    """Multiplies tiles [B, T, S, C] by a kernel, summed over an axis of that."""
+    return _product(lax.collapse(x, 0, 3), kernel, (1, axis)).reshape(*x.shape[:3], -1)
+
+
+def _of_tiles(x: Array, dy: Array) -> Array:
+    """Returns the products [C, F] of inputs [B, T, S, C] and gradients [B, T, S, F]."""
+    return _product(lax.collapse(x, 0, 3), lax.collapse(dy, 0, 3), (0, 0))
 
 
 def _of_kernels(transform: Transform) -> np.ndarray:
@@ -179,8 +190,8 @@ def _of_kernels(transform: Transform) -> np.ndarray:
 def _kernels(kernel: Array, transform: Transform) -> Grid:
     size, (*_, channels, features) = len(transform.kernel), kernel.shape
     whole = _of_kernels(transform) @ kernel.astype(jnp.float32).reshape(9, -1)
-    whole = whole.reshape(size, size, channels, features)
-    return [[whole[u, v] for v in range(size)] for u in range(size)]
+    entries = [*whole.reshape(-1, channels, features)]
+    return [entries[start : start + size] for start in range(0, len(entries), size)]
 
 
 def _inputs(x: Array, tile: int, transform: Transform, probe: Array) -> Grid:
@@ -197,7 +208,7 @@ def _tiles(x: Array, tile: int) -> tuple[int, int]:
 
 def _convolve(x: Array, kernels: Grid, tile: int, transform: Transform) -> Array:
     probe = x[0, 0, 0, 0]
-    grid = _each(_times, _inputs(x, tile, transform, probe), kernels)
+    grid = _each(partial(_times, 0), _inputs(x, tile, transform, probe), kernels)
     y = _gather(transform.output, grid, lambda parts, axis: parts, probe)
     return y[:, : x.shape[1], : x.shape[2]]
 
@@ -210,13 +221,9 @@ def _transpose(
     rests = [(0, tile * count - size) for count, size in zip(tiles, x.shape[1:3], strict=True)]
     padded = jnp.pad(dy, [(0, 0), *rests, (0, 0)])
     grid = _spread(transform.output.T, padded, tile, tiles, probe)
-    back = _each(lambda g, k: _times(g, k.T), grid, kernels)
+    back = _each(partial(_times, 1), grid, kernels)
     dx = _gather(transform.input.T, back, _overlap(tile), probe)
-    products = _each(
-        lambda v, g: v.reshape(-1, v.shape[-1]).T @ g.reshape(-1, g.shape[-1]),
-        _inputs(x, tile, transform, probe),
-        grid,
-    )
+    products = _each(_of_tiles, _inputs(x, tile, transform, probe), grid)
     whole = jnp.stack([product for row in products for product in row])
     return dx[:, : x.shape[1], : x.shape[2]], whole
 
