@@ -90,6 +90,11 @@ def run_command(command: list[str], **kwargs: Any) -> subprocess.CompletedProces
     return subprocess.run(command, **options | kwargs)
 
 
+def said_lines(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What a process said on stderr, without the lines that tell what a slow machine waits for."""
+    return [line for line in done.stderr.splitlines() if not line.endswith(" ...")]
+
+
 def start_command(command: list[str], **environment: str) -> subprocess.Popen[str]:
     """Starts a command in `single_threaded` and further variables, with pipes to read from."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

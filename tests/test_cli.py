@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from helpers import ROOT, run_main, tiny_argv
+from helpers import ROOT, run_main, said_lines, tiny_argv
 
 from supermask_jax import cli
 from supermask_jax.commands import common
@@ -128,7 +128,7 @@ def test_data_that_cannot_be_had_names_every_source(capsys):
 def test_bad_input_of_a_real_process_has_no_traceback(tmp_path):
     done = run_main(FCN, "--config.epohcs=3", cwd=tmp_path)
     assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
+    assert len(said_lines(done)) == 1
     assert done.stdout == ""
     assert not list(tmp_path.iterdir())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_helpers import LAZY_MAIN, digit_folder
-from helpers import ROOT, main_command, run_main, start_command, tiny_argv
+from helpers import ROOT, main_command, run_main, said_lines, start_command, tiny_argv
 from test_seeds import assert_same_runs, lines_of
 
 from supermask_jax import experiment
@@ -126,6 +126,5 @@ def test_each_of_two_processes_reads_its_part_of_a_stream(tmp_path):
 def test_without_others_to_join_there_is_one_line():
     done = run_main(*tiny_argv("--distributed"))
     assert done.returncode == 1
-    lines = [line for line in done.stderr.splitlines() if not line.endswith(" ...")]
-    assert len(lines) == 1
+    assert len(said_lines(done)) == 1
     assert "set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID" in done.stderr

@@ -12,6 +12,7 @@ from helpers import (
     main_command,
     run_command,
     run_main,
+    said_lines,
     start_command,
     stopped_run,
     tiny_argv,
@@ -117,7 +118,7 @@ def test_another_config_is_refused_with_the_difference(finished):
         f"--workdir={finished}",
     )
     assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
+    assert len(said_lines(done)) == 1
     assert "optimizer.learning_rate: " in done.stderr
     assert "-> 0.25" in done.stderr
 
