@@ -46,8 +46,8 @@ def _give_back_freed() -> None:
 def quick_compilation() -> dict[str, int] | None:
     """Returns options of `jax.jit`: on a CPU to optimise at the first level.
 
-    Programs compile in 0.7 to 0.9 of the time, and steps of the FCN, Conv2 and Conv8 take no more,
-    with jaxlib 0.10 and 0.12.
+    Programs compile in 0.7 to 0.9 of the time, and steps take no more: of the FCN and Conv2 with
+    jaxlib 0.10 and 0.12, of Conv8 with 0.12.
     """
     return {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
 
