@@ -170,7 +170,7 @@ def prepare(entries: dict[str, Any], path: str) -> None:
     job, examples, steps = _steps(config)
     print(timed(lambda: steps.run(1)).wall, flush=True)  # Compilation, nearly all of it.
     sys.stdin.readline()  # The peak has been read.
-    (first,) = job.layout.seeds_of(job.start())
+    (first,) = job.layout.seeds_of(job.start())  # Drawn anew: the step took the place of the other.
     _hand_over(config, *first, examples, Path(path))
     np.savez(Path(path) / "jax.npz", **_loss_and_gradients(job, *first, examples))
     print("left", flush=True)

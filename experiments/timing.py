@@ -73,10 +73,10 @@ def processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     except OSError:
-        return platform.processor()
+        return platform.machine()
     said = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
     wide = [flag for flag in said.get("flags", "").split() if "bf16" in flag]
-    return ", ".join([said.get("model name", platform.processor()), *wide])
+    return ", ".join([said.get("model name", platform.machine()), *wide])
 
 
 def synthetic_data(name: str, most: int | None = None) -> Dataset:

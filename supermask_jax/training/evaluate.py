@@ -18,7 +18,7 @@ from supermask_jax.data.pipeline import Batch, Examples, Stack, batch_of, epoch_
 from supermask_jax.training.environment import seed_key
 from supermask_jax.training.state import TrainState, zero_sums
 from supermask_jax.training.streaming import Stream, pieces
-from supermask_jax.training.xla_cpu import in_parts, parts_of_rows, quick_compilation
+from supermask_jax.training.xla_cpu import in_parts, parts_of_rows, quick_jit
 
 if TYPE_CHECKING:
     from supermask_jax.training.trainer import Trainer
@@ -183,9 +183,8 @@ def _make_apply_mask(trainer: Trainer) -> Callable[..., tuple[PyTree, Metrics]]:
         numbers |= {"remaining_weights": stats.density(masks), **stats.layer_shares(masks)}
         return method.apply(*operands), numbers
 
-    place, options = (layout.per_seed, layout.replicated), quick_compilation()
-    lifted = layout.lift(one, (True, True, False))
-    return jax.jit(lifted, out_shardings=place, compiler_options=options)
+    place = (layout.per_seed, layout.replicated)
+    return quick_jit(layout.lift(one, (True, True, False)), out_shardings=place)
 
 
 def _make_sum_split(trainer: Trainer) -> Callable[[TrainState, PyTree, Examples | Stream], Sums]:
@@ -220,8 +219,7 @@ def _make_sum_split(trainer: Trainer) -> Callable[[TrainState, PyTree, Examples 
         return lax.fori_loop(0, count(data), one, sums)
 
     lifted = layout.lift(some, (True, True, True, False, False))
-    options = quick_compilation()
-    program = jax.jit(lifted, out_shardings=layout.replicated, compiler_options=options)
+    program = quick_jit(lifted, out_shardings=layout.replicated)
 
     def sum_split(state: TrainState, params: PyTree, data: Examples | Stream) -> Sums:
         sums = jax.tree.map(jnp.zeros_like, state.sums)

@@ -28,7 +28,7 @@ from supermask_jax.training.streaming import dispatches
 from supermask_jax.training.tensorboard import make_pictures
 from supermask_jax.training.trainer import Splits, Trainer
 from supermask_jax.training.workdir import Workdir
-from supermask_jax.training.xla_cpu import free_after_compiling, quick_compilation
+from supermask_jax.training.xla_cpu import free_after_compiling, quick_jit
 
 Array = jax.Array
 PyTree = Any
@@ -100,7 +100,7 @@ def make_train_steps(trainer: Trainer) -> Callable[..., tuple[TrainState, Health
     donated. `count` must be 1 where `plan.steps_per_call` is 1.
     """
     plan, layout, train_step = trainer.plan, trainer.layout, make_train_step(trainer)
-    making = {"prepare": trainer.prepare, "place": layout.split_rows}
+    options = {"prepare": trainer.prepare, "place": layout.split_rows}
     free_after_compiling()
 
     def train_steps(
@@ -114,7 +114,7 @@ def make_train_steps(trainer: Trainer) -> Callable[..., tuple[TrainState, Health
         def step(index: Array, carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
             state, losses = carry
             key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), _AUGMENT)
-            batch = batch_of(data, order, index, plan.batch_size, key=key, **making)
+            batch = batch_of(data, order, index, plan.batch_size, key=key, **options)
             state, loss = train_step(state, frozen, batch)
             # Summed, so that one loss that is not finite shows however many follow it.
             return state, losses + loss
@@ -128,8 +128,7 @@ def make_train_steps(trainer: Trainer) -> Callable[..., tuple[TrainState, Health
 
     lifted = layout.lift(train_steps, (True, True, False, True, False, False))
     places = (layout.per_seed, layout.replicated)
-    options = {"out_shardings": places, "compiler_options": quick_compilation()}
-    return jax.jit(lifted, donate_argnums=0, **options)
+    return quick_jit(lifted, donate_argnums=0, out_shardings=places)
 
 
 class Trained(NamedTuple):

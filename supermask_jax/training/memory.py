@@ -16,7 +16,7 @@ from supermask_jax.training.distributed import least
 from supermask_jax.training.environment import seed_key
 from supermask_jax.training.loop import make_train_step
 from supermask_jax.training.trainer import Trainer
-from supermask_jax.training.xla_cpu import quick_compilation
+from supermask_jax.training.xla_cpu import quick_jit
 
 _MEMINFO = Path("/proc/meminfo")
 # Of the memory that is free: the plan knows nothing of the allocator's gaps, or of the evaluation.
@@ -48,12 +48,12 @@ def lower_step(trainer: Trainer, image_shape: tuple[int, ...]) -> jax.stages.Low
         "label": jax.ShapeDtypeStruct((size,), jnp.int32),
         "weight": jax.ShapeDtypeStruct((size,), jnp.float32),
     }
-    return jax.jit(make_train_step(trainer), donate_argnums=0).lower(state, frozen, batch)
+    return quick_jit(make_train_step(trainer), donate_argnums=0).lower(state, frozen, batch)
 
 
 def plan_step(trainer: Trainer, image_shape: tuple[int, ...]) -> StepPlan:
     """Compiles one train step of one seed and returns the plan."""
-    compiled = lower_step(trainer, image_shape).compile(quick_compilation())
+    compiled = lower_step(trainer, image_shape).compile()
     plan = compiled.memory_analysis()
     arguments, temporaries = plan.argument_size_in_bytes, plan.temp_size_in_bytes
     outputs = plan.output_size_in_bytes - plan.alias_size_in_bytes

@@ -22,7 +22,7 @@ from supermask_jax.training.sharding import Layout
 from supermask_jax.training.state import TrainState, create_state
 from supermask_jax.training.streaming import Stream
 from supermask_jax.training.workdir import Part, Workdir
-from supermask_jax.training.xla_cpu import quick_compilation
+from supermask_jax.training.xla_cpu import quick_jit
 
 Array = jax.Array
 PyTree = Any
@@ -104,8 +104,7 @@ class Trainer(NamedTuple):
 
     def start(self) -> tuple[TrainState, PyTree]:
         """Draws (state, frozen) where the layout wants them."""
-        place, options = self.layout.per_seed, quick_compilation()
-        create = jax.jit(self._lifted(self.create), out_shardings=place, compiler_options=options)
+        create = quick_jit(self._lifted(self.create), out_shardings=self.layout.per_seed)
         return create(self.words()[0])
 
     def like(self) -> tuple[TrainState, PyTree]:
