@@ -128,8 +128,8 @@ def _answers(peer: Peer, folder: Path) -> Iterator[dict[str, Any]]:
 
 def main(folder: Path) -> None:
     """Serves commands until standard input ends; every answer is one line of JSON."""
-    # As XLA does: with denormal numbers some steps of Conv6 and Conv8 take four times as long. Before
-    # other threads begin, which take the setting from this one.
+    # As XLA does: with denormal numbers some steps of Conv6 and Conv8 take four times as long.
+    # It comes before other threads start, because they inherit the setting from this one.
     torch.set_flush_denormal(True)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     spec = json.loads((folder / "spec.json").read_text())
