@@ -63,6 +63,15 @@ def test_bfloat16_stays_between_convolutions():
         np.testing.assert_allclose(ours.astype(jnp.float32), expected, rtol=2**-8, atol=1e-3)
 
 
+@pytest.mark.parametrize("over", [False, True])
+def test_loops_carry_bfloat16_as_bits(over):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 5)), jnp.bfloat16)
+    doubled = jax.jit(lambda x: in_pieces(lambda x: (2 * x, ()), 3, x, over=over)[0])
+    np.testing.assert_array_equal(doubled(x), 2 * x)
+    puts = [line for line in doubled.lower(x).as_text().splitlines() if "update_slice" in line]
+    assert puts and not any("bf16" in line for line in puts)
+
+
 def test_rows_stay_on_their_devices():
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     rows, whole = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in (("data",), ()))

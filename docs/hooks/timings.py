@@ -67,8 +67,6 @@ def peer(unused: None) -> str:
             sides = [found[side] for side in ("ours", "peer")]
             times = (f"{1e3 * side['step_wall_seconds']:,.2f} ms" for side in sides)
             ours, theirs = (side["process_peak_bytes"] for side in sides)
-            # Older results are of a process that compiled what it ran.
-            compiling = found.get("compile_process_peak_bytes", ours)
             rows.append(
                 (
                     sides[0]["version"],
@@ -77,11 +75,11 @@ def peer(unused: None) -> str:
                     *times,
                     _ratio(found, "ratio_wall"),
                     f"{found['ratio_cpu']:.2f}",
-                    "" if compiling == ours else _mib(ours),
+                    _mib(ours),
                     _mib(theirs),
-                    _mib(compiling),
+                    _mib(found["compile_process_peak_bytes"]),
                     f"{found['compile_and_first_step_seconds']:.1f} s",
-                    whole.get("processor", ""),
+                    whole["processor"],
                 )
             )
     head = ("jax", "dtype", "model", "ours", "PyTorch", "ours / PyTorch", "in CPU time")

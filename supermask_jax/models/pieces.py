@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -20,6 +19,9 @@ PyTree = Any
 PIECE_BYTES = 8 << 20
 # The same where nothing but elements of it is needed.
 _STORED_BYTES = 2 << 20
+# What a loop carries as its bits: to put one piece into a bfloat16 array, jaxlib 0.10 on CPU takes
+# the whole array to float32 and back, which for 16 pieces costs more than the convolution.
+_CARRIED = {jnp.dtype(jnp.bfloat16): jnp.dtype(jnp.uint16)}
 
 
 def count_pieces(x: Array, channels: int, most: int = PIECE_BYTES) -> int:
@@ -64,7 +66,7 @@ def in_pieces(
 
     def piece(split: list[Array], index: Array | int) -> tuple[PyTree, PyTree]:
         take = lambda x: lax.dynamic_index_in_dim(x, index, axis=1, keepdims=False)  # noqa: E731
-        return function(*map(take, split))
+        return function(*(_viewed(take(x), y.dtype) for x, y in zip(split, arrays, strict=True)))
 
     rows, terms = jax.eval_shape(piece, split, 0)
     whole = jax.tree.map(
@@ -81,12 +83,24 @@ def in_pieces(
 
     def body(index: Array, carry: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
         rows, terms = piece([*split[:-1], carry[0]] if over else split, index)
-        put = partial(lax.dynamic_update_index_in_dim, index=index, axis=1)
+
+        def put(x: Array, part: Array) -> Array:
+            return lax.dynamic_update_index_in_dim(x, _viewed(part, x.dtype), index, axis=1)
+
         return jax.tree.map(put, carry[0], rows), jax.tree.map(jnp.add, carry[1], terms)
 
     start = split[-1] if over else jax.tree.map(zeros, whole)
-    whole, sums = lax.fori_loop(0, count, body, (start, jax.tree.map(zeros, terms)))
-    return jax.tree.map(lambda x: x.reshape(arrays[0].shape[0], *x.shape[2:]), whole), sums
+    start = jax.tree.map(lambda x: _viewed(x, _CARRIED.get(x.dtype, x.dtype)), start)
+    found, sums = lax.fori_loop(0, count, body, (start, jax.tree.map(zeros, terms)))
+
+    def joined(x: Array, like: jax.ShapeDtypeStruct) -> Array:
+        return _viewed(x, like.dtype).reshape(arrays[0].shape[0], *like.shape[2:])
+
+    return jax.tree.map(joined, found, whole), sums
+
+
+def _viewed(x: Array, dtype: jnp.dtype) -> Array:
+    return x if x.dtype == dtype else lax.bitcast_convert_type(x, dtype)
 
 
 def of_rows(function: Callable[[Array], PyTree], x: Array, *, over: bool = False) -> PyTree:
