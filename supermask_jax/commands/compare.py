@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from supermask_jax import tickets
     from supermask_jax.analysis.tables import Table
     from supermask_jax.commands import places
+    from supermask_jax.tickets import card
 
     found = [places.find(place, args.seed) for place in args.places]
     a, b = pair = [f.ticket for f in found]
@@ -50,12 +51,13 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print(_as_json(found, overlaps))
         return
+    abouts = [card.about(ticket) for ticket in pair]
     rows = [
         ("method", *(t.method or "unknown" for t in pair)),
         ("model", *map(places.model_text, pair)),
-        ("accuracy", *map(places.accuracy_text, pair)),
+        ("accuracy", *(about["accuracy"] for about in abouts)),
         ("over seeds", *map(_seeds_text, args.places)),
-        ("remaining", *map(places.remaining_text, pair)),
+        ("remaining", *(about["remaining"] for about in abouts)),
     ]
     rows = [row for row in rows if row[1:] != ("-", "-")]
     print(Table(("", *args.places), rows).text())
@@ -100,12 +102,13 @@ def config_lines(a: Ticket, b: Ticket) -> list[str]:
 
 
 def _as_json(found: Sequence[Found], overlaps: Mapping[str, Any]) -> str:
+    from supermask_jax.analysis.intervals import share_interval
     from supermask_jax.commands import places
 
     pair = []
     for ticket, _ in found:
-        interval = places.stored_accuracy(ticket)
-        shown = None if interval is None else interval[1:3]
+        known = ticket.accuracy
+        shown = share_interval(known["value"], known["images"])[1:3] if known else None
         pair.append(places.about(ticket) | {"accuracy_interval": shown})
     return json.dumps({"places": pair, "layers": _overlap_json(overlaps)}, indent=2)
 

@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
     from supermask_jax import tickets
     from supermask_jax.commands.places import about
     from supermask_jax.commands.restore import ticket_of
+    from supermask_jax.tickets import card
     from supermask_jax.tickets.drawn import without_values
     from supermask_jax.tickets.exports import to_bytes
     from supermask_jax.tickets.file import write
@@ -91,8 +92,9 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(found | {"about": about(stored)}, indent=2))
         return
+    told = card.about(stored)
     for name, entry in found.items():
-        more = f", {_summary(stored)}" if name == "ticket" else ""
+        more = f", {told['remaining']}, accuracy {told['accuracy']}" if name == "ticket" else ""
         size = "pushed" if name == "hub" else f"{entry['bytes']:,} bytes"
         print(f"{entry['file']}: {size}{more}")
 
@@ -109,9 +111,3 @@ def _with_accuracy(ticket: Ticket) -> Ticket:
     data = experiment.load_data(full_config(dict(ticket.config)))
     value = tickets.accuracy(ticket, data.test.images, data.test.labels)
     return ticket._replace(accuracy=accuracy_on({"name": data.name}, value))
-
-
-def _summary(ticket: Ticket) -> str:
-    total = sum(layer.size for layer in ticket.layers.values())
-    text = f"{ticket.density:.2%} of {total:,} weights"
-    return text + (f", accuracy {ticket.accuracy['value']:.2%}" if ticket.accuracy else "")

@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
     """Prints what is at a place, layer by layer."""
     from supermask_jax.analysis.tables import Table
     from supermask_jax.commands import places
+    from supermask_jax.tickets import card
     from supermask_jax.tickets.comparison import count_layers, total
 
     found = places.find(*args.places, args.seed)
@@ -52,10 +53,11 @@ def run(args: argparse.Namespace) -> None:
         print(f"{name:10} {text}")
     stored = "" if ticket.accuracy else places.sampled_text(args.places[0], args.seed)
     masks = " for the most probable masks, of which the rest is told" if stored else ""
-    print(f"accuracy   {places.accuracy_text(ticket)}{masks}")
+    told = card.about(ticket)
+    print(f"accuracy   {told['accuracy']}{masks}")
     if stored:
         print(f"stored     {stored}")
-    print(f"remaining  {places.remaining_text(ticket)}")
+    print(f"remaining  {told['remaining']}")
     if counts:
         head = ("layer", "shape", "weights", *_COUNTS[1:])
         rows = [(name, " x ".join(map(str, shapes[name])), *_row(c)) for name, c in counts.items()]

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from supermask_jax import tickets
-from supermask_jax.analysis.intervals import Interval, percent, share_interval
 from supermask_jax.errors import UserError, expanded
 from supermask_jax.tickets.card import ticket_file
 
@@ -78,22 +77,6 @@ def _level_start(path: Path) -> dict[str, np.ndarray]:
     return {name.removeprefix("params/"): array for name, array in arrays.items()}
 
 
-def stored_accuracy(ticket: tickets.Ticket) -> Interval | None:
-    """Returns the accuracy stored in a ticket, with the interval that its images give."""
-    if not ticket.accuracy:
-        return None
-    return share_interval(ticket.accuracy["value"], ticket.accuracy["images"])
-
-
-def accuracy_text(ticket: tickets.Ticket) -> str:
-    """Returns e.g. ``97.22 [94.97, 98.49] % on digits test, n = 360``."""
-    interval = stored_accuracy(ticket)
-    if interval is None:
-        return "not measured"
-    data, split = ticket.accuracy["data"], ticket.accuracy["split"]
-    return f"{percent(interval)} % on {data} {split}, n = {interval.n:,}"
-
-
 def sampled_text(place: str, seed: int | None = None) -> str:
     """Returns what a finished run of sampled masks has stored; "" of any other place.
 
@@ -133,18 +116,7 @@ def about(ticket: tickets.Ticket) -> dict[str, Any]:
         "image_shape": ticket.image_shape,
         "preprocessing": dict(ticket.preprocessing),
         "density": ticket.density,
-        "weights": _num_weights(ticket),
+        "weights": ticket.num_weights,
         "accuracy": dict(ticket.accuracy),
         "sha256": tickets.digest(ticket),
     }
-
-
-def _num_weights(ticket: tickets.Ticket) -> int:
-    return sum(layer.size for layer in ticket.layers.values())
-
-
-def remaining_text(ticket: tickets.Ticket) -> str:
-    """Returns e.g. ``3.53 % of 266,200 weights``."""
-    if not ticket.layers:
-        return "dense: no weight is masked"
-    return f"{100 * ticket.density:.2f} % of {_num_weights(ticket):,} weights"

@@ -128,7 +128,7 @@ def _measured(
     return {
         "config": identity(config),
         "env": environment(),
-        "weights": sum(layer.size for layer in next(iter(trained.values())).layers.values()),
+        "weights": next(iter(trained.values())).num_weights,
         "bytes": len(content),
         "tasks": rows,
         "matrix": [[round(value, 6) for value in row] for row in matrix.tolist()],

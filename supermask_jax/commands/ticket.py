@@ -146,7 +146,7 @@ def table(paths: Sequence[str | Path]) -> str:
     rows, commands = [], []
     for path in sorted(map(Path, paths)):
         ticket, size = tickets.load_ticket(path), path.stat().st_size
-        dense = 4 * sum(layer.size for layer in ticket.layers.values())
+        dense = 4 * ticket.num_weights
         measured = ticket.accuracy
         accuracy = f"{100 * measured['value']:.2f}" if measured else ""
         rows.append(

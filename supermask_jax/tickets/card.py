@@ -63,8 +63,7 @@ def usage(ticket: Ticket) -> str:
 def about(ticket: Ticket) -> dict[str, str]:
     """Returns what every form says."""
     shape = " x ".join(map(str, ticket.image_shape))
-    known, total = ticket.accuracy, sum(layer.size for layer in ticket.layers.values())
-    accuracy = "not measured"
+    known, total, accuracy = ticket.accuracy, ticket.num_weights, "not measured"
     if known:
         shown = percent(share_interval(known["value"], known["images"]))
         accuracy = f"{shown} % on {known['data']} {known['split']}, n = {known['images']:,}"

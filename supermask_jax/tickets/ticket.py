@@ -40,6 +40,11 @@ class Layer(NamedTuple):
         return int(np.prod(self.shape, dtype=object))
 
     @property
+    def num_weights(self) -> int:
+        """How many masked weights there are, kept and hidden."""
+        return sum(layer.size for layer in self.layers.values())
+
+    @property
     def density(self) -> float:
         """Kept fraction, in [0, 1]."""
         return len(self.positions) / max(self.size, 1)
@@ -108,11 +113,15 @@ class Ticket(NamedTuple):
         return self.model.get("outputs") or self.num_classes
 
     @property
+    def num_weights(self) -> int:
+        """How many masked weights there are, kept and hidden."""
+        return sum(layer.size for layer in self.layers.values())
+
+    @property
     def density(self) -> float:
         """Kept fraction over all masked weights, in [0, 1]; 1 without masks."""
-        total = sum(layer.size for layer in self.layers.values())
         kept = sum(len(layer.positions) for layer in self.layers.values())
-        return kept / total if total else 1.0
+        return kept / self.num_weights if self.num_weights else 1.0
 
     def to_numpy(self) -> Arrays:
         """Returns {name: float32 [*shape]} of effective weights, free parameters and statistics.
