@@ -19,6 +19,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+# Of hundreds of tiny programs, faster compilation beats faster code; also in child processes.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 # The older emitters of jaxlib 0.10 compile the tests' programs in a quarter of the time; a jaxlib
 # without this flag would not start.
 if version("jaxlib").startswith("0.10."):
@@ -38,8 +41,6 @@ from supermask_jax.training import waiting  # noqa: E402
 # A busy machine is slow, and tests count lines.
 waiting._LOG_S = 600.0
 
-# The tests compile hundreds of tiny functions: faster compilation beats faster code.
-jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compilation makes the first example slow; a deadline would call that flaky.
 hypothesis.settings.register_profile("supermask", deadline=None, derandomize=True)

@@ -116,3 +116,17 @@ def test_other_c_libraries_are_let_be(monkeypatch, error):
 
     monkeypatch.setattr(xla_cpu.ctypes, "CDLL", absent)
     xla_cpu._give_back_freed()
+
+
+@pytest.mark.parametrize(
+    ("backend", "less", "level"), [("cpu", False, 1), ("cpu", True, None), ("gpu", False, None)]
+)
+def test_programs_compile_at_the_first_level_unless_less_is_asked_for(
+    monkeypatch, backend, less, level
+):
+    monkeypatch.setattr(jax, "jit", lambda function, **options: options)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(jax.config, "read", {"jax_disable_most_optimizations": less}.get)
+    found = xla_cpu.quick_jit(lambda x: x, donate_argnums=0)
+    wanted = None if level is None else {"xla_backend_optimization_level": level}
+    assert found == {"compiler_options": wanted, "donate_argnums": 0}
