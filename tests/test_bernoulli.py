@@ -135,7 +135,7 @@ def drift(scores, i):
 def test_controllers_hold_the_density_within_two_percent(name, target):
     options = {"threshold": thresholds.absolute(0.05)} if name == "signed" else {}
     method = methods.get(name, density=target, anneal=0.5, **options)
-    params = {"a": {"kernel": jnp.ones((200, 300))}, "b": {"kernel": jnp.ones((300, 50))}}
+    params = {"a": {"kernel": jnp.ones((100, 150))}, "b": {"kernel": jnp.ones((150, 50))}}
     trainable, frozen = method.init(jax.random.key(0), params)
     steps = 600
 
