@@ -79,7 +79,7 @@ def test_the_confident_mask_is_found(k):
 
 
 def test_of_two_masks_both_rules_choose_the_same_and_of_eight_that_of_three_halvings():
-    for seed in range(4):
+    for seed in range(10):
         weights, masks, _ = confident(8, 0, seed)
         x = jax.random.normal(jax.random.key(seed), (3, 40))
         logits_fn = lambda w, x=x: x @ w["kernel"]  # noqa: E731

@@ -49,11 +49,11 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(places.about(ticket) | more | {"layers": layers}, indent=2))
         return
     print(f"{args.places[0]}: {ticket.method or 'unknown method'} on {places.model_text(ticket)}")
-    for name, text in _described(ticket):
+    told = card.about(ticket)
+    for name, text in _described(ticket, told["licence"]):
         print(f"{name:10} {text}")
     stored = "" if ticket.accuracy else places.sampled_text(args.places[0], args.seed)
     masks = " for the most probable masks, of which the rest is told" if stored else ""
-    told = card.about(ticket)
     print(f"accuracy   {told['accuracy']}{masks}")
     if stored:
         print(f"stored     {stored}")
@@ -64,16 +64,15 @@ def run(args: argparse.Namespace) -> None:
         print(Table(head, rows, ("total", "", *_row(total(counts)))).text())
 
 
-def _described(ticket: Ticket) -> Iterator[tuple[str, str]]:
+def _described(ticket: Ticket, licence: str) -> Iterator[tuple[str, str]]:
     """Yields what a ticket says of itself beside its layers."""
     from supermask_jax import tickets
-    from supermask_jax.tickets import card
 
     shape = " x ".join(map(str, ticket.image_shape))
     prepared = ", ".join(f"{key} {value}" for key, value in ticket.preprocessing.items())
     yield "images", f"{shape}, {ticket.num_classes} classes, {prepared.removeprefix('name ')}"
     yield "made with", ", ".join(map(" ".join, ticket.versions.items())) or "unknown versions"
-    yield "licence", card.about(ticket)["licence"]
+    yield "licence", licence
     yield "SHA-256", tickets.digest(ticket)
     if free := [*ticket.params, *ticket.batch_stats]:
         yield "free", ", ".join(free)

@@ -40,11 +40,6 @@ class Layer(NamedTuple):
         return int(np.prod(self.shape, dtype=object))
 
     @property
-    def num_weights(self) -> int:
-        """How many masked weights there are, kept and hidden."""
-        return sum(layer.size for layer in self.layers.values())
-
-    @property
     def density(self) -> float:
         """Kept fraction, in [0, 1]."""
         return len(self.positions) / max(self.size, 1)
