@@ -118,11 +118,13 @@ def memory(name: str) -> str:
 
 def starts(name: str) -> str:
     """Seconds from launch to first step."""
-    rows = []
-    for model, figures in result_of(name)["models"].items():
+    whole, rows = result_of(name), []
+    for model, figures in whole["models"].items():
         found = (figures["start"][f"first_step_{kind}seconds"] for kind in ("", "cached_"))
-        rows.append((f"`{model}`", *(f"{value:.1f} s" for value in found)))
-    return Table(("model", "no compilation cache", "with one"), rows).markdown()
+        shown = (f"{value:.1f} s" for value in found)
+        rows.append((whole["env"]["versions"]["jax"], f"`{model}`", *shown, whole["processor"]))
+    head = ("jax", "model", "no compilation cache", "with one", "processor")
+    return Table(head, rows).markdown()
 
 
 def loader(unused: None) -> str:
