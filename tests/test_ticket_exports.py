@@ -103,7 +103,7 @@ def test_torch_layout():
     assert weights["conv1_norm.running_var"].shape == (6,)
 
 
-def test_torch_takes_a_flattened_image_in_its_own_order():
+def test_torch_takes_a_flattened_image_in_its_own_order(monkeypatch):
     params = {
         "conv": {"kernel": np.arange(3 * 2 * 4 * 5).reshape(3, 2, 4, 5)},  # H, W, in, out
         "dense": {"kernel": np.arange(2 * 3 * 5 * 7).reshape(30, 7), "bias": np.arange(7)},
@@ -114,12 +114,10 @@ def test_torch_takes_a_flattened_image_in_its_own_order():
     stats = {"norm": {"mean": np.ones(7, "f4"), "var": np.full(7, 2, "f4")}}
     about = {"model": {"name": "mine"}, "num_classes": 7, "image_shape": (2, 3, 4)}
     ticket = tickets.from_run(params, {}, stats, **about)
-    with pytest.raises(UserError, match="pip install torch"):
-        sys.modules["torch"] = None
-        try:
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "torch", None)
+        with pytest.raises(UserError, match="pip install torch"):
             ticket.to_torch_state_dict()
-        finally:
-            del sys.modules["torch"]
     found = exports.torch_weights(ticket, {"dense/kernel": 5})
     shapes = {name: array.shape for name, array in found.items()}
     assert shapes == {
